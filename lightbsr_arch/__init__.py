@@ -1,0 +1,12 @@
+"""Blind super-resolution for BasicSR: importing this package registers its architectures, datasets, losses, models."""
+
+from importlib.metadata import version
+
+from lightbsr_arch import compat
+
+compat.install()  # before anything imports BasicSR
+
+from lightbsr_arch import archs, data, degradations, losses, models  # noqa: E402
+
+__version__ = version("lightbsr-arch")
+__all__ = ["__version__", "archs", "data", "degradations", "losses", "models"]

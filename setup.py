@@ -1,0 +1,54 @@
+"""Metadata and entry points; build settings and tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = "0.1.0"
+
+setup(
+    name="lightbsr-arch",
+    version=VERSION,
+    description="Blind super-resolution for BasicSR: KDSR and LightBSR, from training to pictures",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["super-resolution", "blind super-resolution", "BasicSR", "KDSR", "LightBSR", "image restoration"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+    # BasicSR 1.4.2, the newest on PyPI, cannot be built on Python 3.13 and later.
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*"]),
+    package_data={"lightbsr_arch": ["py.typed", "weights/*"]},
+    install_requires=[
+        "basicsr==1.4.2",
+        "lmdb",
+        "msgspec>=0.18",
+        "numpy",
+        "opencv-python",
+        "pyyaml",
+        "safetensors>=0.4.3",
+        "tensorboard",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "tqdm",
+    ],
+    extras_require={
+        "plot": ["matplotlib"],
+        "dev": ["matplotlib", "mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={
+        "console_scripts": [
+            "basicsr = lightbsr_arch.cli.basicsr:main",
+            "lightbsr = lightbsr_arch.cli.lightbsr:main",
+        ],
+        "basicsr.plugins": ["lightbsr_arch = lightbsr_arch"],
+    },
+)
