@@ -1,0 +1,317 @@
+"""The valid options, as types: the one source of the check, of ``options/schema.json`` and of ``docs/options.md``.
+
+Only what the types cannot say stands elsewhere: the arguments of registered classes are read off their signatures
+(``signatures.py``), and what ties options together is in ``cross_checks.py``.
+
+A section marked with one of the kinds below names a registered class with ``type``; its other keys are that class's.
+An optional key without a default of its own is ``UNSET``: leaving it out differs from writing ``null``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Network = Annotated[dict[str, Any], Meta(extra={"kind": "network"})]
+Dataset = Annotated[dict[str, Any], Meta(extra={"kind": "dataset"})]
+Degradation = Annotated[dict[str, Any], Meta(extra={"kind": "degradation"})]
+Loss = Annotated[dict[str, Any], Meta(extra={"kind": "loss"})]
+Metric = Annotated[dict[str, Any], Meta(extra={"kind": "metric"})]
+Optimizer = Annotated[dict[str, Any], Meta(extra={"kind": "optimizer"})]
+Scheduler = Annotated[dict[str, Any], Meta(extra={"kind": "scheduler"})]
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Range = tuple[float, float]
+PerChannel = Annotated[list[float], Meta(min_length=1)]
+
+
+class IoBackend(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How a data set's images are read."""
+
+    type: Annotated[
+        Literal["disk", "lmdb", "memcached"],
+        Meta(description="disk: a folder of image files; lmdb: a folder NAME.lmdb that BasicSR's LMDB maker wrote"),
+    ]
+    readonly: Annotated[bool, Meta(description="lmdb: open the database for reading alone")] = True
+    lock: Annotated[bool, Meta(description="lmdb: take a lock, which readers alone do not need")] = False
+    readahead: Annotated[bool, Meta(description="lmdb: let the system read ahead")] = False
+    server_list_cfg: Annotated[str | UnsetType, Meta(description="memcached: server list file")] = UNSET
+    client_cfg: Annotated[str | UnsetType, Meta(description="memcached: client configuration file")] = UNSET
+    sys_path: Annotated[str | None, Meta(description="memcached: folder of its Python client")] = None
+
+
+class LoaderOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What BasicSR's data loader reads from every data set's section."""
+
+    name: Annotated[str, Meta(min_length=1, description="name in logs, TensorBoard and result folders")]
+    type: Annotated[str, Meta(description="registered data set class")]
+    batch_size_per_gpu: Annotated[Count | UnsetType, Meta(description="images a step and GPU (training)")] = UNSET
+    num_worker_per_gpu: Annotated[
+        CountOrZero | UnsetType, Meta(description="loader processes a GPU (training); 0: load in the main process")
+    ] = UNSET
+    dataset_enlarge_ratio: Annotated[Count, Meta(description="times an epoch repeats the data set (training)")] = 1
+    prefetch_mode: Annotated[
+        Literal["cpu", "cuda"] | None, Meta(description="prepare batches ahead; cuda needs `pin_memory: true`")
+    ] = None
+    num_prefetch_queue: Annotated[Count, Meta(description="batches prepared ahead by `prefetch_mode: cpu`")] = 1
+    pin_memory: Annotated[bool, Meta(description="page-locked memory, for faster copies to the GPU")] = False
+    persistent_workers: Annotated[bool, Meta(description="keep loader processes from one epoch to the next")] = False
+
+
+class DatasetOptions(LoaderOptions, kw_only=True):
+    """What every data set of high-resolution images has.
+
+    A registered class describes its own section with an attribute ``Options``: a subclass of this struct
+    (``kw_only=True``) that adds the keys the class reads. ``phase`` and ``scale``, which BasicSR itself writes into
+    the section, are not options.
+    """
+
+    dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
+    io_backend: Annotated[IoBackend, Meta(description="how the images are read")]
+
+
+class BasicSRDatasetOptions(LoaderOptions, kw_only=True):
+    """Keys that more than one of BasicSR's own data sets read."""
+
+    io_backend: Annotated[IoBackend, Meta(description="how the images are read")]
+    mean: Annotated[PerChannel | None, Meta(description="subtracted from images in [0, 1], by channel")] = None
+    std: Annotated[PerChannel | None, Meta(description="divides images after the mean, by channel")] = None
+    gt_size: Annotated[Count | UnsetType, Meta(description="side of the training crop in HR pixels")] = UNSET
+    use_hflip: Annotated[bool | UnsetType, Meta(description="flip training crops at random")] = UNSET
+    use_rot: Annotated[bool | UnsetType, Meta(description="turn training crops by multiples of 90° at random")] = UNSET
+    use_shuffle: Annotated[bool | UnsetType, Meta(description="accepted as in many BasicSR files; not read")] = UNSET
+
+
+class PairedImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
+    """BasicSR's PairedImageDataset and RealESRGANPairedDataset: LR and HR images in pairs."""
+
+    dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
+    dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
+    filename_tmpl: Annotated[str, Meta(description="LR file name for an HR name `{}`, such as `{}x4`")] = "{}"
+    meta_info_file: Annotated[str | None, Meta(description="text file naming the images to use, one a line")] = None
+    meta_info: Annotated[str | None, Meta(description="RealESRGANPairedDataset: text file of path pairs")] = None
+    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
+
+
+class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
+    """BasicSR's SingleImageDataset: LR images without HR, for testing."""
+
+    dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
+    meta_info_file: Annotated[str | UnsetType, Meta(description="text file naming the images to use")] = UNSET
+    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
+
+
+class FFHQDatasetOptions(BasicSRDatasetOptions, kw_only=True):
+    """BasicSR's FFHQDataset: faces for StyleGAN2."""
+
+    dataroot_gt: Annotated[str, Meta(description="face images: a folder, or NAME.lmdb")]
+    mean: Annotated[PerChannel, Meta(description="subtracted from images in [0, 1], by channel")]
+    std: Annotated[PerChannel, Meta(description="divides images after the mean, by channel")]
+    use_hflip: Annotated[bool, Meta(description="flip at random")]
+
+
+class RealESRGANDatasetOptions(BasicSRDatasetOptions, kw_only=True):
+    """BasicSR's RealESRGANDataset: HR images and the blur kernels of Real-ESRGAN's second-order degradation."""
+
+    dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
+    meta_info: Annotated[str | UnsetType, Meta(description="text file naming the images; disk needs it")] = UNSET
+    use_hflip: Annotated[bool, Meta(description="flip at random")]
+    use_rot: Annotated[bool, Meta(description="turn by multiples of 90° at random")]
+    blur_kernel_size: Annotated[Count, Meta(description="side of the blur kernels in pixels")]
+    kernel_list: Annotated[list[str], Meta(description="kernel shapes to draw from")]
+    kernel_prob: Annotated[list[Probability], Meta(description="probability of each shape")]
+    sinc_prob: Annotated[Probability, Meta(description="probability of a sinc filter instead")]
+    blur_sigma: Annotated[Range, Meta(description="range of the blur's sigma in pixels")]
+    betag_range: Annotated[Range, Meta(description="range of beta for generalised Gaussian kernels")]
+    betap_range: Annotated[Range, Meta(description="range of beta for plateau kernels")]
+    blur_kernel_size2: Annotated[Count, Meta(description="as blur_kernel_size, second round")]
+    kernel_list2: Annotated[list[str], Meta(description="as kernel_list, second round")]
+    kernel_prob2: Annotated[list[Probability], Meta(description="as kernel_prob, second round")]
+    sinc_prob2: Annotated[Probability, Meta(description="as sinc_prob, second round")]
+    blur_sigma2: Annotated[Range, Meta(description="as blur_sigma, second round")]
+    betag_range2: Annotated[Range, Meta(description="as betag_range, second round")]
+    betap_range2: Annotated[Range, Meta(description="as betap_range, second round")]
+    final_sinc_prob: Annotated[Probability, Meta(description="probability of a sinc filter at the end")]
+
+
+class OpenDatasetOptions(LoaderOptions, kw_only=True, forbid_unknown_fields=False):
+    """BasicSR's video data sets and those of other plugins: they may read keys that are not known here."""
+
+
+class PathOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Weights to start from. Paths are relative to the folder that the command runs in; `~` alone means none."""
+
+    pretrain_network_g: Annotated[str | None, Meta(description="weights that network_g starts from")] = None
+    param_key_g: Annotated[str | None, Meta(description="key in that file: params or params_ema")] = "params"
+    strict_load_g: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
+    pretrain_network_d: Annotated[str | None, Meta(description="weights that network_d starts from")] = None
+    param_key_d: Annotated[str | None, Meta(description="key in that file")] = "params"
+    strict_load_d: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
+    resume_state: Annotated[str | None, Meta(description="training state (.state) to resume from")] = None
+    ignore_resume_networks: Annotated[
+        list[str] | str | None, Meta(description="networks whose pretrained path a resume leaves as it is")
+    ] = None
+
+
+class BlindSRPathOptions(PathOptions, kw_only=True):
+    """With the teacher's weights."""
+
+    pretrain_network_teacher: Annotated[str | None, Meta(description="the trained teacher")] = None
+    param_key_teacher: Annotated[str | None, Meta(description="key in that file: params, params_ema")] = "params"
+    strict_load_teacher: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
+
+
+class OpenPathOptions(PathOptions, kw_only=True, forbid_unknown_fields=False):
+    """Other models may name more networks."""
+
+
+class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Training: schedule and losses. Losses that are left out, or `null`, are not used."""
+
+    total_iter: Annotated[Count, Meta(description="steps of the whole run")]
+    warmup_iter: Annotated[int, Meta(ge=-1, description="steps of linear warm-up; -1 for none")] = -1
+    ema_decay: Annotated[float, Meta(ge=0, lt=1, description="moving average of weights; 0 for none")] = 0
+    optim_g: Annotated[Optimizer, Meta(description="optimiser of network_g")]
+    optim_d: Annotated[Optimizer | UnsetType, Meta(description="optimiser of network_d")] = UNSET
+    scheduler: Annotated[Scheduler, Meta(description="learning rate over the run")]
+    pixel_opt: Annotated[Loss | None, Meta(description="loss between SR and HR pixels")] = None
+    perceptual_opt: Annotated[Loss | None, Meta(description="loss between features of SR and HR")] = None
+    gan_opt: Annotated[Loss | None, Meta(description="adversarial loss; needs network_d")] = None
+    net_d_iters: Annotated[Count, Meta(description="train network_g once in this many steps")] = 1
+    net_d_init_iters: Annotated[int, Meta(ge=0, description="steps that train network_d alone first")] = 0
+
+
+class BasicSRTrainOptions(TrainOptions, kw_only=True):
+    """With the key of BasicSR's SRGANModel."""
+
+    ldl_opt: Annotated[Loss | None, Meta(description="locally discriminative loss")] = None
+
+
+class OpenTrainOptions(TrainOptions, kw_only=True, forbid_unknown_fields=False):
+    """BasicSR's face, StyleGAN2 and video models and those of other plugins: they may read other keys too."""
+
+
+class BlindSRTrainOptions(TrainOptions, kw_only=True):
+    """With the keys of BlindSRModel, KDTeacherModel and KDStudentModel."""
+
+    distill_opt: Annotated[Loss | None, Meta(description="loss between student's and teacher's representation")] = None
+    contrast_opt: Annotated[Loss | None, Meta(description="contrast between degradations (teacher)")] = None
+    estimator_iter: Annotated[int, Meta(ge=0, description="first steps, which train the student's estimator alone")] = 0
+    grad_clip: Annotated[Positive | None, Meta(description="largest norm of the gradient; null for no limit")] = None
+    amp: Annotated[Literal["bf16", "fp16"] | None, Meta(description="mixed precision; null for fp32")] = None
+    channels_last: Annotated[bool, Meta(description="NHWC memory format")] = False
+    compile: Annotated[bool, Meta(description="torch.compile the networks")] = False
+    nan_loss: Annotated[
+        Literal["stop", "skip"], Meta(description="a loss that is not finite: stop the run, or skip the step")
+    ] = "stop"
+
+
+class ValOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Validation and testing."""
+
+    val_freq: Annotated[Count | UnsetType, Meta(description="steps between validations; training needs it")] = UNSET
+    save_img: Annotated[bool, Meta(description="write the SR images")]
+    suffix: Annotated[str | UnsetType | None, Meta(description="end of their names; null: the run's name")] = UNSET
+    pbar: Annotated[bool, Meta(description="progress bar")] = False
+    metrics: Annotated[dict[str, Metric] | None, Meta(description="name in the logs -> metric")] = None
+
+
+class OpenValOptions(ValOptions, kw_only=True, forbid_unknown_fields=False):
+    """Other models may read other keys too."""
+
+
+class WandbOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Weights & Biases; needs `use_tb_logger: true`."""
+
+    project: Annotated[str | None, Meta(description="project name; null: not used")] = None
+    resume_id: Annotated[str | None, Meta(description="id of the run to continue")] = None
+
+
+class LoggerOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is logged and saved, and how often."""
+
+    print_freq: Annotated[Count, Meta(description="steps between lines of the log")]
+    save_checkpoint_freq: Annotated[Count, Meta(description="steps between checkpoints")]
+    use_tb_logger: Annotated[bool, Meta(description="write TensorBoard files to tb_logger/NAME")]
+    wandb: Annotated[WandbOptions | None, Meta(description="Weights & Biases")] = None
+
+
+class DistOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Passed to the start of distributed training with `--launcher slurm`."""
+
+    backend: Annotated[Literal["nccl", "gloo", "mpi"], Meta(description="communication backend")] = "nccl"
+    port: Annotated[Port | None, Meta(description="port of the first process")] = None
+
+
+class Options(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What every run has."""
+
+    name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
+    model_type: Annotated[str, Meta(description="registered model class")]
+    num_gpu: Annotated[CountOrZero | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
+    manual_seed: Annotated[CountOrZero | None, Meta(description="seed; a random one if left out")] = None
+    datasets: Annotated[dict[str, Dataset], Meta(min_length=1, description="train, val, test; more: val_1, test_1 ...")]
+    network_g: Annotated[Network, Meta(description="the network that is trained or tested")]
+    network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET
+    logger: Annotated[LoggerOptions | UnsetType, Meta(description="logs and checkpoints (training)")] = UNSET
+    dist_params: Annotated[DistOptions | UnsetType, Meta(description="distributed training")] = UNSET
+    find_unused_parameters: Annotated[bool, Meta(description="distributed: allow weights without gradient")] = False
+
+
+class BlindSROptions(Options, kw_only=True):
+    """One run of BlindSRModel, KDTeacherModel or KDStudentModel."""
+
+    scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")]
+    degradation: Annotated[Degradation | UnsetType, Meta(description="how LR images are made from HR ones")] = UNSET
+    network_teacher: Annotated[Network | UnsetType, Meta(description="the teacher that a student learns from")] = UNSET
+    path: Annotated[BlindSRPathOptions, Meta(description="weights to start from")]
+    train: Annotated[BlindSRTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
+    val: Annotated[ValOptions | None, Meta(description="validation and testing")] = None
+
+
+class BasicSROptions(Options, kw_only=True):
+    """One run of a BasicSR model for single images."""
+
+    scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET
+    path: Annotated[PathOptions, Meta(description="weights to start from")]
+    train: Annotated[BasicSRTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
+    val: Annotated[ValOptions | None, Meta(description="validation and testing")] = None
+
+
+class OpenOptions(Options, kw_only=True, forbid_unknown_fields=False):
+    """One run of BasicSR's other models, or another plugin's: they may read keys that are not known here."""
+
+    scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET
+    path: Annotated[OpenPathOptions, Meta(description="weights to start from")]
+    train: Annotated[OpenTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
+    val: Annotated[OpenValOptions | None, Meta(description="validation and testing")] = None
+
+
+class RealESRGANOptions(BasicSROptions, kw_only=True):
+    """One run of BasicSR's RealESRNetModel or RealESRGANModel, whose degradation is spread over the top level."""
+
+    queue_size: Annotated[Count, Meta(description="images kept to mix degradations in a batch")] = 180
+    high_order_degradation: Annotated[bool, Meta(description="degrade on the fly; false: pairs")] = True
+    gt_size: Annotated[Count | UnsetType, Meta(description="side of the training crop in HR pixels")] = UNSET
+    gt_usm: Annotated[bool | UnsetType, Meta(description="RealESRNetModel: sharpen HR")] = UNSET
+    l1_gt_usm: Annotated[bool | UnsetType, Meta(description="RealESRGANModel: sharpen HR for the L1 loss")] = UNSET
+    percep_gt_usm: Annotated[bool | UnsetType, Meta(description="... for the perceptual loss")] = UNSET
+    gan_gt_usm: Annotated[bool | UnsetType, Meta(description="... for the GAN loss")] = UNSET
+    resize_prob: Annotated[list[Probability] | UnsetType, Meta(description="odds of up, down, keep")] = UNSET
+    resize_range: Annotated[Range | UnsetType, Meta(description="range of the resize factor")] = UNSET
+    gaussian_noise_prob: Annotated[Probability | UnsetType, Meta(description="Gaussian rather than Poisson")] = UNSET
+    noise_range: Annotated[Range | UnsetType, Meta(description="noise level on the 0-255 scale")] = UNSET
+    poisson_scale_range: Annotated[Range | UnsetType, Meta(description="Poisson noise factor")] = UNSET
+    gray_noise_prob: Annotated[Probability | UnsetType, Meta(description="odds of grey noise")] = UNSET
+    jpeg_range: Annotated[Range | UnsetType, Meta(description="JPEG quality")] = UNSET
+    second_blur_prob: Annotated[Probability | UnsetType, Meta(description="odds of a second blur")] = UNSET
+    resize_prob2: Annotated[list[Probability] | UnsetType, Meta(description="as resize_prob, second round")] = UNSET
+    resize_range2: Annotated[Range | UnsetType, Meta(description="as resize_range, second round")] = UNSET
+    gaussian_noise_prob2: Annotated[Probability | UnsetType, Meta(description="as gaussian_noise_prob")] = UNSET
+    noise_range2: Annotated[Range | UnsetType, Meta(description="as noise_range, second round")] = UNSET
+    poisson_scale_range2: Annotated[Range | UnsetType, Meta(description="as poisson_scale_range")] = UNSET
+    gray_noise_prob2: Annotated[Probability | UnsetType, Meta(description="as gray_noise_prob")] = UNSET
+    jpeg_range2: Annotated[Range | UnsetType, Meta(description="as jpeg_range, second round")] = UNSET
