@@ -1,0 +1,224 @@
+"""The images of an LMDB or a folder, and crops of them read without decoding more than must be."""
+
+import math
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from weakref import WeakValueDictionary
+
+import cv2
+import lmdb
+import numpy as np
+import torch
+
+from lightbsr_arch.data.image_io import Picture, read_header, read_image
+from lightbsr_arch.data.meta_info import read_meta_info
+from lightbsr_arch.data.picture_files import find_pictures
+from lightbsr_arch.errors import UserError
+
+
+class GTSource:
+    """Random access to a set of images, with an optional cache of decoded ones.
+
+    A crop of a BMP entry of an LMDB is copied straight out of the memory map; of any other image the whole is decoded.
+    Survives fork, spawn and pickling: an LMDB is opened when first read, and the cache lies in shared memory, so that
+    DataLoader workers fill it together and each image is decoded about once.
+
+    Args:
+        root: an LMDB folder made by BasicSR or by ``photos_to_lmdb.py``, or a folder of pictures (searched through).
+        backend: ``"lmdb"`` or ``"disk"``.
+        cache_gb: memory for decoded images, in GB (10^9 bytes) for all workers of a process together; images are
+            cached in their order until it is full. 0: no cache.
+
+    Attributes:
+        keys: the LMDB keys, or the paths below the folder, in order.
+
+    Raises:
+        UserError: no such set, no pictures in it, or less shared memory than ``cache_gb`` (and the images) need.
+    """
+
+    def __init__(self, root: str, backend: Literal["lmdb", "disk"], cache_gb: float = 0) -> None:
+        if backend not in _BACKENDS:
+            raise UserError(f"io_backend type {backend!r}: GTSource reads {' or '.join(map(repr, _BACKENDS))}")
+        self._images: _Images = _BACKENDS[backend](Path(root).expanduser())
+        self.keys = self._images.keys
+        self._cache = _Cache([self.shape(i) for i in range(len(self))], int(cache_gb * 1e9)) if cache_gb else None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width, without decoding."""
+        return self._images.shape(index)
+
+    def read(self, index: int) -> Picture:
+        """The whole image, H x W x 3 uint8, BGR."""
+        height, width = self.shape(index)
+        return self._crop(index, 0, 0, height, width)
+
+    def read_crop(self, index: int, top: int, left: int, size: int) -> Picture:
+        """The square ``[top : top + size, left : left + size]`` as a contiguous size x size x 3 uint8 array, BGR.
+
+        Raises:
+            UserError: the square is not inside the image, or the image cannot be read.
+        """
+        height, width = self.shape(index)
+        if not (0 <= top <= height - size and 0 <= left <= width - size):
+            raise UserError(
+                f"{self.keys[index]}: a {size}x{size} crop at row {top}, column {left} is not inside {width}x{height}"
+            )
+        return self._crop(index, top, left, size, size)
+
+    def _crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
+        if self._cache is None or not self._cache.holds(index):
+            return self._images.crop(index, top, left, height, width)
+        image = self._cache.get(index)
+        if image is None:
+            image = self._cache.fill(index, self._images.crop(index, 0, 0, *self.shape(index)))
+        return image[top : top + height, left : left + width].copy()
+
+
+class _Images(Protocol):
+    """What the two backends have in common."""
+
+    keys: list[str]
+
+    def shape(self, index: int) -> tuple[int, int]: ...
+
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
+        """A copy of its own of one box of an image."""
+
+
+class _FolderImages:
+    """Pictures of a folder; sizes come from their headers, when first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder")
+        pictures = find_pictures([root])
+        self.keys = [picture.name for picture in pictures]
+        self._paths = [picture.path for picture in pictures]
+        self._shapes: dict[int, tuple[int, int]] = {}
+
+    def shape(self, index: int) -> tuple[int, int]:
+        if index not in self._shapes:
+            header = read_header(self._paths[index])
+            self._shapes[index] = (header.height, header.width)
+        return self._shapes[index]
+
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
+        return read_image(self._paths[index])[top : top + height, left : left + width].copy()
+
+
+class _LmdbImages:
+    """Entries of a BasicSR LMDB; sizes come from its ``meta_info.txt``."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            hint = " (its preparation is unfinished)" if root.with_name(root.name + ".partial").exists() else ""
+            raise UserError(f"{root}: no such LMDB{hint}")
+        lines = read_meta_info(root)
+        if not lines:
+            raise UserError(f"{root}: its meta_info.txt lists no entries")
+        self.keys = [line.key for line in lines]
+        self._path = os.path.realpath(root)
+        self._shapes = [(line.height, line.width) for line in lines]
+        self._environment: lmdb.Environment | None = None
+
+    def shape(self, index: int) -> tuple[int, int]:
+        return self._shapes[index]
+
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
+        key = self.keys[index]
+        if self._environment is None:
+            self._environment = _open(self._path)
+        with self._environment.begin(buffers=True) as transaction:  # the bytes are valid inside it only
+            data = transaction.get(key.encode("ascii"))
+            if data is None:
+                raise UserError(f"{self._path}: no entry {key!r}, though meta_info.txt lists it")
+            image = _bmp_view(data)
+            if image is None:
+                image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            if image is None or image.shape[:2] != self._shapes[index]:
+                raise UserError(f"{self._path}: entry {key!r} is not an image of the size meta_info.txt states")
+            return image[top : top + height, left : left + width].copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_environment": None}  # an open LMDB cannot be pickled; each process opens its own
+
+
+_BACKENDS: dict[str, Callable[[Path], _Images]] = {"lmdb": _LmdbImages, "disk": _FolderImages}
+
+# One process may open an LMDB once only; sources of the same one (training and validation, say) share it. A forked
+# child goes on using its parent's, which is sound for read-only use without a lock table.
+_open_environments: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
+
+
+def _open(path: str) -> lmdb.Environment:
+    environment = _open_environments.get(path)
+    if environment is None:
+        try:
+            environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
+        except lmdb.Error as error:
+            raise UserError(f"{path}: cannot be opened as an LMDB ({error})") from None
+        _open_environments[path] = environment
+    return environment
+
+
+def _bmp_view(data: memoryview) -> Picture | None:
+    """The pixels of a 24-bit uncompressed BMP, the form OpenCV writes, as a view; None for anything else."""
+    if len(data) < 54 or data[:2] != b"BM":
+        return None
+    start, width, height, bits, compression = struct.unpack_from("<10xI4xii2xHI", data)
+    stride = -(-3 * width // 4) * 4  # rows are padded to four bytes
+    if bits != 24 or compression or width <= 0 or height <= 0 or len(data) < start + stride * height:
+        return None
+    rows = np.frombuffer(data, np.uint8, count=stride * height, offset=start).reshape(height, stride)
+    return rows[::-1, : 3 * width].reshape(height, width, 3)  # stored from the bottom row up
+
+
+class _Cache:
+    """Decoded images in shared memory, as many of the first as fit; filled by whoever reads one first."""
+
+    def __init__(self, shapes: list[tuple[int, int]], limit: int) -> None:
+        self._shapes = shapes
+        ends = np.cumsum([3 * height * width for height, width in shapes])
+        count = int(np.searchsorted(ends, limit, side="right"))
+        self._starts = [0, *ends[:count].tolist()]
+        size = self._starts[-1]
+        _check_shared_memory(size)
+        self._pixels = torch.empty(size, dtype=torch.uint8).share_memory_()
+        self._filled = torch.zeros(count, dtype=torch.uint8).share_memory_()
+
+    def holds(self, index: int) -> bool:
+        return index < len(self._filled)
+
+    def get(self, index: int) -> Picture | None:
+        return self._view(index) if self._filled[index] else None
+
+    def fill(self, index: int, image: Picture) -> Picture:
+        """Two workers may fill the same place at once: with the same bytes."""
+        self._view(index)[:] = image
+        self._filled[index] = 1
+        return image
+
+    def _view(self, index: int) -> Picture:
+        height, width = self._shapes[index]
+        start = self._starts[index]
+        return self._pixels[start : start + math.prod((height, width, 3))].numpy().reshape(height, width, 3)
+
+
+def _check_shared_memory(size: int) -> None:
+    """Too little of it would end the process with SIGBUS when the cache fills; say so at the start instead."""
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        return
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if size > free:
+        raise UserError(
+            f"cache_gb: the cache needs {size / 1e9:.2f} GB of shared memory and {folder} has {free / 1e9:.2f} GB "
+            "free; lower cache_gb or enlarge it (docker: --shm-size)"
+        )

@@ -1,0 +1,210 @@
+"""Pictures to an LMDB in one pass: worker processes read, crop and encode; this process alone writes.
+
+Each worker has a pipe of its own. It blocks when the writer is behind, which bounds memory to one decoded picture a
+worker and one batch in the writer; and a worker that dies is seen as the end of its pipe.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lightbsr_arch.data.image_io import CODECS, encode_image, read_image
+from lightbsr_arch.data.lmdb_writer import LmdbWriter
+from lightbsr_arch.data.meta_info import MetaLine
+from lightbsr_arch.data.picture_files import PictureFile
+from lightbsr_arch.data.subimages import CropRule
+from lightbsr_arch.errors import UserError
+
+_Pipe: TypeAlias = "Connection[Any, Any]"
+
+
+@dataclass
+class Report:
+    """What a preparation did: the entries of the LMDB in order, and (path, reason) of each picture left out."""
+
+    entries: list[MetaLine] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    bytes_put: int = 0
+
+
+def prepare_lmdb(
+    pictures: Sequence[PictureFile],
+    out: Path,
+    rule: CropRule,
+    codec: str = "png",
+    *,
+    strict: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    start_method: str | None = None,
+    quiet: bool = False,
+) -> Report:
+    """Crop and encode pictures into the LMDB ``out``, continuing an interrupted run of the same recipe.
+
+    Args:
+        pictures: from `find_pictures`; their order is that of ``meta_info.txt``.
+        out: the target, ``NAME.lmdb``.
+        rule: which sub-images to cut.
+        codec: ``png``, ``bmp`` or ``webp``.
+        strict: raise at the first picture that cannot be used, instead of leaving it out.
+        overwrite: replace an existing target.
+        workers: processes that crop and encode; one per available core unless given.
+        start_method: of `multiprocessing`; ``fork`` on Linux unless given, which spares the workers their imports.
+        quiet: no progress bar.
+
+    Raises:
+        UserError: see `LmdbWriter`; or no picture could be used; or a worker was killed.
+    """
+    recipe = {**asdict(rule), "codec": codec, "sources": [_fingerprint(picture) for picture in pictures]}
+    report = Report()
+    with (
+        LmdbWriter(out, recipe, overwrite) as writer,
+        _workers(workers or _available_cores(), rule, codec, start_method) as pipes,
+    ):
+        todo = [picture for picture in pictures if picture.name not in writer.done]
+        total, left = (sum(_size(picture.path) for picture in some) for some in (pictures, todo))
+        with tqdm(total=total, initial=total - left, unit="B", unit_scale=True, disable=quiet, desc=out.name) as bar:
+            for picture, reason in _run(pipes, todo, writer):
+                if reason is not None:
+                    if strict:
+                        raise UserError(f"{picture.path}: {reason} (--strict stops here)")
+                    report.skipped.append((picture.path, reason))
+                bar.update(_size(picture.path))
+                bar.set_postfix_str(f"{writer.bytes_put / 1e6:.0f} MB written", refresh=False)
+        report.skipped.sort()
+        if len(report.skipped) == len(pictures):
+            path, reason = report.skipped[0]
+            raise UserError(f"{out}: none of the {len(pictures)} pictures can be used; the first, {path}: {reason}")
+        report.entries = writer.finish([picture.name for picture in pictures])
+        report.bytes_put = writer.bytes_put
+    return report
+
+
+class _Entry(NamedTuple):
+    """A worker's message: one encoded sub-image."""
+
+    line: MetaLine
+    data: bytes
+
+
+class _End(NamedTuple):
+    """A worker's message: the picture is through; ``reason`` says why it cannot be used, if so."""
+
+    reason: str | None
+
+
+def _run(
+    pipes: Sequence[_Pipe], pictures: Sequence[PictureFile], writer: LmdbWriter
+) -> Iterator[tuple[PictureFile, str | None]]:
+    """Hand pictures to idle workers and put what they send; yield each picture with the reason it was left out for."""
+    waiting = iter(pictures)
+    busy: dict[_Pipe, tuple[PictureFile, list[MetaLine]]] = {}
+
+    def start_next(pipe: _Pipe) -> None:
+        if picture := next(waiting, None):
+            busy[pipe] = (picture, [])
+            pipe.send(picture)
+
+    for pipe in pipes:
+        start_next(pipe)
+    while busy:
+        for pipe in cast(list[_Pipe], wait(list(busy))):
+            picture, lines = busy[pipe]
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                raise UserError(
+                    f"{picture.path}: the process reading it was killed (too little memory?); "
+                    "the same command continues"
+                ) from None
+            if isinstance(message, _Entry):
+                writer.put(message.line.key, message.data)
+                lines.append(message.line)
+                continue
+            del busy[pipe]
+            start_next(pipe)
+            if message.reason is None:
+                writer.finish_picture(picture.name, lines)
+            yield picture, message.reason
+
+
+@contextmanager
+def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -> Iterator[list[_Pipe]]:
+    """Start worker processes, each at the end of a pipe, and end them when the block is left."""
+    context: Any = multiprocessing.get_context(start_method or ("fork" if sys.platform == "linux" else "spawn"))
+    pipes, processes = [], []
+    try:
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, ours, rule, codec), daemon=True)
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            processes.append(process)
+        yield pipes
+    finally:
+        for pipe, process in zip(pipes, processes):
+            pipe.close()
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:
+    """A worker's life: until its pipe closes, read a picture, send its sub-images."""
+    other_end.close()  # inherited; while it is open here, the end of the main process would go unseen
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(0)  # what cannot be decoded is reported by read_image
+    with suppress(EOFError, OSError):
+        while True:
+            picture: PictureFile = pipe.recv()
+            try:
+                for entry in _entries(picture, rule, codec):
+                    pipe.send(entry)
+                reason = None
+            except UserError as error:
+                reason = str(error)
+            pipe.send(_End(reason))
+
+
+def _entries(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Entry]:
+    with_name = f"{picture.path}: "
+    try:
+        image = read_image(picture.path)
+    except UserError as error:
+        raise UserError(str(error).removeprefix(with_name)) from None
+    for suffix, top, left, height, width in rule.boxes(*image.shape[:2]):
+        crop = np.ascontiguousarray(image[top : top + height, left : left + width])
+        line = MetaLine(picture.key + suffix, codec, height, width, 3, CODECS[codec].level)
+        yield _Entry(line, encode_image(crop, codec))
+
+
+def _fingerprint(picture: PictureFile) -> list[str | int]:
+    """What tells that a source is still the same file; a file that cannot be looked at is left to `read_image`."""
+    try:
+        status = picture.path.stat()
+    except OSError:
+        return [picture.name, 0, 0]
+    return [picture.name, status.st_size, status.st_mtime_ns]
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,193 @@
+"""Writing an LMDB that is absent, complete, or marked unfinished, whatever interrupts it.
+
+Work happens in ``OUT.lmdb.partial/``::
+
+    recipe.json     sources and settings; a rerun continues only the same recipe
+    done.jsonl      one line per picture whose entries are committed
+    lmdb/           the database, renamed to ``OUT.lmdb`` when all is done
+
+A picture's line is appended after its entries are committed, so a line never promises too much. Entries without a line
+are written again on continuing, with the same bytes.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import lmdb
+
+from lightbsr_arch.data.meta_info import META_INFO, MetaLine
+from lightbsr_arch.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs on one target at once are then the user's to avoid
+    fcntl = None  # type: ignore[assignment]
+
+_BATCH_BYTES = 32 << 20  # committed at once: bounds memory and what an interruption loses
+_FIRST_MAP = 2 * _BATCH_BYTES
+
+
+class LmdbWriter:
+    """Writes encoded images picture by picture; a context manager that leaves a continuable state on any exception.
+
+    Attributes:
+        done: the pictures finished so far, by name, those of an earlier interrupted run included.
+        bytes_put: bytes of image data written by this run.
+    """
+
+    def __init__(self, out: Path, recipe: dict[str, Any], overwrite: bool = False) -> None:
+        """Start or continue.
+
+        Args:
+            out: the target; its name ends with ``.lmdb``, as BasicSR's readers ask.
+            recipe: all that decides the result, as JSON values; a run is continued only with an equal one.
+            overwrite: replace a complete target (when the new one is complete), discard an unfinished other one.
+
+        Raises:
+            UserError: the target exists, or is unfinished with another recipe, or is being written by another process.
+        """
+        if out.suffix != ".lmdb":
+            raise UserError(f"{out}: the name of the target must end with .lmdb (BasicSR's readers ask for it)")
+        self.out = out
+        self.partial = out.with_name(out.name + ".partial")
+        self.done: dict[str, list[MetaLine]] = {}
+        self.bytes_put = 0
+        self._batch: list[tuple[bytes, bytes]] = []
+        self._batch_bytes = 0
+        self._batch_done: list[tuple[str, list[MetaLine]]] = []
+        self._overwrite = overwrite
+        self._refuse_finished()
+        with self._writing():
+            self.partial.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+            self._settle_recipe(recipe)
+            self._load_done()
+            self._env = lmdb.open(str(self._database), map_size=_FIRST_MAP)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Add one entry; it is on disk once its picture is."""
+        self._batch.append((key.encode("ascii"), data))
+        self._batch_bytes += len(data)
+        self.bytes_put += len(data)
+        if self._batch_bytes >= _BATCH_BYTES:
+            self._commit()
+
+    def finish_picture(self, name: str, lines: list[MetaLine]) -> None:
+        """State that all entries of a picture have been put."""
+        self._batch_done.append((name, lines))
+
+    def finish(self, order: Sequence[str]) -> list[MetaLine]:
+        """Commit, write ``meta_info.txt`` with the pictures in this order, and move all to the target."""
+        self._commit()
+        lines = [line for name in order for line in self.done.get(name, [])]
+        with self._writing():
+            self._env.close()
+            with (self._database / META_INFO).open("w", encoding="ascii", newline="\n") as file:
+                file.writelines(f"{line}\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+            if self._overwrite and self.out.exists():
+                shutil.rmtree(self.out)
+            self._database.rename(self.out)
+            shutil.rmtree(self.partial)
+        return lines
+
+    def __enter__(self) -> "LmdbWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._env.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    @property
+    def _database(self) -> Path:
+        return self.partial / "lmdb"
+
+    @property
+    def _done_file(self) -> Path:
+        return self.partial / "done.jsonl"
+
+    def _refuse_finished(self) -> None:
+        if self._overwrite or not self.out.exists():
+            return
+        if self.partial.exists() and not self._database.exists():  # stopped between the last two steps of finish()
+            shutil.rmtree(self.partial)
+        raise UserError(f"{self.out} exists and is left as it is; --overwrite replaces it")
+
+    def _take_lock(self) -> int | None:
+        """POSIX record lock: gone with the process even on SIGKILL, and not inherited by worker processes."""
+        if fcntl is None:
+            return None
+        file = os.open(self.partial / "lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise UserError(f"{self.out} is being prepared by another process") from None
+        return file
+
+    def _settle_recipe(self, recipe: dict[str, Any]) -> None:
+        path = self.partial / "recipe.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if before == recipe:
+                return
+            if not self._overwrite:
+                changed = ", ".join(key for key in sorted({*before, *recipe}) if before.get(key) != recipe.get(key))
+                raise UserError(
+                    f"{self.partial} is an unfinished run with other settings (differing: {changed}); "
+                    "finish it with those, or start again with --overwrite"
+                )
+            path.unlink()  # first: what is left without a recipe is never continued
+        shutil.rmtree(self._database, ignore_errors=True)
+        self._done_file.unlink(missing_ok=True)
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(recipe, ensure_ascii=True), encoding="utf-8")
+        fresh.replace(path)
+
+    def _load_done(self) -> None:
+        if not self._done_file.exists():
+            return
+        data = self._done_file.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]  # a last line cut short by a kill is not counted
+        with self._done_file.open("r+b") as file:
+            file.truncate(len(whole))
+        for text in whole.splitlines():
+            name, lines = json.loads(text)
+            self.done[name] = [MetaLine(*line) for line in lines]
+
+    def _commit(self) -> None:
+        with self._writing():
+            while not self._try_batch():
+                self._env.set_mapsize(2 * self._env.info()["map_size"])
+            with self._done_file.open("a", encoding="utf-8", newline="\n") as file:
+                file.writelines(json.dumps(item) + "\n" for item in self._batch_done)
+        self.done.update(self._batch_done)
+        self._batch, self._batch_bytes, self._batch_done = [], 0, []
+
+    def _try_batch(self) -> bool:
+        """One transaction; False if the map is too small for it, and then nothing of it is written."""
+        try:
+            with self._env.begin(write=True) as transaction:
+                for key, data in self._batch:
+                    transaction.put(key, data)
+        except lmdb.MapFullError:
+            return False
+        return True
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (lmdb.Error, OSError) as error:
+            raise UserError(
+                f"{self.out}: cannot write ({error}); what is done is kept in {self.partial.name}, "
+                "the same command continues it"
+            ) from None

@@ -1,0 +1,48 @@
+"""The lines of BasicSR's ``meta_info.txt``: ``key.png (480,480,3) 1``."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from lightbsr_arch.errors import UserError
+
+META_INFO = "meta_info.txt"
+_LINE = re.compile(r"(?P<key>[^.]+)\.(?P<codec>\w+) \((?P<h>\d+),(?P<w>\d+),(?P<c>\d+)\) (?P<level>\d+)")
+
+
+class MetaLine(NamedTuple):
+    """One entry: its LMDB key, the codec of its bytes, the image's size and channels, the compression level."""
+
+    key: str
+    codec: str
+    height: int
+    width: int
+    channels: int
+    level: int
+
+    def __str__(self) -> str:
+        return f"{self.key}.{self.codec} ({self.height},{self.width},{self.channels}) {self.level}"
+
+
+def read_meta_info(lmdb_path: Path) -> list[MetaLine]:
+    """Read the ``meta_info.txt`` of an LMDB folder.
+
+    Raises:
+        UserError: there is no such file, or a line of it is not BasicSR's; the message gives file and line.
+    """
+    path = lmdb_path / META_INFO
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{lmdb_path}: not a BasicSR LMDB (no {META_INFO} in it)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    return [_parse(line, f"{path} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _parse(line: str, where: str) -> MetaLine:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise UserError(f"{where}: expected 'key.png (height,width,channels) level', found {line!r}")
+    h, w, c, level = (int(match[name]) for name in ("h", "w", "c", "level"))
+    return MetaLine(match["key"], match["codec"], h, w, c, level)

@@ -1,0 +1,108 @@
+"""From what a user names (folders, globs, files) to a sorted list of pictures with keys for BasicSR's LMDB."""
+
+import glob
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lightbsr_arch.data.image_io import PICTURE_SUFFIXES
+from lightbsr_arch.errors import UserError
+
+_LONGEST_KEY = 400  # LMDB allows 511 bytes; the rest is for the digest and the sub-image's number
+_UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")
+
+
+class PictureFile(NamedTuple):
+    """A picture to pack: where it is, its path below the sources' common folder, and its LMDB key."""
+
+    path: Path
+    name: str
+    key: str
+
+
+def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[PictureFile]:
+    """List the pictures of folders (searched through), globs and single files, sorted by name.
+
+    Names are relative to the deepest folder that holds all sources, so that files of one name in different folders
+    differ. Hidden files, and files in folders without a picture's ending, are passed over.
+
+    Args:
+        sources: what the user named; ``**`` in a glob searches through folders.
+        drop_suffix: an ending cut from every name, as ``x4`` in ``0001x4.png``, so that LR keys equal the HR keys.
+
+    Raises:
+        UserError: a source does not exist or holds no picture.
+    """
+    found: dict[Path, None] = {}  # ordered and without repeats
+    roots = set()
+    for source in (path for text in sources for path in _expand(text)):
+        if source.is_dir():
+            pictures = list(_walk(source, set()))
+            if not pictures:
+                raise UserError(f"{source}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+            found.update(dict.fromkeys(pictures))
+            roots.add(source)
+        else:
+            found[source] = None
+            roots.add(source.parent)
+    root = os.path.commonpath(roots)
+    by_name = {Path(os.path.relpath(path, root)).as_posix(): path for path in found}
+    names = sorted(by_name)
+    stems = [Path(name).with_suffix("").as_posix().removesuffix(drop_suffix) for name in names]
+    keys = lmdb_keys(stems, names)
+    return [PictureFile(by_name[name], name, key) for name, key in zip(names, keys)]
+
+
+def lmdb_keys(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Make keys safe for BasicSR and unique: ASCII letters, digits, ``_``, ``-`` and the folder's ``/``.
+
+    BasicSR cuts keys at the first dot and encodes them as ASCII. Anything else becomes ``_``, accents are dropped.
+    Where two keys would be equal, or one too long, a digest of the full name is appended, whatever their order.
+    """
+    keys = [_safe(key) for key in wanted]
+    for digits in (8, 40):
+        count = Counter(keys)
+        keys = [
+            f"{key[:_LONGEST_KEY]}-{hashlib.sha1(os.fsencode(name)).hexdigest()[:digits]}"
+            if count[key] > 1 or len(key) > _LONGEST_KEY + digits + 1
+            else key
+            for key, name in zip(keys, names)
+        ]
+    return keys
+
+
+def _expand(source: str | Path) -> list[Path]:
+    """A path, or the sorted matches of a glob, made absolute; links are kept as they are named."""
+    matches = [source] if os.path.lexists(source) else sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207
+    if not matches:
+        raise UserError(f"{source}: no such file or folder, and nothing matches it as a pattern")
+    return [Path(os.path.abspath(match)) for match in matches]  # noqa: PTH100
+
+
+def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """Pictures below a folder; linked folders are followed, each real folder once."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, seen)
+        elif entry.suffix.lower() in PICTURE_SUFFIXES:
+            yield entry
+
+
+def _safe(key: str) -> str:
+    ascii_key = unicodedata.normalize("NFKD", key)
+    return _UNSAFE.sub("_", "".join(c for c in ascii_key if not unicodedata.combining(c)))
