@@ -32,9 +32,6 @@ class GTSource:
         cache_gb: memory for decoded images, in GB (10^9 bytes) for all workers of a process together; images are
             cached in their order until it is full. 0: no cache.
 
-    Attributes:
-        keys: the LMDB keys, or the paths below the folder, in order.
-
     Raises:
         UserError: no such set, no pictures in it, or less shared memory than ``cache_gb`` (and the images) need.
     """
@@ -43,11 +40,14 @@ class GTSource:
         if backend not in _BACKENDS:
             raise UserError(f"io_backend type {backend!r}: GTSource reads {' or '.join(map(repr, _BACKENDS))}")
         self._images: _Images = _BACKENDS[backend](Path(root).expanduser())
-        self.keys = self._images.keys
         self._cache = _Cache([self.shape(i) for i in range(len(self))], int(cache_gb * 1e9)) if cache_gb else None
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._images.keys)
+
+    def keys(self) -> list[str]:
+        """The LMDB keys, or the paths below the folder, in order."""
+        return self._images.keys
 
     def shape(self, index: int) -> tuple[int, int]:
         """Height and width, without decoding."""
@@ -66,9 +66,8 @@ class GTSource:
         """
         height, width = self.shape(index)
         if not (0 <= top <= height - size and 0 <= left <= width - size):
-            raise UserError(
-                f"{self.keys[index]}: a {size}x{size} crop at row {top}, column {left} is not inside {width}x{height}"
-            )
+            name = self._images.keys[index]
+            raise UserError(f"{name}: a {size}x{size} crop at row {top}, column {left} is not inside {width}x{height}")
         return self._crop(index, top, left, size, size)
 
     def _crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
