@@ -21,6 +21,7 @@ Scheduler = Annotated[dict[str, Any], Meta(extra={"kind": "scheduler"})]
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
+Steps = Annotated[float, Meta(ge=1, multiple_of=1)]  # BasicSR's files write `!!float 5e3`
 Positive = Annotated[float, Meta(gt=0)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -171,8 +172,8 @@ class OpenPathOptions(PathOptions, kw_only=True, forbid_unknown_fields=False):
 class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     """Training: schedule and losses. Losses that are left out, or `null`, are not used."""
 
-    total_iter: Annotated[Count, Meta(description="steps of the whole run")]
-    warmup_iter: Annotated[int, Meta(ge=-1, description="steps of linear warm-up; -1 for none")] = -1
+    total_iter: Annotated[Steps, Meta(description="steps of the whole run")]
+    warmup_iter: Annotated[float, Meta(ge=-1, multiple_of=1, description="steps of linear warm-up; -1 for none")] = -1
     ema_decay: Annotated[float, Meta(ge=0, lt=1, description="moving average of weights; 0 for none")] = 0
     optim_g: Annotated[Optimizer, Meta(description="optimiser of network_g")]
     optim_d: Annotated[Optimizer | UnsetType, Meta(description="optimiser of network_d")] = UNSET
@@ -180,8 +181,10 @@ class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     pixel_opt: Annotated[Loss | None, Meta(description="loss between SR and HR pixels")] = None
     perceptual_opt: Annotated[Loss | None, Meta(description="loss between features of SR and HR")] = None
     gan_opt: Annotated[Loss | None, Meta(description="adversarial loss; needs network_d")] = None
-    net_d_iters: Annotated[Count, Meta(description="train network_g once in this many steps")] = 1
-    net_d_init_iters: Annotated[int, Meta(ge=0, description="steps that train network_d alone first")] = 0
+    net_d_iters: Annotated[Steps, Meta(description="train network_g once in this many steps")] = 1
+    net_d_init_iters: Annotated[
+        float, Meta(ge=0, multiple_of=1, description="steps that train network_d alone first")
+    ] = 0
 
 
 class BasicSRTrainOptions(TrainOptions, kw_only=True):
@@ -212,7 +215,7 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
 class ValOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     """Validation and testing."""
 
-    val_freq: Annotated[Count | UnsetType, Meta(description="steps between validations; training needs it")] = UNSET
+    val_freq: Annotated[Steps | UnsetType, Meta(description="steps between validations; training needs it")] = UNSET
     save_img: Annotated[bool, Meta(description="write the SR images")]
     suffix: Annotated[str | UnsetType | None, Meta(description="end of their names; null: the run's name")] = UNSET
     pbar: Annotated[bool, Meta(description="progress bar")] = False
@@ -233,8 +236,8 @@ class WandbOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 class LoggerOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     """What is logged and saved, and how often."""
 
-    print_freq: Annotated[Count, Meta(description="steps between lines of the log")]
-    save_checkpoint_freq: Annotated[Count, Meta(description="steps between checkpoints")]
+    print_freq: Annotated[Steps, Meta(description="steps between lines of the log")]
+    save_checkpoint_freq: Annotated[Steps, Meta(description="steps between checkpoints")]
     use_tb_logger: Annotated[bool, Meta(description="write TensorBoard files to tb_logger/NAME")]
     wandb: Annotated[WandbOptions | None, Meta(description="Weights & Biases")] = None
 

@@ -1,0 +1,69 @@
+"""Reads an options file and checks it, before anything is created."""
+
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lightbsr_arch.config.checker import Checker, Finding
+from lightbsr_arch.config.cross_checks import cross_checks, sections
+from lightbsr_arch.config.files import file_checks
+from lightbsr_arch.config.overrides import override
+from lightbsr_arch.config.problems import KeyPath, Location, OptionsError, Problem
+from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
+from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
+from lightbsr_arch.config.yaml_loader import load_file
+
+
+def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read an options file and check it.
+
+    Args:
+        path: of the YAML file; messages name it as it is given here.
+        is_train: whether to train or to test, which need different options.
+        overrides: entries of ``--force_yml``.
+
+    Returns:
+        The options as they are written, without defaults, for BasicSR to read.
+
+    Raises:
+        OptionsError: with one line a problem, in the order of the file.
+    """
+    document = override(load_file(Path(path)), overrides)
+    findings = [
+        *_type_checks(document.data),
+        *cross_checks(document.data, is_train=is_train),
+        *file_checks(document.data, Path(path)),
+    ]
+    if findings:
+        raise OptionsError(Problem(_locate(key, document.locations), text, key) for key, text in findings)
+    return document.data
+
+
+def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
+    model_type = options.get("model_type")
+    checker = Checker(Resolver(model_type))
+    if isinstance(model_type, str) and model_type not in registered("model"):
+        yield ("model_type",), not_registered("model", model_type)
+    yield from checker.check(options, run_options(model_type))
+    yield from _open_sections(checker, options)
+
+
+def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Finding]:
+    """Networks and losses under names that only another plugin's model knows."""
+    run = run_options(options.get("model_type"))
+    if run.__struct_config__.forbid_unknown_fields:
+        return
+    for name, value in options.items():
+        if name.startswith("network_") and name not in run.__struct_fields__:
+            yield from checker.check(value, Network, (name,))
+    for name, value in sections(options, "train"):
+        if name not in OpenTrainOptions.__struct_fields__ and value.get("type") in registered("loss"):
+            yield from checker.check(value, Loss, ("train", name))
+
+
+def _locate(key: KeyPath, locations: dict[KeyPath, Location]) -> Location:
+    """Where an option stands; for a missing one, the section that it is missing from."""
+    while key not in locations:
+        key = key[:-1]
+    return locations[key]

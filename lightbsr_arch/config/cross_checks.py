@@ -1,0 +1,158 @@
+"""What ties options together, or to files, and so cannot be said by the type of one of them.
+
+Each check takes the options as they were read, which may be of any shape: what is not of the right type is the type
+check's to report.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from lightbsr_arch.config.checker import Finding, unknown
+from lightbsr_arch.config.problems import KeyPath
+from lightbsr_arch.config.registries import registered
+from lightbsr_arch.config.signatures import OWN, package
+
+PHASES = ("train", "val", "test")
+# Read without a default while training alone.
+TRAIN_LOADER_KEYS = ("batch_size_per_gpu", "num_worker_per_gpu")
+TRAIN_CROP_KEYS = ("gt_size", "use_hflip", "use_rot")
+CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
+
+
+def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    yield from _phases(options, is_train)
+    yield from _training(options) if is_train else _testing(options)
+    yield from _models(options)
+    yield from _scales(options)
+    yield from _scheduler(options)
+    yield from _loggers(options)
+
+
+def section(options: Any, *names: str) -> dict[str, Any]:
+    """A section of the options; empty where it is missing or is none."""
+    for name in names:
+        options = options.get(name) if isinstance(options, dict) else None
+    return options if isinstance(options, dict) else {}
+
+
+def sections(options: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sections within a section, by name."""
+    return ((key, value) for key, value in section(options, name).items() if isinstance(value, dict))
+
+
+def phase_of(dataset: str) -> str:
+    """``val_2`` -> ``val``."""
+    return dataset.partition("_")[0]
+
+
+def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
+    for name in section(options, "datasets"):
+        if phase_of(name) not in PHASES:
+            yield ("datasets", name), unknown("phase", name, PHASES)
+        elif is_train and phase_of(name) == "test":
+            yield ("datasets", name), "training takes train and val data sets; use `basicsr test` for this file"
+
+
+def _training(options: dict[str, Any]) -> Iterator[Finding]:
+    for name in ("train", "logger"):
+        if name not in options:
+            yield (name,), "missing; training needs this section"
+    datasets = section(options, "datasets")
+    if "train" not in datasets:
+        yield ("datasets", "train"), "missing; training needs this data set"
+    train = section(datasets, "train")
+    keys = TRAIN_LOADER_KEYS + (TRAIN_CROP_KEYS if train.get("type") in CROPPING_DATASETS else ())
+    for key in keys if train else ():
+        if key not in train:
+            yield ("datasets", "train", key), "missing; training needs it"
+    if train.get("prefetch_mode") == "cuda" and train.get("pin_memory") is not True:
+        yield ("datasets", "train", "prefetch_mode"), "cuda needs `pin_memory: true` beside it"
+    val_sets = [name for name in datasets if phase_of(name) == "val"]
+    if val_sets and options.get("val") is None:
+        yield ("val",), f"missing; datasets.{val_sets[0]} needs a `val` section with val_freq, save_img and metrics"
+    elif options.get("val") is not None:
+        if not val_sets and options.get("model_type") != "StyleGAN2Model":
+            yield ("val",), "there is no datasets.val to validate on; add one, or remove this section"
+        if "val_freq" not in section(options, "val"):
+            yield ("val", "val_freq"), "missing; training needs it"
+
+
+def _testing(options: dict[str, Any]) -> Iterator[Finding]:
+    val = section(options, "val")
+    if options.get("val") is None:
+        yield ("val",), "missing; testing needs a `val` section with save_img and metrics"
+    elif val.get("save_img") is True and "suffix" not in val:
+        yield ("val", "suffix"), "missing; testing with `save_img: true` needs it (null for the run's name)"
+
+
+def _models(options: dict[str, Any]) -> Iterator[Finding]:
+    train = section(options, "train")
+    if train.get("gan_opt") is not None:
+        if "network_d" not in options:
+            yield ("network_d",), "missing; train.gan_opt needs a discriminator"
+        if "optim_d" not in train:
+            yield ("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser"
+    if options.get("model_type") == "KDStudentModel" and train:
+        if "network_teacher" not in options:
+            yield ("network_teacher",), "missing; KDStudentModel learns from a teacher"
+        if train.get("distill_opt") is None:
+            yield ("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss"
+
+
+def _scales(options: dict[str, Any]) -> Iterator[Finding]:
+    scale = options.get("scale")
+    if not isinstance(scale, int) or scale < 1:
+        return
+    for key, network in _networks(options, ()):
+        yield from _network_scale(network, scale, key)
+    for key in (("gt_size",), *(("datasets", name, "gt_size") for name, _ in sections(options, "datasets"))):
+        gt_size = section(options, *key[:-1]).get("gt_size")
+        if isinstance(gt_size, int) and gt_size % scale:
+            yield key, f"{gt_size} is not divisible by scale, {scale}; the nearest below is {gt_size - gt_size % scale}"
+
+
+def _networks(options: dict[str, Any], key: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Every network, those inside another included."""
+    for name, value in options.items():
+        if isinstance(value, dict) and (key or name.startswith("network_")):
+            yield (*key, name), value
+            yield from _networks(value, (*key, name))
+
+
+def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterator[Finding]:
+    cls = registered("network").get(str(network.get("type")))
+    # Elsewhere than in our and BasicSR's networks, a default `scale` may mean something else.
+    parameters = inspect.signature(cls).parameters if cls is not None and package(cls) in OWN else {}
+    for name in ("scale", "upscale"):
+        if name in network:
+            if isinstance(network[name], int) and network[name] != scale:
+                yield (*key, name), f"is {network[name]}, but scale is {scale}; they must agree"
+        elif name in parameters:
+            default = parameters[name].default
+            if isinstance(default, int) and default != scale:
+                yield (*key, name), f"missing; it is {default} then, but scale is {scale}"
+
+
+def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
+    scheduler = section(options, "train", "scheduler")
+    steps = scheduler.get("periods", scheduler.get("restarts", [0]))
+    weights = scheduler.get("restart_weights", [1])
+    if isinstance(steps, list) and isinstance(weights, list) and len(steps) != len(weights):
+        key = ("train", "scheduler", "restart_weights")
+        yield key, f"expected {len(steps)} weights, as many as periods or restarts, found {len(weights)}"
+    periods: Any = scheduler.get("periods")
+    total_iter: Any = section(options, "train").get("total_iter")
+    if _is_numbers(periods) and _is_numbers([total_iter]) and sum(periods) < total_iter:
+        key = ("train", "scheduler", "periods")
+        yield key, f"end after {sum(periods)} steps, before train.total_iter, {total_iter}"
+
+
+def _is_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+
+
+def _loggers(options: dict[str, Any]) -> Iterator[Finding]:
+    logger = section(options, "logger")
+    if section(logger, "wandb").get("project") is not None and logger.get("use_tb_logger") is not True:
+        yield ("logger", "wandb", "project"), "Weights & Biases needs `use_tb_logger: true`"

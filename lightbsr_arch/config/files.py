@@ -1,0 +1,73 @@
+"""Whether the files and folders that an options file names are there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightbsr_arch.config.checker import Finding
+from lightbsr_arch.config.cross_checks import section, sections
+from lightbsr_arch.config.problems import KeyPath, OptionsError
+from lightbsr_arch.config.yaml_loader import load_file
+
+LMDB_FILES = ("data.mdb", "meta_info.txt")
+DATA_ROOTS = ("dataroot_gt", "dataroot_lq", "dataroot_flow")
+DATA_LISTS = ("meta_info_file", "meta_info")
+RUN_WEIGHTS = re.compile(r"(?:^|/)experiments/(?P<run>[^/]+)/models/net_[^/]+$")
+
+
+def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding]:
+    """Find what is missing. Paths are relative to the current folder, as for BasicSR."""
+    for name, dataset in sections(options, "datasets"):
+        backend = section(dataset, "io_backend").get("type")
+        for key in DATA_ROOTS:
+            if isinstance(dataset.get(key), str):
+                yield from _data_root(dataset[key], backend, ("datasets", name, key))
+        for key in DATA_LISTS:
+            if isinstance(dataset.get(key), str) and backend != "lmdb" and not _path(dataset[key]).is_file():
+                yield ("datasets", name, key), f"no such file: {_shown(dataset[key])}"
+    for key, value in section(options, "path").items():
+        is_file_key = key.startswith("pretrain_network_") or key == "resume_state"
+        if is_file_key and isinstance(value, str) and not _path(value).is_file():
+            yield ("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}"
+
+
+def _data_root(value: str, backend: Any, key: KeyPath) -> Iterator[Finding]:
+    path = _path(value)
+    is_lmdb = path.suffix == ".lmdb"
+    if backend == "lmdb" and not is_lmdb:
+        yield (
+            key,
+            f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`",
+        )
+    elif not path.is_dir():
+        yield key, f"no such folder: {_shown(value)}"
+    elif backend == "disk" and is_lmdb:
+        yield key, f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`"
+    elif backend == "lmdb":
+        missing = [name for name in LMDB_FILES if not (path / name).is_file()]
+        if missing:
+            yield key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew"
+
+
+def _how_to_train(weights: str, options_file: Path) -> str:
+    """The command that makes the weights, where an options file beside this one names their run."""
+    match = RUN_WEIGHTS.search(weights)
+    if match is None:
+        return ""
+    for candidate in sorted(options_file.parent.glob("*.yml")):
+        try:
+            name = load_file(candidate).data.get("name")
+        except OptionsError:
+            continue
+        if name == match["run"]:
+            return f"; train it first: basicsr train -opt {candidate}"
+    return ""
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _shown(value: str) -> str:
+    return value if _path(value).is_absolute() else f"{value} (in {Path.cwd()})"

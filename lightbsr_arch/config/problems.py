@@ -1,0 +1,46 @@
+"""What is wrong with an options file, and where."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lightbsr_arch.errors import UserError
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Location:
+    """Where an option was written; orders problems: the command line first, then the file from top to bottom."""
+
+    line: int  # 0 for an option of the command line
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One line for the user: where, which key, and what to do."""
+
+    location: Location
+    text: str
+    key: KeyPath = ()
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (str(self.location), dotted(self.key), self.text)))
+
+
+class OptionsError(UserError):
+    """An options file that cannot be used; its text is one line a problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.location)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def dotted(key: KeyPath) -> str:
+    """``("train", "betas", 0)`` -> ``train.betas[0]``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    return text.removeprefix(".")

@@ -1,0 +1,125 @@
+"""What each kind of section may name in ``type``, and the struct of the section that it then is."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import basicsr.archs
+import basicsr.data
+import basicsr.losses
+import basicsr.metrics
+import basicsr.models  # noqa: F401 - importing these fills the registries
+import msgspec
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import registry
+
+from lightbsr_arch.config import schema
+from lightbsr_arch.config.checker import nearest
+from lightbsr_arch.config.signatures import arguments, package
+from lightbsr_arch.degradations import DEGRADATION_REGISTRY
+
+REGISTRIES = {
+    "network": registry.ARCH_REGISTRY,
+    "dataset": registry.DATASET_REGISTRY,
+    "model": registry.MODEL_REGISTRY,
+    "loss": registry.LOSS_REGISTRY,
+    "metric": registry.METRIC_REGISTRY,
+    "degradation": DEGRADATION_REGISTRY,
+}
+SCHEDULERS = {
+    "MultiStepLR": lr_scheduler.MultiStepRestartLR,
+    "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+    "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
+}
+BASICSR_DATASETS: dict[str, type[schema.LoaderOptions]] = {
+    "PairedImageDataset": schema.PairedImageDatasetOptions,
+    "RealESRGANPairedDataset": schema.PairedImageDatasetOptions,
+    "SingleImageDataset": schema.SingleImageDatasetOptions,
+    "FFHQDataset": schema.FFHQDatasetOptions,
+    "RealESRGANDataset": schema.RealESRGANDatasetOptions,
+}
+BASICSR_MODELS: dict[str, type[schema.Options]] = {
+    "SRModel": schema.BasicSROptions,
+    "SRGANModel": schema.BasicSROptions,
+    "ESRGANModel": schema.BasicSROptions,
+    "SwinIRModel": schema.BasicSROptions,
+    "RealESRNetModel": schema.RealESRGANOptions,
+    "RealESRGANModel": schema.RealESRGANOptions,
+}
+
+
+def registered(kind: str) -> dict[str, Callable[..., Any]]:
+    """Every name that a section of this kind may have as its ``type``."""
+    if kind == "optimizer":
+        return {
+            name: optimizer
+            for name, optimizer in vars(torch.optim).items()
+            if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer) and name != "Optimizer"
+        }
+    if kind == "scheduler":
+        return dict(SCHEDULERS)
+    names = dict(iter(REGISTRIES[kind]))
+    # BasicSR registers a few names with a suffix, so that a plugin can take the name itself.
+    return {name.removesuffix("_basicsr"): entry for name, entry in names.items()} | names
+
+
+def not_registered(kind: str, name: str) -> str:
+    """The text for a ``type`` that does not exist."""
+    match = nearest(name, registered(kind))
+    if match is not None:
+        return f"no {kind} is called {name}; did you mean {match}?"
+    return (
+        f"no {kind} is called {name}; if a plugin registers it, `pip install` that plugin into this environment "
+        "(BasicSR plugins are found by the entry-point group basicsr.plugins)"
+    )
+
+
+def run_options(model_type: Any) -> type[schema.Options]:
+    """The struct of a whole options file, by its model."""
+    model = registered("model").get(model_type) if isinstance(model_type, str) else None
+    if model is None:
+        return schema.OpenOptions
+    if package(model) == "lightbsr_arch":
+        return schema.BlindSROptions
+    if package(model) == "basicsr":
+        return BASICSR_MODELS.get(model.__name__, schema.OpenOptions)
+    return schema.OpenOptions
+
+
+class Resolver:
+    """Finds the struct of a section, for a run of one model."""
+
+    def __init__(self, model_type: Any) -> None:
+        model = registered("model").get(model_type, BaseModel) if isinstance(model_type, str) else BaseModel
+        # BasicSR's own get_optimizer knows one optimiser, its setup_schedulers three schedulers.
+        self._only_adam = model.get_optimizer is BaseModel.get_optimizer
+        self._own_schedulers = package(model) not in ("basicsr", "lightbsr_arch")
+
+    def __call__(self, kind: str, name: str) -> type[msgspec.Struct] | str | None:
+        if kind == "optimizer" and self._only_adam and name != "Adam":
+            return f"BasicSR takes Adam alone for this model, found {name}"
+        if name in registered(kind):
+            return section_type(kind, name)
+        if kind == "scheduler" and self._own_schedulers:
+            return None
+        return not_registered(kind, name)
+
+
+@cache
+def section_type(kind: str, name: str) -> type[msgspec.Struct]:
+    """The keys of a section whose ``type`` is a registered name."""
+    entry = registered(kind)[name]
+    if kind == "dataset":
+        by_name = BASICSR_DATASETS if package(entry) == "basicsr" else {}
+        return getattr(entry, "Options", by_name.get(entry.__name__, schema.OpenDatasetOptions))
+    if kind == "metric":
+        return arguments(entry, without=("img", "img2"), better=Literal["higher", "lower"])
+    if kind == "optimizer":
+        return arguments(entry, without=("params", "lr"), lr=schema.Positive)
+    if kind == "scheduler":
+        return arguments(entry, without=("optimizer", "last_epoch"))
+    if kind == "degradation":
+        return arguments(entry, without=("scale",))
+    return arguments(entry)

@@ -1,0 +1,138 @@
+"""The keyword arguments of a registered class, as a struct like those of ``schema.py``."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+
+from lightbsr_arch.config.schema import Count, CountOrZero, Network
+
+OWN = ("basicsr", "lightbsr_arch", "torch")
+Reduction = Literal["none", "mean", "sum"]
+GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
+# BasicSR's code has no annotations. These names mean the same throughout it, and a wrong value is refused only when
+# the class is built or, for a metric, at the first validation.
+BASICSR_ARGUMENTS: Mapping[str, Any] = {
+    "reduction": Reduction,
+    "gan_type": GanType,
+    "input_order": Literal["HWC", "CHW"],
+    "crop_border": CountOrZero,
+    "num_in_ch": Count,
+    "num_out_ch": Count,
+    "num_feat": Count,
+    "num_block": CountOrZero,
+    "scale": Count,
+    "upscale": Count,
+}
+
+
+def arguments(registered: Callable[..., Any], *, without: Collection[str] = (), **more: Any) -> type[msgspec.Struct]:
+    """Read a section's keys off a class or function.
+
+    Args:
+        registered: what the section's ``type`` names.
+        without: parameters that are not options.
+        more: further keys and their types.
+
+    Returns:
+        A struct that forbids other keys, unless the class of another package takes any (``**kwargs``): BasicSR's own
+        do so only to ignore them.
+    """
+    parameters = inspect.signature(registered).parameters.values()
+    hints = _hints(registered)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    fields: list[Any] = [("type", str)]
+    for parameter in parameters:
+        if parameter.name in without or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        expected = _parameter_type(parameter, hints, package(registered))
+        if parameter.default is parameter.empty:
+            fields.append((parameter.name, expected))
+        else:
+            fields.append((parameter.name, expected, _plain_default(parameter.default)))
+    fields += [(name, expected, msgspec.UNSET) for name, expected in more.items()]
+    return msgspec.defstruct(
+        registered.__name__,
+        fields,
+        kw_only=True,
+        forbid_unknown_fields=not takes_any or package(registered) in OWN,
+        namespace={"__doc__": inspect.getdoc(registered)},
+    )
+
+
+def package(registered: Callable[..., Any]) -> str:
+    return registered.__module__.partition(".")[0]
+
+
+def _hints(registered: Callable[..., Any]) -> dict[str, Any]:
+    function = registered.__init__ if isinstance(registered, type) else registered  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError:  # an annotation for type checkers alone
+        return {}
+
+
+def _parameter_type(parameter: inspect.Parameter, hints: Mapping[str, Any], package: str) -> Any:
+    if parameter.name in hints:
+        expected = _checkable(hints[parameter.name])
+        return Network if package == "lightbsr_arch" and expected == dict[str, Any] else expected
+    if package == "basicsr" and parameter.name in BASICSR_ARGUMENTS:
+        return BASICSR_ARGUMENTS[parameter.name]
+    return _type_like(parameter.default)
+
+
+def _type_like(default: Any) -> Any:
+    """The values that fit an argument without annotation, by its default."""
+    match default:
+        case bool():
+            return bool
+        case int() | float():  # `res_scale=1` takes 0.1
+            return float
+        case str():
+            return str | None
+        case list() | tuple():
+            return list[Any]
+        case _:
+            return Any
+
+
+def _checkable(annotation: Any) -> Any:
+    """The part of an annotation that a YAML value can have; ``Any`` where that is unknown."""
+    expected = _yaml_type(annotation)
+    if expected is None:
+        return Any
+    try:
+        msgspec.inspect.type_info(expected)
+    except TypeError:  # a union that msgspec does not tell apart, such as list | tuple
+        return Any
+    return expected
+
+
+def _yaml_type(annotation: Any) -> Any:
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (Any, bool, int, float, str, type(None)) or origin is Literal:
+        return annotation
+    if origin is Annotated:
+        inner = _yaml_type(args[0])
+        metadata = annotation.__metadata__
+        return None if inner is None else Annotated.__class_getitem__((inner, *metadata))
+    if origin in (Union, types.UnionType):
+        members = [member for member in map(_yaml_type, args) if member is not None]
+        return Union[tuple(members)] if members else None  # noqa: UP007 - members are known at run time only
+    container = origin or annotation
+    if not isinstance(container, type):
+        return None
+    if issubclass(container, Mapping):
+        return dict[str, Any]
+    if issubclass(container, tuple) and args and args[-1] is not Ellipsis:
+        return tuple[tuple(_checkable(arg) for arg in args)]  # type: ignore[misc]
+    if issubclass(container, Sequence) and not issubclass(container, bytes):
+        return list[_checkable(args[0])] if args else list[Any]  # type: ignore[misc]
+    return None
+
+
+def _plain_default(default: Any) -> Any:
+    return default if isinstance(default, bool | int | float | str | tuple | None) else msgspec.UNSET
