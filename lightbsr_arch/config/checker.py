@@ -77,17 +77,17 @@ class Checker:
 
     def _registered(self, value: Any, kind: str, key: KeyPath) -> Iterator[Finding]:
         if not isinstance(value, dict):
-            yield mismatch(value, f"a section with the `type` of a {kind}", key)
+            yield mismatch(value, f"a section with the `type` of {a(kind)}", key)
             return
         name = value.get("type")
         if "type" not in value:
             typo = nearest("type", value)
             if typo is None:
-                yield (*key, "type"), f"missing; expected the name of a {kind}"
+                yield (*key, "type"), f"missing; expected the name of {a(kind)}"
             else:
                 yield (*key, typo), unknown("key", typo, ["type"])
         elif not isinstance(name, str):
-            yield mismatch(name, f"the name of a {kind}", (*key, "type"))
+            yield mismatch(name, f"the name of {a(kind)}", (*key, "type"))
         else:
             section = self._resolve(kind, name)
             if isinstance(section, str):
@@ -109,6 +109,11 @@ def unknown(what: str, name: str, names: Iterable[str]) -> str:
     return f"unknown {what}; valid here: {', '.join(names)}" if names else f"unknown {what}; nothing more fits here"
 
 
+def a(noun: str) -> str:
+    """The noun with its article."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     lower = {candidate.lower(): candidate for candidate in names}
     match = difflib.get_close_matches(name.lower(), lower, n=1)
@@ -119,7 +124,7 @@ def describe_type(expected: inspect.Type) -> str:
     """A type in the words of someone who writes YAML."""
     match expected:
         case inspect.Metadata(extra={"kind": kind}):
-            return f"a section with the `type` of a {kind}"
+            return f"a section with the `type` of {a(kind)}"
         case inspect.Metadata(type=inner):
             return describe_type(inner)
         case inspect.UnionType(types=types):

@@ -11,13 +11,19 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Network = Annotated[dict[str, Any], Meta(extra={"kind": "network"})]
-Dataset = Annotated[dict[str, Any], Meta(extra={"kind": "dataset"})]
-Degradation = Annotated[dict[str, Any], Meta(extra={"kind": "degradation"})]
-Loss = Annotated[dict[str, Any], Meta(extra={"kind": "loss"})]
-Metric = Annotated[dict[str, Any], Meta(extra={"kind": "metric"})]
-Optimizer = Annotated[dict[str, Any], Meta(extra={"kind": "optimizer"})]
-Scheduler = Annotated[dict[str, Any], Meta(extra={"kind": "scheduler"})]
+Network = Annotated[dict[str, Any], Meta(extra={"kind": "network"}, extra_json_schema={"$ref": "#/$defs/network"})]
+Dataset = Annotated[dict[str, Any], Meta(extra={"kind": "dataset"}, extra_json_schema={"$ref": "#/$defs/dataset"})]
+Degradation = Annotated[
+    dict[str, Any], Meta(extra={"kind": "degradation"}, extra_json_schema={"$ref": "#/$defs/degradation"})
+]
+Loss = Annotated[dict[str, Any], Meta(extra={"kind": "loss"}, extra_json_schema={"$ref": "#/$defs/loss"})]
+Metric = Annotated[dict[str, Any], Meta(extra={"kind": "metric"}, extra_json_schema={"$ref": "#/$defs/metric"})]
+Optimizer = Annotated[
+    dict[str, Any], Meta(extra={"kind": "optimizer"}, extra_json_schema={"$ref": "#/$defs/optimizer"})
+]
+Scheduler = Annotated[
+    dict[str, Any], Meta(extra={"kind": "scheduler"}, extra_json_schema={"$ref": "#/$defs/scheduler"})
+]
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
@@ -140,6 +146,16 @@ class RealESRGANDatasetOptions(BasicSRDatasetOptions, kw_only=True):
 
 class OpenDatasetOptions(LoaderOptions, kw_only=True, forbid_unknown_fields=False):
     """BasicSR's video data sets and those of other plugins: they may read keys that are not known here."""
+
+
+class OptimizerOptions(Struct, kw_only=True):
+    """An optimiser of torch.optim, and its arguments; BasicSR's own models take Adam alone."""
+
+    type: Annotated[str, Meta(description="Adam, or another class of torch.optim")]
+    lr: Annotated[Positive, Meta(description="learning rate")]
+    betas: Annotated[Range, Meta(description="decay of the running averages")] = (0.9, 0.999)
+    eps: Annotated[Positive, Meta(description="added to the denominator")] = 1e-8
+    weight_decay: Annotated[float, Meta(ge=0, description="L2 penalty")] = 0
 
 
 class PathOptions(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -1,32 +1,42 @@
 """The keyword arguments of a registered class, as a struct like those of ``schema.py``."""
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
+from msgspec import Meta
 
 from lightbsr_arch.config.schema import Count, CountOrZero, Network
 
 OWN = ("basicsr", "lightbsr_arch", "torch")
 Reduction = Literal["none", "mean", "sum"]
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
-# BasicSR's code has no annotations. These names mean the same throughout it, and a wrong value is refused only when
-# the class is built or, for a metric, at the first validation.
-BASICSR_ARGUMENTS: Mapping[str, Any] = {
+# BasicSR's code has no annotations, and ours keeps to its terms. A wrong value of these is refused only when the class
+# is built or, for a metric, at the first validation.
+BASICSR_TERMS: Mapping[str, Any] = {
     "reduction": Reduction,
     "gan_type": GanType,
+    "layer_weights": dict[str, float],
     "input_order": Literal["HWC", "CHW"],
     "crop_border": CountOrZero,
     "num_in_ch": Count,
     "num_out_ch": Count,
     "num_feat": Count,
+    "num_grow_ch": Count,
+    "num_group": Count,
     "num_block": CountOrZero,
     "scale": Count,
     "upscale": Count,
+    "milestones": list[CountOrZero],
+    "periods": Annotated[list[Count], Meta(min_length=1)],
+    "restart_weights": list[float],
 }
+# "    name (type): text", and the lines below it that are indented further
+ARGUMENT_TEXT = re.compile(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
 def arguments(registered: Callable[..., Any], *, without: Collection[str] = (), **more: Any) -> type[msgspec.Struct]:
@@ -43,12 +53,15 @@ def arguments(registered: Callable[..., Any], *, without: Collection[str] = (), 
     """
     parameters = inspect.signature(registered).parameters.values()
     hints = _hints(registered)
+    texts = dict(ARGUMENT_TEXT.findall(inspect.getdoc(registered) or ""))
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     fields: list[Any] = [("type", str)]
     for parameter in parameters:
         if parameter.name in without or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         expected = _parameter_type(parameter, hints, package(registered))
+        if parameter.name in texts:
+            expected = Annotated[expected, Meta(description=" ".join(texts[parameter.name].split()))]
         if parameter.default is parameter.empty:
             fields.append((parameter.name, expected))
         else:
@@ -76,11 +89,12 @@ def _hints(registered: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _parameter_type(parameter: inspect.Parameter, hints: Mapping[str, Any], package: str) -> Any:
+    is_plain = hints.get(parameter.name, int) is int
+    if package in ("basicsr", "lightbsr_arch") and parameter.name in BASICSR_TERMS and is_plain:
+        return BASICSR_TERMS[parameter.name]
     if parameter.name in hints:
         expected = _checkable(hints[parameter.name])
         return Network if package == "lightbsr_arch" and expected == dict[str, Any] else expected
-    if package == "basicsr" and parameter.name in BASICSR_ARGUMENTS:
-        return BASICSR_ARGUMENTS[parameter.name]
     return _type_like(parameter.default)
 
 

@@ -1,0 +1,140 @@
+"""The JSON schema that editors use and the options page of the docs, both made from the types."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, inspect
+
+from lightbsr_arch.config import schema
+from lightbsr_arch.config.checker import a, describe_type
+from lightbsr_arch.config.registries import REGISTRIES, registered, section_type
+from lightbsr_arch.config.signatures import package
+
+KINDS = ("network", "dataset", "degradation", "loss", "metric", "scheduler")
+RUN = schema.BlindSROptions  # BasicSR's own models take a part of it, Real-ESRGAN's aside
+PAGE_SECTIONS = {
+    "Top level": schema.BlindSROptions,
+    "`train`": schema.BlindSRTrainOptions,
+    "`train.optim_g`, `train.optim_d`": schema.OptimizerOptions,
+    "`path`": schema.BlindSRPathOptions,
+    "`val`": schema.ValOptions,
+    "`logger`": schema.LoggerOptions,
+    "`logger.wandb`": schema.WandbOptions,
+    "`dist_params`": schema.DistOptions,
+    "`io_backend` of a data set": schema.IoBackend,
+}
+PAGE_HEAD = """\
+# Options
+
+One YAML file describes one run: `basicsr train -opt FILE` or `basicsr test -opt FILE`. It is checked before anything is
+created. In an editor with a YAML language server, files under `options/` complete and underline as you type.
+
+This page and `options/schema.json` are made by `python -m lightbsr_arch.config` from `lightbsr_arch/config/schema.py`
+and the signatures of the registered classes.
+"""
+
+
+def json_schema() -> str:
+    """The schema of one run, in the draft that YAML language servers read."""
+    definitions: dict[str, Any] = {}
+    for struct in (RUN, schema.OptimizerOptions):
+        definitions |= _definitions(struct)
+    definitions["optimizer"] = {"$ref": "#/$defs/OptimizerOptions"}
+    for kind in KINDS:
+        names = _own_names(kind)
+        for name in names:
+            own = _definitions(section_type(kind, name))
+            definitions |= {**own, f"{kind} {name}": own.pop(section_type(kind, name).__name__)}
+        definitions[kind] = _one_of(kind, names)
+    definitions[RUN.__name__]["properties"]["model_type"]["enum"] = _own_names("model")
+    root = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Options of lightbsr_arch",
+        "$ref": f"#/$defs/{RUN.__name__}",
+        "$defs": definitions,
+    }
+    return json.dumps(_as_draft_7(root), indent=1, ensure_ascii=False) + "\n"
+
+
+def options_page() -> str:
+    """The options page of the docs, in Markdown."""
+    parts = [PAGE_HEAD]
+    for heading, struct in PAGE_SECTIONS.items():
+        parts += [f"## {heading}\n\n{struct.__doc__}\n", _table(struct)]
+    for kind in KINDS:
+        own = [name for name in _own_names(kind) if package(registered(kind)[name]) == "lightbsr_arch"]
+        others = [f"`{name}`" for name in _own_names(kind) if name not in own]
+        parts.append(f"## The types of {a(kind)}\n")
+        for name in own:
+            summary = (registered(kind)[name].__doc__ or "").partition("\n\n")[0]
+            parts += [f"### {name}\n\n{' '.join(summary.split())}\n", _table(section_type(kind, name))]
+        if others:
+            parts.append(f"BasicSR's: {', '.join(others)}.\n")
+    return "\n".join(parts)
+
+
+def _own_names(kind: str) -> list[str]:
+    """Names that are there with this package alone, without BasicSR's suffixed doubles of them."""
+    return sorted(
+        name
+        for name, entry in registered(kind).items()
+        if not name.endswith("_basicsr") and (kind not in REGISTRIES or package(entry) in ("basicsr", "lightbsr_arch"))
+    )
+
+
+def _definitions(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    _, definitions = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
+    return definitions
+
+
+def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
+    """A section whose other keys depend on its ``type``; unlike `oneOf`, editors then name the one wrong key."""
+    return {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"enum": names}},
+        "allOf": [
+            {"if": {"properties": {"type": {"const": name}}}, "then": {"$ref": f"#/$defs/{kind} {name}"}}
+            for name in names
+        ],
+    }
+
+
+def _as_draft_7(node: Any) -> Any:
+    """msgspec writes draft 2020-12, which says otherwise what a list of fixed length holds."""
+    if isinstance(node, list):
+        return [_as_draft_7(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "prefixItems" in node:
+        node = {**node, "items": node["prefixItems"], "additionalItems": False}
+        del node["prefixItems"]
+    return {key: _as_draft_7(value) for key, value in node.items()}
+
+
+def _table(struct: type[msgspec.Struct]) -> str:
+    rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    info = inspect.type_info(struct)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        cells = (f"`{field.encode_name}`", describe_type(field.type), _default(field), " ".join(_texts(field.type)))
+        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(field: inspect.Field) -> str:
+    if field.required:
+        return "required"
+    if field.default in (UNSET, inspect.NODEFAULT):
+        return ""
+    return f"`{json.dumps(field.default)}`"
+
+
+def _texts(info: inspect.Type) -> Iterator[str]:
+    if isinstance(info, inspect.Metadata):
+        if info.extra_json_schema and "description" in info.extra_json_schema:
+            yield info.extra_json_schema["description"].replace("``", "`").removesuffix(".")
+        else:
+            yield from _texts(info.type)
