@@ -1,13 +1,16 @@
 """The one place that knows where BasicSR 1.4.2 and today's libraries disagree."""
+# ruff: noqa: E402  # BasicSR can be imported only once the first function here has run
 
 import importlib.util
+import os
+import signal
+import subprocess
 import sys
 import types
-
-
-def install() -> None:
-    """Make ``import basicsr`` work; called once, when the package is imported."""
-    _provide_functional_tensor()
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 
 def _provide_functional_tensor() -> None:
@@ -20,3 +23,264 @@ def _provide_functional_tensor() -> None:
     module = types.ModuleType(name)
     module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[name] = module
+
+
+_provide_functional_tensor()
+
+import basicsr.data
+import cv2
+import torch
+from basicsr import test, train
+from basicsr.data.prefetch_dataloader import CPUPrefetcher
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import check_resume, get_root_logger, options
+from basicsr.utils.dist_util import master_only
+from torch import distributed, nn
+
+from lightbsr_arch.errors import UserError
+
+if TYPE_CHECKING:
+    from lightbsr_arch.cli.training import TrainingLoop
+
+Options = dict[str, Any]
+
+
+def install() -> None:
+    """Mend BasicSR; called once, when the package is imported."""
+    options.init_dist = init_dist  # divides by zero GPUs, and takes the rank in the job for that on the node
+    basicsr.data.worker_init_fn = worker_init_fn  # Ctrl-C reaches the loader's processes too; OpenCV's threads hang
+    train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
+    train.load_resume_state = load_resume_state  # wants a GPU; unpickles anything
+    BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
+    BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
+    BaseModel.save_network = save_network  # leaves half a file when stopped; goes on when it cannot save
+    BaseModel.save_training_state = save_training_state  # likewise
+
+
+# Options
+
+
+def use_options(checked: Options, arguments: list[str]) -> None:
+    """Have ``parse_options`` take these options: its YAML loader and its ``--force_yml`` execute code."""
+
+    class Checked:
+        """What PyYAML takes for a loader class."""
+
+        def __init__(self, stream: object) -> None: ...
+
+        def get_single_data(self) -> Options:
+            return checked
+
+        def dispose(self) -> None: ...
+
+    def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
+        command = sys.argv
+        sys.argv = [command[0], *arguments]
+        try:
+            opt, args = original(root_path, is_train=is_train)
+        finally:
+            sys.argv = command  # which BasicSR notes in its copy of the options file
+        if not torch.cuda.is_available():
+            _use_cpu(opt)
+        return opt, args
+
+    original = options.parse_options
+    options.ordered_yaml = lambda: (Checked, None)
+    train.parse_options = test.parse_options = parse_options
+
+
+def _use_cpu(opt: Options) -> None:
+    """BasicSR goes to CUDA unless ``num_gpu`` is 0."""
+    if opt["num_gpu"] != 0 and opt["rank"] == 0:
+        print(f"No CUDA GPU here: num_gpu {opt['num_gpu']} becomes 0, the CPU.", file=sys.stderr, flush=True)
+    opt["num_gpu"] = 0
+    for dataset in opt["datasets"].values():
+        dataset["pin_memory"] = False
+        if dataset.get("prefetch_mode") == "cuda":
+            dataset["prefetch_mode"] = None
+
+
+# Several processes
+
+
+def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> None:
+    """Join the other processes, which torchrun or SLURM describe in the environment."""
+    if launcher == "slurm":
+        _describe_slurm_job(port)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    else:
+        backend = "gloo"
+    # The first process validates alone while the others wait: the default of 10 minutes is soon over.
+    distributed.init_process_group(backend, timeout=timedelta(hours=2))
+
+
+def _describe_slurm_job(port: int | None) -> None:
+    """Set the variables of torchrun from those of SLURM; an address or a port that is set already stays."""
+    environ = os.environ
+    environ.update(RANK=environ["SLURM_PROCID"], WORLD_SIZE=environ["SLURM_NTASKS"])
+    environ["LOCAL_RANK"] = environ["SLURM_LOCALID"]
+    if port is not None:
+        environ["MASTER_PORT"] = str(port)
+    environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in environ:
+        hosts = subprocess.check_output(["scontrol", "show", "hostnames", environ["SLURM_NODELIST"]], text=True)
+        environ["MASTER_ADDR"] = hosts.split()[0]
+
+
+def model_to_device(self: Any, net: nn.Module) -> nn.Module:
+    """Move a network and wrap it for several GPUs or processes."""
+    net = net.to(self.device)
+    if self.opt["dist"]:
+        devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
+        unused = self.opt.get("find_unused_parameters", False)
+        return nn.parallel.DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
+    return nn.DataParallel(net) if self.opt["num_gpu"] > 1 else net
+
+
+def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Prepare a loader process; ``SeededDataset`` seeds it, sample by sample."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by SIGTERM, of which a fork inherits the trainer's handler
+    cv2.setNumThreads(0)
+
+
+class LazyPrefetcher(CPUPrefetcher):
+    """BasicSR's, whose iterator starts with ``reset``, the first call of every epoch."""
+
+    def __init__(self, loader: Any) -> None:
+        self.ori_loader = loader
+
+
+# Checkpoints
+
+
+def load_network(
+    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+) -> None:
+    """Load weights, under the key asked for or, where the file lacks it, under any that training programs use.
+
+    Raises:
+        UserError: no such file, a damaged one, one with more than tensors in it, or weights of another network.
+    """
+    from lightbsr_arch.checkpoint import read_pth  # which imports BasicSR, as this module prepares it
+
+    if not Path(load_path).is_file():
+        raise UserError(f"{load_path}: no such file")
+    key, found = _find_weights(read_pth(load_path), param_key)
+    if not found:
+        raise UserError(f"{load_path}: no weights of a network")
+    net = self.get_bare_model(net)
+    wanted = net.state_dict()
+    shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
+    differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]
+    if differing:
+        lines = [f"  {name}: wanted {shapes[0].get(name)}, found {shapes[1].get(name)}" for name in differing[:10]]
+        message = f"{load_path}: {len(differing)} weights do not fit {type(net).__name__}; the first:\n"
+        message += "\n".join(lines).replace("None", "none")
+        if strict:
+            raise UserError(message)
+        get_root_logger().warning(message)
+    net.load_state_dict({name: value for name, value in found.items() if name not in differing}, strict=strict)
+    get_root_logger().info(f"Loaded {type(net).__name__} from {load_path}, key: {key or 'none'}.")
+
+
+def _find_weights(content: Any, param_key: str | None) -> tuple[str | None, dict[str, torch.Tensor]]:
+    """The key under which a checkpoint holds its weights, none if it holds nothing else, and the weights."""
+    if not isinstance(content, dict):
+        return None, {}
+    key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
+    weights = content[key] if key else content
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        return key, {}
+    return key, {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+@master_only
+def save_network(self: Any, net: Any, net_label: str, current_iter: int, param_key: Any = "params") -> None:
+    """Save one network, or several under one key each; ``current_iter`` -1 stands for the end of training."""
+    nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
+    states = [self.get_bare_model(part).state_dict() for part in nets]
+    content = {key: {name: value.cpu() for name, value in state.items()} for key, state in zip(keys, states)}
+    name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
+    _save_whole(content, Path(self.opt["path"]["models"], name))
+
+
+@master_only
+def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
+    """Save what a resumed run needs besides the networks."""
+    if current_iter == -1:
+        return
+    state = {
+        "epoch": epoch,
+        "iter": current_iter,
+        "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+    }
+    _save_whole(state, Path(self.opt["path"]["training_states"], f"{current_iter}.state"))
+
+
+def _save_whole(content: Any, path: Path) -> None:
+    """Write a file that is there whole or, whatever happens meanwhile, as it was before."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # PyTorch raises another error on top of the system's
+        raise UserError(f"{path}: cannot be saved: {error.__context__ or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+# Resuming
+
+
+def load_resume_state(opt: Options) -> Options | None:
+    """The training state to go on from, if any; sets the paths of the networks that belong to it.
+
+    Raises:
+        UserError: the state is damaged, or a network of its iteration is missing.
+    """
+    from lightbsr_arch.checkpoint import read_pth
+
+    path = opt["path"]
+    if opt["auto_resume"]:
+        states = [file for file in Path(path["training_states"]).glob("*.state") if file.stem.isdecimal()]
+        path["resume_state"] = str(max(states, key=lambda file: int(file.stem))) if states else None
+    if not path.get("resume_state"):
+        return None
+    if not Path(path["resume_state"]).is_file():
+        raise UserError(f"{path['resume_state']}: no such file")
+    state = read_pth(path["resume_state"])
+    if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
+        raise UserError(f"{path['resume_state']}: no training state, which a file training_states/ITERATION.state is")
+    _point_to_networks(opt, state["iter"])
+    return state
+
+
+def _point_to_networks(opt: Options, iteration: int) -> None:
+    """BasicSR's ``check_resume``, but a network that training never saves, as a teacher, keeps its path and key."""
+    path = opt["path"]
+    models = Path(path["models"])
+    names = [key.removeprefix("network_") for key in opt if key.startswith("network_")]
+    saved = [name for name in names if any(models.glob(f"net_{name}_*.pth"))]
+    for name in saved or ["g"]:
+        if not (models / f"net_{name}_{iteration}.pth").is_file():
+            missing = models / f"net_{name}_{iteration}.pth"
+            raise UserError(f"{missing}: no such file, but {path['resume_state']} belongs to it")
+    others = [name for name in names if name not in saved]
+    keys = {f"param_key_{name}": path[f"param_key_{name}"] for name in others if f"param_key_{name}" in path}
+    path["ignore_resume_networks"] = [f"network_{name}" for name in others]
+    check_resume(opt, iteration)
+    path.update(keys)
+
+
+def follow_training(loop: "TrainingLoop") -> None:
+    """Let ``loop`` see what BasicSR's ``train_pipeline`` keeps to itself: where it is, and in which data."""
+    train.EnlargedSampler = loop.sampler_type
+    train.load_resume_state = loop.load_resume_state
+    train.build_dataloader = loop.build_dataloader
+    train.create_train_val_dataloader = partial(loop.create_dataloaders, train.create_train_val_dataloader)
+    train.build_model = loop.build_model

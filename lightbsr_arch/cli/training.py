@@ -1,0 +1,112 @@
+"""What BasicSR's training loop lacks: exact resuming, and an end in good order when the user asks for it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import basicsr.data
+import basicsr.models
+import torch
+from basicsr.utils import get_root_logger, set_random_seed
+from torch import distributed
+
+from lightbsr_arch import compat
+from lightbsr_arch.cli.stop import Stopped, StopRequest
+from lightbsr_arch.data.sampler import SeededDataset, TrainSampler, derive_seed
+from lightbsr_arch.errors import UserError
+
+
+class TrainingLoop:
+    """Stands beside ``train_pipeline`` and is told, by the functions below, how far it is.
+
+    Attributes:
+        first: the iteration that the run resumed from, or 0.
+        last: the last complete iteration.
+        saved: whether ``last`` was saved upon a stop request.
+    """
+
+    sampler_type = TrainSampler
+
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+        self.first = self.last = 0
+        self.saved = False
+        self._epoch = 0
+        self._sampler: Any = None
+
+    def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
+        """BasicSR's step, from which the loop learns where it starts."""
+        state = compat.load_resume_state(opt)
+        if state:
+            self._epoch = state["epoch"]
+            self.first = self.last = state["iter"]
+        return state
+
+    @staticmethod
+    def build_dataloader(dataset: Any, dataset_opt: dict[str, Any], **kwargs: Any) -> Any:
+        """BasicSR's step, with every training sample seeded on its own."""
+        if dataset_opt["phase"] == "train":
+            dataset = SeededDataset(dataset)
+        return basicsr.data.build_dataloader(dataset, dataset_opt, **kwargs)
+
+    def create_dataloaders(self, create: Callable[..., Any], opt: dict[str, Any], logger: Any) -> tuple[Any, ...]:
+        """BasicSR's step, with the sampler set to the sample that comes next."""
+        loader, sampler, val_loaders, _, total_iters = create(opt, logger)
+        per_epoch = len(loader)
+        if not per_epoch:
+            raise UserError(
+                f"datasets.train: an epoch has {len(sampler)} samples, fewer than a batch of {loader.batch_size}; "
+                "raise dataset_enlarge_ratio or lower batch_size_per_gpu"
+            )
+        # Between 0 and a whole epoch, unless the options changed since the run was interrupted.
+        done = min(max(self.first - self._epoch * per_epoch, 0), per_epoch)
+        sampler.start_at(opt["manual_seed"], self._epoch, done * loader.batch_size)
+        self._sampler = sampler
+        # BasicSR's own count takes the last, incomplete batch of an epoch for an iteration, and so may end too early.
+        last_epoch = self._epoch + math.ceil((done + total_iters - self.first) / per_epoch) - 1
+        return loader, sampler, val_loaders, last_epoch, total_iters
+
+    def build_model(self, opt: dict[str, Any]) -> Any:
+        """BasicSR's step, with the model's methods that begin an iteration and a validation watched."""
+        model = basicsr.models.build_model(opt)
+        update_learning_rate, validation = model.update_learning_rate, model.validation
+
+        def begin_iteration(current_iter: int, **kwargs: Any) -> None:
+            self._begin_iteration(model, current_iter)
+            update_learning_rate(current_iter, **kwargs)
+
+        def interruptible_validation(*args: Any, **kwargs: Any) -> None:
+            self._validate(lambda: validation(*args, **kwargs))
+
+        model.update_learning_rate, model.validation = begin_iteration, interruptible_validation
+        return model
+
+    def _begin_iteration(self, model: Any, iteration: int) -> None:
+        """Every iteration has a seed of its own, so that a resumed run draws what the uninterrupted one would."""
+        self.last = iteration - 1
+        self._stop_if_asked(model)
+        self.stop.busy = True
+        set_random_seed(derive_seed(model.opt["manual_seed"], model.opt["rank"], iteration))
+
+    def _stop_if_asked(self, model: Any) -> None:
+        if distributed.is_initialized():
+            # All processes must leave at the same iteration: those that went on would wait for the others for ever.
+            signum = torch.tensor(self.stop.signum, device=model.device)
+            distributed.all_reduce(signum, distributed.ReduceOp.MAX)
+            self.stop.signum = int(signum)
+        if not self.stop.signum:
+            return
+        if self.last > self.first:
+            model.save(self._sampler.epoch, self.last)
+            self.saved = True
+        raise Stopped
+
+    def _validate(self, validation: Callable[[], None]) -> None:
+        """Validate, but leave at once when asked to: the weights are whole, and are saved where iterations begin."""
+        if self.stop.signum:
+            return
+        try:
+            with self.stop.interruptible():
+                validation()
+        except Stopped:
+            get_root_logger().warning("Validation was cut short.")
