@@ -7,6 +7,7 @@ from lightbsr_arch import compat
 compat.install()  # before anything imports BasicSR
 
 from lightbsr_arch import archs, data, degradations, losses, models  # noqa: E402
+from lightbsr_arch.checkpoint import load  # noqa: E402
 
 __version__ = version("lightbsr-arch")
-__all__ = ["__version__", "archs", "data", "degradations", "losses", "models"]
+__all__ = ["__version__", "archs", "data", "degradations", "load", "losses", "models"]

@@ -1,0 +1,6 @@
+"""Datasets that BasicSR lacks, registered in its ``DATASET_REGISTRY``."""
+
+from lightbsr_arch.data.degraded_dataset import DegradedDataset
+from lightbsr_arch.data.gt_dataset import GTDataset
+
+__all__ = ["DegradedDataset", "GTDataset"]

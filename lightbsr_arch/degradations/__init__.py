@@ -1,0 +1,27 @@
+"""On-the-fly synthesis of low-quality images, batched on the device of the images and reproducible from a seed."""
+
+from typing import Any
+
+from lightbsr_arch.degradations.classical import ClassicalDegradation, Degradation, Degraded
+from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
+from lightbsr_arch.degradations.resize import bicubic_resize
+from lightbsr_arch.degradations.settings import Setting, named_settings
+
+__all__ = [
+    "DEGRADATION_REGISTRY",
+    "ClassicalDegradation",
+    "Degradation",
+    "Degraded",
+    "Setting",
+    "bicubic_resize",
+    "build_degradation",
+    "gaussian_kernels",
+    "named_settings",
+]
+
+
+def build_degradation(options: dict[str, Any], scale: int) -> Any:
+    """The degradation that a YAML's ``degradation`` section describes, at the YAML's scale."""
+    arguments = dict(options)
+    return DEGRADATION_REGISTRY.get(arguments.pop("type"))(scale=scale, **arguments)

@@ -1,0 +1,79 @@
+"""The restorer of KDSR: "Knowledge Distillation based Degradation Estimation for Blind Super-Resolution"
+(ICLR 2023), section 3.2.
+"""
+
+import torch
+from basicsr.archs.arch_util import Upsample
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+from lightbsr_arch.archs.dynamic_conv import dynamic_depthwise_conv
+from lightbsr_arch.archs.mean_shift import RGBMean
+
+SLOPE = 0.1  # of every LeakyReLU
+KERNEL_SIZE = 3  # of the dynamic depthwise convolution
+
+
+class IDRDDC(nn.Module):
+    """IDR-based depthwise dynamic convolution: the IDR becomes one kernel per channel and sample."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.kernel = nn.Sequential(
+            nn.Linear(num_feat, num_feat, bias=False),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(num_feat, num_feat * KERNEL_SIZE**2, bias=False),
+        )
+
+    def forward(self, x: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
+        kernel = self.kernel(idr).view(-1, x.shape[1], KERNEL_SIZE, KERNEL_SIZE)
+        return dynamic_depthwise_conv(x, kernel)
+
+
+class IDRDCRB(nn.Module):
+    """IDR-based dynamic convolution residual block."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.ddc = IDRDDC(num_feat)
+        self.conv = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(F.leaky_relu(self.ddc(x, idr), SLOPE))
+
+
+@ARCH_REGISTRY.register()
+class IDRDCRBNet(nn.Module):
+    """Upscales an image under the guidance of its degradation vector.
+
+    Args:
+        num_in_ch: channels of the input image.
+        num_out_ch: channels of the output image.
+        num_feat: channels of the body, and length of the IDR.
+        num_block: IDR-DCRB blocks.
+        scale: 2, 3 or 4.
+
+    Forward: ``lq`` (N x 3 x H x W, [0, 1]) and ``idr`` (N x num_feat) to N x 3 x H*scale x W*scale.
+    """
+
+    def __init__(
+        self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 53, scale: int = 4
+    ) -> None:
+        super().__init__()
+        self.mean_in, self.mean_out = RGBMean(num_in_ch), RGBMean(num_out_ch)
+        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        self.body = nn.ModuleList(IDRDCRB(num_feat) for _ in range(num_block))
+        self.after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.upsample = Upsample(scale, num_feat)
+        self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        self.scale = scale
+        self.idr_shape = (num_feat,)
+
+    def forward(self, lq: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
+        head = self.head(self.mean_in.subtract(lq))
+        x = head
+        for block in self.body:
+            x = block(x, idr)
+        x = head + self.after_body(x)
+        return self.mean_out.add(self.tail(self.upsample(x)))

@@ -1,0 +1,113 @@
+"""Degradation estimators of KDSR: "Knowledge Distillation based Degradation Estimation for Blind Super-Resolution"
+(ICLR 2023), section 3.1.
+"""
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+SLOPE = 0.1  # of every LeakyReLU
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a LeakyReLU between them, added to the input."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(num_feat, num_feat, 3, padding=1),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(num_feat, num_feat, 3, padding=1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class KDIDE(nn.Module):
+    """What teacher and student share: an image goes in, a vector that describes its degradation comes out.
+
+    Attributes:
+        idr_shape: the IDR of one sample, ``(num_feat,)``: what a restorer must accept.
+        privileged: the name of the input that only a teacher sees, or None.
+    """
+
+    privileged: str | None = None
+
+    def __init__(self, num_in_ch: int, num_feat: int, num_block: int) -> None:
+        super().__init__()
+        wide, widest = 2 * num_feat, 4 * num_feat
+        layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        layers += [ResidualBlock(num_feat) for _ in range(num_block)]
+        for before, after in ((num_feat, wide), (wide, wide), (wide, widest)):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.mlp = nn.Sequential(
+            nn.Linear(widest, widest), nn.LeakyReLU(SLOPE), nn.Linear(widest, widest), nn.LeakyReLU(SLOPE)
+        )
+        self.to_idr = nn.Sequential(nn.Linear(widest, num_feat), nn.LeakyReLU(SLOPE))
+        self.idr_shape = (num_feat,)
+
+    def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
+        """What the first convolution sees."""
+        raise NotImplementedError
+
+    def estimate(
+        self, lq: torch.Tensor, privileged: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The IDR, N x num_feat, and the knowledge that a student distils: ``{"idr": N x 4*num_feat}``."""
+        knowledge = self.mlp(self.features(self.estimator_input(lq, privileged)))
+        return self.to_idr(knowledge), {"idr": knowledge}
+
+    def forward(self, lq: torch.Tensor, privileged: torch.Tensor | None = None) -> torch.Tensor:
+        return self.estimate(lq, privileged)[0]
+
+
+@ARCH_REGISTRY.register()
+class KDIDEStudent(KDIDE):
+    """Reads the IDR off the low-quality image alone.
+
+    Args:
+        num_in_ch: channels of ``lq``.
+        num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
+        num_block: residual blocks before the channels widen.
+
+    Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x C).
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9) -> None:
+        super().__init__(num_in_ch, num_feat, num_block)
+
+    def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
+        if privileged is not None:
+            raise ValueError("KDIDEStudent sees the low-quality image alone; only a teacher takes a privileged input")
+        return lq
+
+
+@ARCH_REGISTRY.register()
+class KDIDETeacher(KDIDE):
+    """Reads the IDR off the low-quality image together with its ground truth, which no user has at test time.
+
+    Args:
+        num_in_ch: channels of ``lq``.
+        num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
+        num_block: residual blocks before the channels widen.
+        scale: how many times ``gt`` is larger than ``lq``.
+
+    Forward: ``lq`` (N x 3 x H x W) and ``gt`` (N x 3 x H*scale x W*scale), both in [0, 1], to the IDR (N x C).
+    """
+
+    privileged = "gt"
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, scale: int = 4) -> None:
+        super().__init__(num_in_ch * (1 + scale**2), num_feat, num_block)
+        self.scale = scale
+
+    def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
+        if privileged is None:
+            raise ValueError("KDIDETeacher needs its privileged input, the ground-truth image: model(lq, gt)")
+        wanted = (*lq.shape[:2], lq.shape[2] * self.scale, lq.shape[3] * self.scale)
+        if tuple(privileged.shape) != wanted:
+            raise ValueError(f"gt for lq {tuple(lq.shape)} at x{self.scale} is {wanted}, not {tuple(privileged.shape)}")
+        return torch.cat([lq, F.pixel_unshuffle(privileged, self.scale)], dim=1)

@@ -1,0 +1,28 @@
+"""The RGB mean that the published restorers subtract from their input and add to their output."""
+
+import torch
+from torch import nn
+
+# Mean of the DIV2K training images, on the 0-1 scale.
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+class RGBMean(nn.Module):
+    """Holds the mean, 1 x C x 1 x 1, as a constant that moves with the network and is not saved with it.
+
+    Args:
+        num_ch: channels of the image; the mean of anything but RGB is taken as zero.
+    """
+
+    mean: torch.Tensor
+
+    def __init__(self, num_ch: int = 3) -> None:
+        super().__init__()
+        mean = RGB_MEAN if num_ch == len(RGB_MEAN) else (0.0,) * num_ch
+        self.register_buffer("mean", torch.tensor(mean).view(1, num_ch, 1, 1), persistent=False)
+
+    def subtract(self, image: torch.Tensor) -> torch.Tensor:
+        return image - self.mean
+
+    def add(self, image: torch.Tensor) -> torch.Tensor:
+        return image + self.mean

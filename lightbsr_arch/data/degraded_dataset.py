@@ -1,0 +1,66 @@
+"""Test images degraded on the fly, the same way every time, over a list of settings."""
+
+from collections.abc import Iterator
+from copy import copy
+from typing import Annotated, Any, Literal
+
+import msgspec
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from lightbsr_arch.config.schema import DatasetOptions
+from lightbsr_arch.data.gt_dataset import to_tensor
+from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.sampler import derive_seed
+from lightbsr_arch.degradations.classical import Downsample, degrade
+from lightbsr_arch.degradations.settings import Setting, named_settings
+
+
+@DATASET_REGISTRY.register()
+class DegradedDataset(Dataset):
+    """Every ground-truth image under every setting; BasicSR's validation loop takes the items as they are.
+
+    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING", "gt_path": KEY}``. Images are cut
+    to multiples of the scale. Noise depends on the image's and the setting's place alone, so that every model on every
+    machine sees the same pictures.
+    """
+
+    class Options(DatasetOptions, kw_only=True):
+        settings: Annotated[
+            Literal["bicubic", "gaussian8", "setting1", "setting2"] | list[Setting],
+            msgspec.Meta(description="test degradations: a name out of the published tables, or a list of your own"),
+        ]
+        downsample: Annotated[Downsample, msgspec.Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
+        cache_gb: Annotated[float, msgspec.Meta(ge=0, description="memory for decoded images in GB")] = 0.0
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt
+        self.scale: int = opt["scale"]
+        settings = msgspec.convert(opt["settings"], str | list[Setting])
+        self.settings = named_settings(settings, self.scale)
+        self.source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
+        self.keys = self.source.keys()
+
+    def by_setting(self) -> Iterator["DegradedDataset"]:
+        """One dataset a setting, named "NAME/SETTING", on the same images."""
+        for setting in self.settings:
+            view = copy(self)
+            view.settings = [setting]
+            view.opt = {**self.opt, "name": f"{self.opt['name']}/{setting.name}"}
+            yield view
+
+    def __len__(self) -> int:
+        return len(self.source) * len(self.settings)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        which, setting = index % len(self.source), self.settings[index // len(self.source)]
+        image = self.source.read(which)
+        height, width = (size - size % self.scale for size in image.shape[:2])
+        gt = to_tensor(image[:height, :width])
+        # The name stands for the setting's place in the full list, which a view by setting does not know.
+        generator = torch.Generator().manual_seed(derive_seed(which, *setting.name.encode()))
+        lq = degrade(gt[None], setting.parameters(), self.scale, self.opt.get("downsample", "bicubic"), generator)[0]
+        key = self.keys[which]
+        return {"lq": lq, "gt": gt, "lq_path": f"{key}_{setting.name}", "gt_path": key}

@@ -1,0 +1,60 @@
+"""Training images for models that degrade on the fly: random crops of ground truth, and nothing else."""
+
+import random
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import torch
+from basicsr.data.transforms import augment
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from lightbsr_arch.config.schema import DatasetOptions
+from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.errors import UserError
+
+
+def to_tensor(image: Picture) -> torch.Tensor:
+    """H x W x 3 uint8 in BGR to 3 x H x W float in RGB, [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))).float().div_(255)
+
+
+@DATASET_REGISTRY.register()
+class GTDataset(Dataset):
+    """Random crops, flips and quarter turns of ground-truth images from a folder or BasicSR's LMDB.
+
+    An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``. The randomness is that of Python's
+    ``random``, which ``basicsr train`` seeds for every sample by its place in the run.
+    """
+
+    class Options(DatasetOptions, kw_only=True):
+        gt_size: Annotated[int, msgspec.Meta(ge=8, description="side of the crop in ground-truth pixels")]
+        use_hflip: Annotated[bool, msgspec.Meta(description="flip half of the crops left to right")] = True
+        use_rot: Annotated[bool, msgspec.Meta(description="turn crops by a random multiple of 90 degrees")] = True
+        cache_gb: Annotated[
+            float, msgspec.Meta(ge=0, description="memory for decoded images, shared by all workers, in GB")
+        ] = 0.0
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt
+        self.gt_size: int = opt["gt_size"]
+        self.source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
+        self.keys = self.source.keys()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        height, width = self.source.shape(index)
+        size = self.gt_size
+        if min(height, width) < size:
+            raise UserError(
+                f"{self.keys[index]} in {self.opt['dataroot_gt']} has {width}x{height} pixels, "
+                f"gt_size is {size}: leave the image out or lower gt_size"
+            )
+        crop = self.source.read_crop(index, random.randint(0, height - size), random.randint(0, width - size), size)
+        crop = augment(crop, self.opt.get("use_hflip", True), self.opt.get("use_rot", True))
+        return {"gt": to_tensor(crop), "gt_path": self.keys[index]}

@@ -1,0 +1,124 @@
+"""The classical degradation of blind SR: blur, downsample, add noise, round to 8 bit.
+
+As in DASR (CVPR 2021), KDSR (ICLR 2023) and LightBSR (ICCV 2025); the settings of their tables are in ``settings``.
+"""
+
+import math
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from basicsr.utils.img_process_util import filter2D
+
+from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
+from lightbsr_arch.degradations.resize import bicubic_resize
+
+Downsample = Literal["bicubic", "s-fold"]
+
+
+class Parameters(NamedTuple):
+    """What degrades each sample of a batch.
+
+    Attributes:
+        kernel: blur kernels, N x K x K.
+        noise: standard deviations of the noise on the 8-bit scale, N.
+    """
+
+    kernel: torch.Tensor
+    noise: torch.Tensor
+
+    def to(self, device: torch.device) -> "Parameters":
+        return Parameters(*(tensor.to(device) for tensor in self))
+
+
+class Degraded(NamedTuple):
+    """Low-quality images, N x 3 x H/scale x W/scale in [0, 1], 8-bit rounded, and what degraded them."""
+
+    lq: torch.Tensor
+    parameters: Parameters
+
+
+class Degradation(Protocol):
+    """What a model asks of a degradation."""
+
+    def __call__(self, gt: torch.Tensor, generator: torch.Generator) -> Degraded: ...
+
+
+def degrade(
+    gt: torch.Tensor,
+    parameters: Parameters,
+    scale: int,
+    downsample: Downsample = "bicubic",
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Blur with reflected borders, downsample, add noise, round to 8 bit.
+
+    Args:
+        gt: N x 3 x H x W in [0, 1]; H and W multiples of ``scale``, larger than half a kernel.
+        parameters: of each sample.
+        scale: of the downsampling.
+        downsample: MATLAB-style bicubic, or "s-fold": every ``scale``-th pixel, starting with the first.
+        generator: of the noise; drawn on its own device, so that a CPU generator gives the same noise everywhere.
+
+    Returns:
+        N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
+    """
+    # In batches of one, `filter2D` shares the kernel; the blur is `cv2.filter2D`'s, reflecting without the edge pixel.
+    blurred = filter2D(gt, parameters.kernel)
+    small = bicubic_resize(blurred, 1 / scale) if downsample == "bicubic" else blurred[..., ::scale, ::scale]
+    small = small * 255
+    if parameters.noise.any():
+        drawn_on = generator.device if generator is not None else small.device
+        noise = torch.randn(small.shape, generator=generator, device=drawn_on).to(small)
+        small = small + noise * parameters.noise.view(-1, 1, 1, 1)
+    return small.round().clamp(0, 255) / 255
+
+
+@DEGRADATION_REGISTRY.register()
+class ClassicalDegradation:
+    """Draws a Gaussian blur kernel and a noise level for every sample and degrades with them.
+
+    Args:
+        scale: of the downsampling.
+        kernel: "iso": one standard deviation for both axes; "aniso": one each, and an angle in [0, pi).
+        sigma: range of the standard deviations, in pixels.
+        noise: range of the noise's standard deviation, on the 8-bit scale; (0, 0) for none.
+        kernel_size: of the blur, odd.
+        downsample: "bicubic" or "s-fold".
+
+    Setting 1 of the papers: iso, sigma (0.2, 4.0), no noise. Setting 2: aniso, sigma (0.2, 4.0), noise (0, 25).
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        kernel: Literal["iso", "aniso"] = "iso",
+        sigma: tuple[float, float] = (0.2, 4.0),
+        noise: tuple[float, float] = (0.0, 0.0),
+        kernel_size: int = 21,
+        downsample: Downsample = "bicubic",
+    ) -> None:
+        self.scale = scale
+        self.kernel = kernel
+        self.sigma = sigma
+        self.noise = noise
+        self.kernel_size = kernel_size
+        self.downsample = downsample
+
+    def sample(self, n: int, generator: torch.Generator) -> Parameters:
+        """Draw the degradations of ``n`` samples on the generator's device."""
+
+        def uniform(low: float, high: float) -> torch.Tensor:
+            return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)
+
+        sigma_x = uniform(*self.sigma)
+        if self.kernel == "iso":
+            sigma_y, theta = sigma_x, torch.zeros_like(sigma_x)
+        else:
+            sigma_y, theta = uniform(*self.sigma), uniform(0, math.pi)
+        return Parameters(gaussian_kernels(sigma_x, sigma_y, theta, self.kernel_size), uniform(*self.noise))
+
+    def __call__(self, gt: torch.Tensor, generator: torch.Generator) -> Degraded:
+        """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results."""
+        parameters = self.sample(len(gt), generator).to(gt.device)
+        return Degraded(degrade(gt, parameters, self.scale, self.downsample, generator), parameters)

@@ -1,0 +1,87 @@
+"""The test degradations of the published tables, by name."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import torch
+
+from lightbsr_arch.degradations.classical import Parameters
+from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.errors import UserError
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One test degradation: a Gaussian blur and a noise level.
+
+    Attributes:
+        sigma: standard deviations of the blur along its axes, in pixels; one number for an isotropic blur, 0 for none.
+        theta: angle of the first axis, in degrees.
+        noise: standard deviation of the noise on the 8-bit scale.
+    """
+
+    sigma: float | tuple[float, float]
+    theta: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Names files and log lines: "sigma1.8", "sigma3.5x1.5_theta30_noise10"."""
+        if isinstance(self.sigma, tuple):
+            name = f"sigma{self.sigma[0]:.1f}x{self.sigma[1]:.1f}_theta{self.theta:g}"
+        else:
+            name = f"sigma{self.sigma:g}"
+        return f"{name}_noise{self.noise:g}" if self.noise else name
+
+    def parameters(self) -> Parameters:
+        """Of a batch of one, on the CPU."""
+        sigma_x, sigma_y = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
+        x, y, theta = torch.tensor([[sigma_x], [sigma_y], [math.radians(self.theta)]])
+        return Parameters(gaussian_kernels(x, y, theta), torch.tensor([self.noise]))
+
+
+# Isotropic Gaussian8 (IKC, CVPR 2019): eight widths, evenly spaced.
+_GAUSSIAN8_START_STEP = {2: (0.9, 0.1), 3: (1.35, 0.15), 4: (1.8, 0.2)}
+
+# DASR (CVPR 2021), table 3, and KDSR, table 2: sigma along the axes, and the angle in degrees.
+_SETTING2_KERNELS = (
+    ((2.0, 0.5), 0),
+    ((2.0, 1.0), 10),
+    ((3.5, 1.5), 30),
+    ((3.5, 2.0), 45),
+    ((3.5, 2.0), 90),
+    ((4.0, 1.5), 120),
+    ((4.0, 2.0), 135),
+    ((4.0, 3.0), 165),
+    ((4.0, 4.0), 180),
+)
+_SETTING2_NOISE = (0, 10, 20)
+
+NAMES = ("bicubic", "gaussian8", "setting1", "setting2")
+
+
+def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Setting]:
+    """The test degradations that a name stands for, in the order of the published tables; a list passes unchanged.
+
+    Args:
+        settings: "bicubic" (no blur), "gaussian8", "setting1" (isotropic), "setting2" (anisotropic with noise).
+        scale: 2, 3 or 4: Gaussian8 depends on it.
+    """
+    if not isinstance(settings, str):
+        return list(settings)
+    if settings == "bicubic":
+        return [Setting(sigma=0.0)]
+    if settings == "gaussian8":
+        if scale not in _GAUSSIAN8_START_STEP:
+            raise UserError(f"gaussian8 is defined for scale 2, 3 and 4, not {scale}")
+        start, step = _GAUSSIAN8_START_STEP[scale]
+        return [Setting(sigma=round(start + i * step, 2)) for i in range(8)]
+    if settings == "setting1":
+        return [Setting(sigma=sigma) for sigma in (0.0, 1.2, 2.4, 3.6)]
+    if settings == "setting2":
+        return [
+            Setting(sigma=sigma, theta=theta, noise=noise)
+            for noise in _SETTING2_NOISE
+            for sigma, theta in _SETTING2_KERNELS
+        ]
+    raise UserError(f"{settings!r} names no test degradation; there are {', '.join(NAMES)}")

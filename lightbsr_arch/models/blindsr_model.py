@@ -1,0 +1,208 @@
+"""BasicSR's SRModel with degradation on the fly, and a training step fit for today's hardware."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.data import build_dataloader
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+
+from lightbsr_arch.checkpoint import read_checkpoint
+from lightbsr_arch.data.degraded_dataset import DegradedDataset
+from lightbsr_arch.data.sampler import derive_seed
+from lightbsr_arch.degradations import build_degradation
+from lightbsr_arch.errors import UserError
+
+# So many steps in a row without a finite loss are no accident any more.
+MAX_SKIPPED_STEPS = 10
+
+Losses = dict[str, torch.Tensor]
+
+
+@MODEL_REGISTRY.register()
+class BlindSRModel(SRModel):
+    """Trains any network that upscales an image alone (EDSR, RCAN, SwinIR, ...) on images degraded on the fly.
+
+    The YAML's ``degradation`` section says how. Besides BasicSR's keys, ``train`` may hold ``grad_clip`` (largest norm
+    of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile`` and ``nan_loss`` (stop or skip).
+
+    A training step draws its degradations from (manual_seed, iteration, rank), so a resumed run continues as the
+    uninterrupted one would have.
+    """
+
+    lq: torch.Tensor
+    gt: torch.Tensor
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        train_opt = opt.get("train") or {}
+        self.channels_last: bool = train_opt.get("channels_last", False)
+        self.amp_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[train_opt.get("amp")]
+        self.current_iter = 0
+        self.skipped_in_a_row = 0
+        super().__init__(opt)
+
+    # ------------------------------------------------------------------------------------------ setting up
+
+    def init_training_settings(self) -> None:
+        train_opt = self.opt["train"]
+        if "degradation" in self.opt:
+            self.degradation = build_degradation(self.opt["degradation"], self.opt["scale"])
+        self.generator = torch.Generator(self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
+        super().init_training_settings()
+        if train_opt.get("compile", False):
+            self.net_g.compile()
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        if self.channels_last:
+            net = net.to(memory_format=torch.channels_last)
+        return super().model_to_device(net)
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """As BasicSR's, and from ``.safetensors`` too, which holds one set of weights and so needs no key."""
+        if not load_path.endswith(".safetensors"):
+            super().load_network(net, load_path, strict, param_key)
+            return
+        net = self.get_bare_model(net)
+        state = read_checkpoint(load_path).state
+        self._print_different_keys_loading(net, state, strict)
+        try:
+            net.load_state_dict(state, strict=strict)
+        except RuntimeError:
+            raise UserError(f"{load_path}: its network is not the one that the options describe") from None
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """Any optimiser of ``torch.optim`` by name; BasicSR knows Adam alone."""
+        return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        self.current_iter = current_iter  # BasicSR tells it here, before it feeds the data
+        super().update_learning_rate(current_iter, warmup_iter)
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take pairs as they are (validation), or degrade ground truth (training)."""
+        if "lq" not in data:
+            gt = data["gt"].to(self.device, non_blocking=True)
+            self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter, self.opt["rank"]))
+            data = {"lq": self.degradation(gt, self.generator).lq, "gt": gt}
+        super().feed_data(data)
+        if self.channels_last:
+            self.lq = self.lq.contiguous(memory_format=torch.channels_last)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        self.optimizer_g.zero_grad()
+        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
+            losses = self.losses(current_iter)
+        total = torch.stack(list(losses.values())).sum()
+        if self._all_ranks_finite(total):
+            self.scaler.scale(total).backward()
+            if self._clip_gradients():
+                self.scaler.step(self.optimizer_g)
+                self.skipped_in_a_row = 0
+            else:
+                self._skip_or_stop(current_iter, "the gradient")
+            self.scaler.update()
+        else:
+            bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+            self._skip_or_stop(current_iter, f"loss {', '.join(bad) or 'of another process'}")
+        self.log_dict = self.reduce_loss_dict(OrderedDict((name, loss.detach()) for name, loss in losses.items()))
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def losses(self, current_iter: int) -> Losses:
+        """The weighted losses of this step by name; their sum is what is minimised."""
+        self.output = self.net_g(self.lq, *self.privileged())
+        return self.image_losses()
+
+    def image_losses(self) -> Losses:
+        """Of ``self.output`` against ``self.gt``."""
+        output = self.output.float()
+        losses: Losses = {}
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(output, self.gt)
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(output, self.gt)
+            if perceptual is not None:
+                losses["l_percep"] = perceptual
+            if style is not None:
+                losses["l_style"] = style
+        return losses
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """BasicSR's moving average, in one call for all parameters, and with the buffers, which it forgets."""
+        net, ema = self.get_bare_model(self.net_g), self.net_g_ema
+        with torch.no_grad():
+            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+            for average, buffer in zip(ema.buffers(), net.buffers()):
+                average.copy_(buffer)
+
+    def _clip_gradients(self) -> bool:
+        """Clip to the largest norm; False where the gradient holds NaN or infinity, which would spoil the weights."""
+        largest = self.opt["train"].get("grad_clip")
+        if largest is None:
+            return True
+        self.scaler.unscale_(self.optimizer_g)
+        norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), largest)
+        # With fp16 an infinite gradient is the scaler's everyday business: it skips the step and lowers the scale.
+        return self.scaler.is_enabled() or bool(norm.isfinite())
+
+    def _all_ranks_finite(self, total: torch.Tensor) -> bool:
+        """Whether every process has a finite loss: all must go the same way, or the next reduction hangs."""
+        finite = total.detach().isfinite().float()
+        if self.opt["dist"]:
+            torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+        return bool(finite)
+
+    def _skip_or_stop(self, current_iter: int, what: str) -> None:
+        self.skipped_in_a_row += 1
+        if self.opt["train"].get("nan_loss") == "skip" and self.skipped_in_a_row <= MAX_SKIPPED_STEPS:
+            get_root_logger().warning(f"iter {current_iter}: {what} is not finite; step skipped")
+            return
+        saved = Path(self.opt["path"]["training_states"]).glob("*.state")
+        last = max((int(state.stem) for state in saved), default=None)
+        good = "no checkpoint was saved before it" if last is None else f"the last good checkpoint is of iter {last}"
+        raise UserError(
+            f"iter {current_iter}: {what} is not finite; {good}: continue from there with --auto_resume and a lower "
+            f"train.optim_g.lr or train.grad_clip; train.nan_loss: skip leaves out up to {MAX_SKIPPED_STEPS} such "
+            "steps in a row"
+        )
+
+    # ------------------------------------------------------------------------------------------ validation
+
+    def privileged(self) -> Sequence[torch.Tensor]:
+        """What the network sees besides the low-quality image."""
+        return ()
+
+    def test(self) -> None:
+        net: Any = getattr(self, "net_g_ema", self.net_g)
+        net.eval()
+        with torch.inference_mode():
+            self.output = net(self.lq, *self.privileged())
+        net.train(net is self.net_g and self.is_train)
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """BasicSR's loop, once a setting for a dataset of several, and then their mean under the dataset's name."""
+        dataset = dataloader.dataset
+        if not isinstance(dataset, DegradedDataset):
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+            return
+        results: list[dict[str, float]] = []
+        for view in dataset.by_setting():
+            loader = build_dataloader(view, view.opt)
+            super().nondist_validation(loader, current_iter, tb_logger, save_img)
+            results.append(getattr(self, "metric_results", {}))
+        if not results[0]:
+            return
+        name = dataset.opt["name"]
+        self.metric_results = {key: sum(result[key] for result in results) / len(results) for key in results[0]}
+        self._initialize_best_metric_results(name)
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, name, tb_logger)

@@ -1,0 +1,152 @@
+"""The classical degradation against recorded images, BasicSR's functions and the formulas."""
+
+import math
+
+import pytest
+import torch
+from basicsr.data.degradations import bivariate_Gaussian
+from basicsr.utils.matlab_functions import imresize
+
+from lightbsr_arch.degradations import ClassicalDegradation, bicubic_resize, build_degradation, gaussian_kernels
+from lightbsr_arch.degradations.classical import Parameters, degrade
+from lightbsr_arch.degradations.settings import Setting, named_settings
+from lightbsr_arch.errors import UserError
+from tests.golden import golden, needs_golden
+
+NO_NOISE = torch.zeros(1)
+
+
+def recorded() -> dict[str, torch.Tensor]:
+    return golden("losses_and_degradations", "deg")
+
+
+def iso(sigma: float) -> torch.Tensor:
+    return Setting(sigma=sigma).parameters().kernel
+
+
+def share_off(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Share of the pixels that differ, none by more than a grey level (both images on the 8-bit scale)."""
+    difference = (ours - theirs).abs()
+    assert difference.max() < 1.01
+    return (difference > 0.01).float().mean().item()
+
+
+@needs_golden
+def test_kernels_are_the_recorded_ones():
+    deg = recorded()
+    sigma = deg["iso_sigma"]
+    torch.testing.assert_close(
+        gaussian_kernels(sigma, sigma, torch.zeros_like(sigma)), deg["iso_kernels"], atol=1e-6, rtol=0
+    )
+    x, y, theta = deg["aniso_l1_l2_theta"].T
+    torch.testing.assert_close(gaussian_kernels(x, y, theta.deg2rad()), deg["aniso_kernels"], atol=1e-6, rtol=0)
+
+
+@needs_golden
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_low_quality_images_are_the_recorded_ones(scale):
+    deg = recorded()
+    hr = deg["hr"][:, :, : deg["hr"].shape[2] // scale * scale] / 255
+    ours = degrade(hr, Parameters(iso(2.6), NO_NOISE), scale) * 255
+    assert share_off(ours, deg[f"lr_iso2.6_x{scale}"]) <= 0.001
+
+
+@needs_golden
+def test_a_batch_of_different_kernels_gives_the_recorded_images():
+    deg = recorded()
+    ours = degrade(deg["hr"] / 255, Parameters(deg["aniso_kernels"][:2], torch.zeros(2)), 4) * 255
+    assert share_off(ours, deg["lr_aniso_pair_x4"]) <= 0.001
+
+
+@needs_golden
+def test_blur_and_bicubic_upscaling_are_the_recorded_ones():
+    deg = recorded()
+    blurred = degrade(deg["hr"] / 255, Parameters(iso(2.6), NO_NOISE), 1, "s-fold") * 255
+    assert share_off(blurred, deg["blur_iso2.6_x4"].round()) <= 0.001
+    up = bicubic_resize(deg["lr_iso2.6_x4"], 4)
+    torch.testing.assert_close(up, deg["bicubic_up_x4"], atol=1e-3, rtol=0)
+
+
+def test_kernels_are_basicsrs():
+    x, y, theta = torch.tensor([[0.7, 3.1], [2.2, 1.4], [0.3, 2.8]])
+    for kernel, arguments in zip(gaussian_kernels(x, y, theta), zip(x.tolist(), y.tolist(), theta.tolist())):
+        basicsrs = torch.from_numpy(bivariate_Gaussian(21, *arguments, isotropic=False)).float()
+        torch.testing.assert_close(kernel, basicsrs, atol=1e-6, rtol=0)
+
+
+def test_sigma_0_is_no_blur():
+    kernel = iso(0.0)[0]
+    assert kernel[10, 10] == 1
+    assert kernel.sum() == 1
+
+
+@pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 3])
+def test_resizing_is_basicsrs_but_for_the_border(scale):
+    image = torch.rand(1, 3, 48, 60)
+    ours, theirs = bicubic_resize(image, scale)[0], imresize(image[0], scale)
+    border = math.ceil(2 * max(scale, 1))
+    inner = (slice(None), slice(border, -border), slice(border, -border))
+    torch.testing.assert_close(ours[inner], theirs[inner], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [9, 66, 87, 2049])
+def test_a_third_of_a_multiple_of_3_is_whole(size):
+    assert bicubic_resize(torch.rand(1, 1, size, 9), 1 / 3).shape[2] == size // 3
+
+
+def test_s_fold_takes_every_fourth_pixel():
+    gt = torch.randint(0, 256, (1, 3, 24, 24)) / 255
+    lq = degrade(gt, Parameters(iso(0.0), NO_NOISE), 4, "s-fold")
+    torch.testing.assert_close(lq, gt[..., ::4, ::4])
+
+
+def test_output_is_8_bit_in_range():
+    lq = ClassicalDegradation(2, "aniso", noise=(0, 75))(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).lq
+    assert lq.min() >= 0
+    assert lq.max() <= 1
+    torch.testing.assert_close(lq * 255, (lq * 255).round(), atol=1e-4, rtol=0)
+
+
+def test_the_seed_alone_decides():
+    degradation, gt = ClassicalDegradation(4, "aniso", noise=(0, 25)), torch.rand(3, 3, 48, 48)
+
+    def run(seed: int) -> torch.Tensor:
+        return degradation(gt, torch.Generator().manual_seed(seed)).lq
+
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2))
+
+
+def test_what_is_drawn_lies_in_its_range_and_differs_by_sample():
+    degradation = ClassicalDegradation(4, "iso", sigma=(1.0, 2.0), noise=(5, 10))
+    kernel, noise = degradation.sample(256, torch.Generator().manual_seed(0))
+    # The middle of a normalised Gaussian kernel is 1 / (2 pi sigma^2).
+    sigma = (1 / (2 * math.pi * kernel[:, 10, 10])).sqrt()
+    for drawn, (low, high) in ((sigma, (1.0, 2.0)), (noise, (5.0, 10.0))):
+        assert low - 1e-3 <= drawn.min() < low + 0.05 * (high - low) + 1e-3
+        assert high - 0.05 * (high - low) - 1e-3 < drawn.max() <= high + 1e-3
+    torch.testing.assert_close(kernel, kernel.transpose(1, 2))  # isotropic
+
+
+def test_noise_has_the_asked_strength():
+    grey = torch.full((2, 3, 128, 128), 0.5)
+    parameters = Parameters(iso(0.0).repeat(2, 1, 1), torch.tensor([5.0, 20.0]))
+    lq = degrade(grey, parameters, 2, generator=torch.Generator().manual_seed(0)) * 255
+    assert lq.std(dim=(1, 2, 3)).tolist() == pytest.approx([5.0, 20.0], rel=0.03)
+
+
+def test_built_from_options():
+    degradation = build_degradation({"type": "ClassicalDegradation", "kernel": "aniso", "noise": [0, 25]}, 3)
+    assert degradation(torch.rand(1, 3, 48, 36), torch.Generator()).lq.shape == (1, 3, 16, 12)
+
+
+def test_published_settings():
+    assert [s.sigma for s in named_settings("gaussian8", 4)] == [1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2]
+    assert [s.sigma for s in named_settings("gaussian8", 2)] == [0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
+    assert [s.sigma for s in named_settings("setting1", 4)] == [0.0, 1.2, 2.4, 3.6]
+    setting2 = named_settings("setting2", 4)
+    assert len({s.name for s in setting2}) == len(setting2) == 27
+    assert setting2[11] == Setting(sigma=(3.5, 1.5), theta=30, noise=10)
+    assert setting2[11].name == "sigma3.5x1.5_theta30_noise10"
+    with pytest.raises(UserError, match="'gaussian9' names no test degradation; there are bicubic, gaussian8"):
+        named_settings("gaussian9", 4)

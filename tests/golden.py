@@ -1,0 +1,20 @@
+"""Weights, inputs and outputs of the published networks, where the checkout has them beside it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+
+needs_golden = pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason=f"recorded outputs of the published networks: no {GOLDEN}"
+)
+
+
+def golden(name: str, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of one group ("w", "io", "deg", "kd") of a golden file, by what follows the prefix."""
+    tensors = load_file(GOLDEN / f"{name}.safetensors")
+    start = f"{prefix}."
+    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}

@@ -1,0 +1,25 @@
+"""The distillation loss against its recorded value and its properties."""
+
+import torch
+from basicsr.losses import build_loss
+
+from lightbsr_arch.losses import KDSRDistillLoss
+from tests.golden import golden, needs_golden
+
+
+@needs_golden
+def test_kdsr_loss_is_the_recorded_one():
+    kd = golden("losses_and_degradations", "kd")
+    loss = KDSRDistillLoss()({"idr": kd["student"]}, {"idr": kd["teacher"]})
+    torch.testing.assert_close(loss, kd["kdsr_loss"].view(()), atol=1e-4, rtol=0)
+
+
+def test_zero_where_they_agree_and_a_mean_over_the_batch():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 8), torch.randn(2, 8)
+    loss = build_loss({"type": "KDSRDistillLoss", "loss_weight": 2.0})
+    assert loss({"idr": teacher}, {"idr": teacher}).abs() < 1e-6
+    single = [loss({"idr": s[None]}, {"idr": t[None]}) for s, t in zip(student, teacher)]
+    torch.testing.assert_close(loss({"idr": student}, {"idr": teacher}), sum(single) / 2)
+    p, q = (teacher / 0.15).softmax(1), (student / 0.15).softmax(1)
+    torch.testing.assert_close(loss({"idr": student}, {"idr": teacher}), 2 * (p * (p / q).log()).sum(1).mean())
