@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from weakref import WeakValueDictionary
 
 import cv2
 import lmdb
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from lightbsr_arch.data.image_io import Picture, read_header, read_image
+from lightbsr_arch.data.lmdb_reader import open_readonly
 from lightbsr_arch.data.meta_info import read_meta_info
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.errors import UserError
@@ -115,14 +115,12 @@ class _LmdbImages:
     """Entries of a BasicSR LMDB; sizes come from its ``meta_info.txt``."""
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            hint = " (its preparation is unfinished)" if root.with_name(root.name + ".partial").exists() else ""
-            raise UserError(f"{root}: no such LMDB{hint}")
+        open_readonly(root)  # now, so that what is wrong with it is said at the start
         lines = read_meta_info(root)
         if not lines:
             raise UserError(f"{root}: its meta_info.txt lists no entries")
         self.keys = [line.key for line in lines]
-        self._path = os.path.realpath(root)
+        self._path = root
         self._shapes = [(line.height, line.width) for line in lines]
         self._environment: lmdb.Environment | None = None
 
@@ -132,7 +130,7 @@ class _LmdbImages:
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
         key = self.keys[index]
         if self._environment is None:
-            self._environment = _open(self._path)
+            self._environment = open_readonly(self._path)
         with self._environment.begin(buffers=True) as transaction:  # the bytes are valid inside it only
             data = transaction.get(key.encode("ascii"))
             if data is None:
@@ -149,21 +147,6 @@ class _LmdbImages:
 
 
 _BACKENDS: dict[str, Callable[[Path], _Images]] = {"lmdb": _LmdbImages, "disk": _FolderImages}
-
-# One process may open an LMDB once only; sources of the same one (training and validation, say) share it. A forked
-# child goes on using its parent's, which is sound for read-only use without a lock table.
-_open_environments: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
-
-
-def _open(path: str) -> lmdb.Environment:
-    environment = _open_environments.get(path)
-    if environment is None:
-        try:
-            environment = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
-        except lmdb.Error as error:
-            raise UserError(f"{path}: cannot be opened as an LMDB ({error})") from None
-        _open_environments[path] = environment
-    return environment
 
 
 def _bmp_view(data: memoryview) -> Picture | None:

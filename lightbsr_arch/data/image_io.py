@@ -32,12 +32,12 @@ Source = str | PathLike[str] | bytes
 
 
 class Header(NamedTuple):
-    """What a picture's header says; height and width are those after EXIF rotation."""
+    """What a picture's header says; height and width are those after EXIF rotation, bands as Pillow names them."""
 
     height: int
     width: int
     format: str
-    mode: str
+    bands: tuple[str, ...]
 
 
 def read_image(source: Source, name: str | None = None) -> Picture:
@@ -57,7 +57,7 @@ def read_image(source: Source, name: str | None = None) -> Picture:
     """
     name, data = _name_and_bytes(source, name)
     header = _header(data, name)
-    if header.format == "TIFF" and header.mode in ("LA", "RGBA"):
+    if header.format == "TIFF" and "A" in header.bands:
         return _decode_tiff_with_alpha(data, name)
     if header.format in ("JPEG", "MPO") and not _jpeg_is_whole(data):
         raise UserError(f"{name}: cut short (no end of the JPEG)")
@@ -127,19 +127,19 @@ def _header(data: bytes, name: str) -> Header:
                 frames = getattr(image, "n_frames", 1)
                 # The base class's method: the PNG reader's own decodes the whole picture to find late metadata.
                 orientation = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-                kind, mode = image.format or "", image.mode
+                kind, bands = image.format or "", image.getbands()
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise UserError(f"{name}: its header claims more than {limit} million pixels") from None
     except UnidentifiedImageError:
         raise UserError(f"{name}: not a picture that can be read (PNG, JPEG, WebP, TIFF, BMP, GIF, PPM)") from None
     except Exception as error:  # damaged headers raise nearly anything in Pillow's parsers
-        raise UserError(f"{name}: damaged header ({error})") from None
+        raise UserError(f"{name}: cut short or damaged ({error})") from None
     if frames > 1 and kind != "MPO":  # MPO: a camera's JPEG with a preview behind the photo
         raise UserError(f"{name}: {frames} frames or pages in one file; save the one wanted as a still picture")
     if orientation in (5, 6, 7, 8):
         height, width = width, height
-    return Header(height, width, kind, mode)
+    return Header(height, width, kind, bands)
 
 
 def _decode_tiff_with_alpha(data: bytes, name: str) -> Picture:

@@ -1,0 +1,155 @@
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from lightbsr_arch.data import gt_source, lmdb_reader
+from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.image_io import CODECS
+from lightbsr_arch.data.lmdb_prepare import prepare_lmdb
+from lightbsr_arch.data.picture_files import find_pictures
+from lightbsr_arch.data.subimages import CropRule
+from lightbsr_arch.errors import UserError
+from tests.data.lmdb_files import make_photos
+
+HEIGHT, WIDTH = 37, 53  # rows of a BMP are padded to four bytes: 53 * 3 needs it
+KINDS = [*CODECS, "disk"]
+
+
+def make_source(folder: Path, kind: str, count: int = 4, cache_gb: float = 0) -> tuple[GTSource, list[np.ndarray]]:
+    """A source of noise pictures from an LMDB of a codec or from the folder itself."""
+    photos = make_photos(folder / "in", count, (HEIGHT, WIDTH))
+    if kind == "disk":
+        return GTSource(str(folder / "in"), "disk", cache_gb), list(photos.values())
+    out = folder / f"{kind}.lmdb"
+    prepare_lmdb(find_pictures([folder / "in"]), out, CropRule(0), kind, workers=1, quiet=True)
+    return GTSource(str(out), "lmdb", cache_gb), list(photos.values())
+
+
+@pytest.mark.parametrize("cache_gb", [0, 1e-3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_crops_equal_the_pictures(tmp_path: Path, kind: str, cache_gb: float) -> None:
+    source, photos = make_source(tmp_path, kind, cache_gb=cache_gb)
+    assert len(source) == 4
+    assert source.keys() == [f"p{i:03d}" + (".png" if kind == "disk" else "") for i in range(4)]
+    for index, photo in enumerate(photos):
+        assert source.shape(index) == (HEIGHT, WIDTH)
+        np.testing.assert_array_equal(source.read(index), photo)
+        for top, left in [(0, 0), (5, 7), (HEIGHT - 16, WIDTH - 16)]:
+            crop = source.read_crop(index, top, left, 16)
+            np.testing.assert_array_equal(crop, photo[top : top + 16, left : left + 16])
+            assert crop.flags.c_contiguous
+            assert crop.flags.writeable
+
+
+def test_bmp_crops_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, photos = make_source(tmp_path, "bmp")
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    np.testing.assert_array_equal(source.read_crop(2, 3, 4, 20), photos[2][3:23, 4:24])
+
+
+def test_bmp_view_shares_memory_and_leaves_other_bmps_to_opencv() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    data = cv2.imencode(".bmp", photo)[1].tobytes()
+    view = gt_source._bmp_view(memoryview(data))
+    assert np.shares_memory(view, np.frombuffer(data, np.uint8))
+    np.testing.assert_array_equal(view, photo)
+    grey = cv2.imencode(".bmp", photo[..., 0])[1].tobytes()
+    assert gt_source._bmp_view(memoryview(grey)) is None
+    assert gt_source._bmp_view(memoryview(data[:-1])) is None
+    assert gt_source._bmp_view(memoryview(data[:20])) is None
+
+
+def test_a_view_of_the_map_is_never_given_away(tmp_path: Path) -> None:
+    source, photos = make_source(tmp_path, "bmp")
+    crop = source.read_crop(0, 0, 0, 16)
+    crop[:] = 0
+    np.testing.assert_array_equal(source.read(0), photos[0])
+
+
+def test_the_cache_holds_the_first_that_fit_and_is_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 3 * HEIGHT * WIDTH
+    source, photos = make_source(tmp_path, "png", cache_gb=2.5 * size / 1e9)
+    decoded = []
+    imdecode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: decoded.append(1) or imdecode(*args))
+    for _ in range(3):
+        for index, photo in enumerate(photos):
+            np.testing.assert_array_equal(source.read_crop(index, 1, 2, 8), photo[1:9, 2:10])
+    assert len(decoded) == 2 * 1 + 2 * 3
+
+
+def test_too_little_shared_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_source(tmp_path, "png")
+    status = type("Status", (), {"f_bavail": 1, "f_frsize": 4096})
+    monkeypatch.setattr(gt_source.os, "statvfs", lambda _: status)
+    with pytest.raises(UserError, match=r"^cache_gb: the cache needs 0.00 GB of shared memory"):
+        GTSource(str(tmp_path / "png.lmdb"), "lmdb", 1)
+
+
+class _Crops(Dataset[Any]):
+    def __init__(self, source: GTSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.source.read_crop(index, index, 2 * index, 16)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("cache_gb", [0, 1e-3])
+def test_workers_read_the_same_and_share_the_cache(
+    tmp_path: Path, method: Literal["fork", "spawn"], cache_gb: float
+) -> None:
+    source, photos = make_source(tmp_path, "bmp", count=6, cache_gb=cache_gb)
+    source.read(5)  # the LMDB is open here already: workers must not trip over that
+    loader = DataLoader(_Crops(source), batch_size=2, num_workers=2, multiprocessing_context=method)
+    crops = np.concatenate([batch.numpy() for batch in loader])
+    expected = [photo[i : i + 16, 2 * i : 2 * i + 16] for i, photo in enumerate(photos)]
+    np.testing.assert_array_equal(crops, expected)
+    if source._cache is not None:
+        assert source._cache._filled.tolist() == [1] * 6
+
+
+def test_pickles_and_shares_an_open_lmdb(tmp_path: Path) -> None:
+    source, photos = make_source(tmp_path, "webp")
+    source.read(0)
+    copy = pickle.loads(pickle.dumps(source))
+    again = GTSource(str(tmp_path / "webp.lmdb"), "lmdb")  # LMDB allows one opening a process
+    np.testing.assert_array_equal(copy.read(1), photos[1])
+    np.testing.assert_array_equal(again.read(2), photos[2])
+
+
+def test_the_lmdb_is_closed_with_its_last_user(tmp_path: Path) -> None:
+    source, _ = make_source(tmp_path, "png")
+    source.read(0)
+    assert str(tmp_path / "png.lmdb") in lmdb_reader._open
+    del source
+    assert str(tmp_path / "png.lmdb") not in lmdb_reader._open
+
+
+def test_errors_name_file_and_key(tmp_path: Path) -> None:
+    source, _ = make_source(tmp_path, "png")
+    with pytest.raises(UserError, match=r"^p001: a 40x40 crop at row 0, column 0 is not inside 53x37$"):
+        source.read_crop(1, 0, 0, 40)
+    with pytest.raises(UserError, match=r"^p001: a 8x8 crop at row -1"):
+        source.read_crop(1, -1, 0, 8)
+    with pytest.raises(UserError, match=r"gone.lmdb: no LMDB here"):
+        GTSource(str(tmp_path / "gone.lmdb"), "lmdb")
+    with pytest.raises(UserError, match=r"gone: no such folder"):
+        GTSource(str(tmp_path / "gone"), "disk")
+    with pytest.raises(UserError, match=r"io_backend type 'petrel': GTSource reads 'lmdb' or 'disk'"):
+        GTSource(str(tmp_path), "petrel")  # type: ignore[arg-type]
+    meta = tmp_path / "png.lmdb" / "meta_info.txt"
+    meta.write_text("p000.png (9,9,3) 1\np009.png (37,53,3) 1\n")
+    wrong = GTSource(str(tmp_path / "png.lmdb"), "lmdb")
+    with pytest.raises(UserError, match=r"entry 'p000' is not an image of the size meta_info.txt states"):
+        wrong.read(0)
+    with pytest.raises(UserError, match=r"no entry 'p009', though meta_info.txt lists it"):
+        wrong.read(1)
