@@ -14,7 +14,7 @@ from lightbsr_arch.config.signatures import package
 
 KINDS = ("network", "dataset", "degradation", "loss", "metric", "scheduler")
 RUN = schema.BlindSROptions  # BasicSR's own models take a part of it, Real-ESRGAN's aside
-PAGE_SECTIONS = {
+PAGE_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "Top level": schema.BlindSROptions,
     "`train`": schema.BlindSRTrainOptions,
     "`train.optim_g`, `train.optim_d`": schema.OptimizerOptions,

@@ -112,8 +112,7 @@ class _Reader:
         if len(self.locations) > MAX_VALUES:
             raise self._error(line, f"more than {MAX_VALUES} values; do anchors repeat each other?")
         if node.tag not in PLAIN_TAGS:
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            raise self._error(node.start_mark.line + 1, f"tag {tag} is refused: options are plain values")
+            raise self._error(node.start_mark.line + 1, f"tag {_tag(node)} is refused: options are plain values")
         parents = (*parents, node)
         if isinstance(node, yaml.MappingNode):
             self._refuse_duplicates(node)
@@ -131,7 +130,7 @@ class _Reader:
         try:
             return self.loader.construct_object(node)
         except ValueError as error:
-            raise self._error(node.start_mark.line + 1, f"{node.value!r} does not fit its tag {node.tag}") from error
+            raise self._error(node.start_mark.line + 1, f"{node.value!r} does not fit its tag {_tag(node)}") from error
 
     def _refuse_duplicates(self, node: yaml.MappingNode) -> None:
         first_lines: dict[str, int] = {}
@@ -154,6 +153,10 @@ class _Reader:
 
 def _error(source: str, line: int, text: str) -> OptionsError:
     return OptionsError([Problem(Location(line, source), text)])
+
+
+def _tag(node: yaml.Node) -> str:
+    return node.tag.replace("tag:yaml.org,2002:", "!!")
 
 
 def _short(value: Any, limit: int = 60) -> str:
