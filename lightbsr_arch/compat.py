@@ -3,9 +3,11 @@
 
 import importlib.util
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 import types
 from datetime import timedelta
 from functools import partial
@@ -31,7 +33,7 @@ import basicsr.data
 import cv2
 import torch
 from basicsr import test, train
-from basicsr.data.prefetch_dataloader import CPUPrefetcher
+from basicsr.data import prefetch_dataloader
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, get_root_logger, options
 from basicsr.utils.dist_util import master_only
@@ -49,8 +51,8 @@ def install() -> None:
     """Mend BasicSR; called once, when the package is imported."""
     options.init_dist = init_dist  # divides by zero GPUs, and takes the rank in the job for that on the node
     basicsr.data.worker_init_fn = worker_init_fn  # Ctrl-C reaches the loader's processes too; OpenCV's threads hang
+    prefetch_dataloader.PrefetchGenerator = PrefetchGenerator  # waits for ever once its thread has failed
     train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
-    train.load_resume_state = load_resume_state  # wants a GPU; unpickles anything
     BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
     BaseModel.save_network = save_network  # leaves half a file when stopped; goes on when it cannot save
@@ -60,33 +62,46 @@ def install() -> None:
 # Options
 
 
-def use_options(checked: Options, arguments: list[str]) -> None:
-    """Have ``parse_options`` take these options: its YAML loader and its ``--force_yml`` execute code."""
+def use_options(checked: Options, file: Path, flags: list[str]) -> None:
+    """Have BasicSR take these options, read from ``file``, and these flags of its own."""
+    # Its YAML loader, and its ``--force_yml``, execute code.
+    options.ordered_yaml = lambda: (partial(CheckedLoader, checked), None)
+    train.parse_options = test.parse_options = partial(parse_options, ["-opt", str(file), *flags])
+    # Its copy fails where the file is the experiment's own copy, or has just been archived with the experiment.
+    train.copy_opt_file = partial(copy_opt_file, file.read_text(encoding="utf-8"))
 
-    class Checked:
-        """What PyYAML takes for a loader class."""
 
-        def __init__(self, stream: object) -> None: ...
+class CheckedLoader:
+    """Takes the place of a PyYAML loader and gives options that were read before."""
 
-        def get_single_data(self) -> Options:
-            return checked
+    def __init__(self, checked: Options, stream: object) -> None:
+        self.checked = checked
 
-        def dispose(self) -> None: ...
+    def get_single_data(self) -> Options:
+        return self.checked
 
-    def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
-        command = sys.argv
-        sys.argv = [command[0], *arguments]
-        try:
-            opt, args = original(root_path, is_train=is_train)
-        finally:
-            sys.argv = command  # which BasicSR notes in its copy of the options file
-        if not torch.cuda.is_available():
-            _use_cpu(opt)
-        return opt, args
+    def dispose(self) -> None:
+        """Nothing to do; PyYAML asks for it."""
 
-    original = options.parse_options
-    options.ordered_yaml = lambda: (Checked, None)
-    train.parse_options = test.parse_options = parse_options
+
+def parse_options(arguments: list[str], root_path: str, is_train: bool = True) -> tuple[Options, Any]:
+    """BasicSR's, with these command line arguments, and on the CPU where there is no GPU."""
+    command = sys.argv
+    sys.argv = [command[0], *arguments]
+    try:
+        opt, args = options.parse_options(root_path, is_train=is_train)
+    finally:
+        sys.argv = command
+    if not torch.cuda.is_available():
+        _use_cpu(opt)
+    return opt, args
+
+
+@master_only
+def copy_opt_file(text: str, opt_file: str, experiments_root: str) -> None:
+    """Keep the options with the experiment, under a comment that holds the command."""
+    header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
+    Path(experiments_root, Path(opt_file).name).write_text(header + text, encoding="utf-8")
 
 
 def _use_cpu(opt: Options) -> None:
@@ -145,7 +160,27 @@ def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> No
     cv2.setNumThreads(0)
 
 
-class LazyPrefetcher(CPUPrefetcher):
+class PrefetchGenerator(prefetch_dataloader.PrefetchGenerator):
+    """BasicSR's thread that loads ahead; its error is raised where its next batch is wanted."""
+
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            for item in self.generator:
+                self.queue.put(item)
+        except BaseException as error:
+            self.error = error
+        self.queue.put(None)
+
+    def __next__(self) -> Any:
+        item = self.queue.get()
+        if item is None:
+            raise self.error or StopIteration
+        return item
+
+
+class LazyPrefetcher(prefetch_dataloader.CPUPrefetcher):
     """BasicSR's, whose iterator starts with ``reset``, the first call of every epoch."""
 
     def __init__(self, loader: Any) -> None:
@@ -280,7 +315,7 @@ def _point_to_networks(opt: Options, iteration: int) -> None:
 def follow_training(loop: "TrainingLoop") -> None:
     """Let ``loop`` see what BasicSR's ``train_pipeline`` keeps to itself: where it is, and in which data."""
     train.EnlargedSampler = loop.sampler_type
-    train.load_resume_state = loop.load_resume_state
+    train.load_resume_state = loop.load_resume_state  # BasicSR's wants a GPU, and unpickles anything
     train.build_dataloader = loop.build_dataloader
     train.create_train_val_dataloader = partial(loop.create_dataloaders, train.create_train_val_dataloader)
     train.build_model = loop.build_model

@@ -4,13 +4,13 @@ import os
 import resource
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
 from torch import nn
+from torch.utils.data import Dataset
 
 from lightbsr_arch import compat
 from lightbsr_arch.errors import UserError
@@ -216,9 +216,25 @@ def test_workers_leave_ctrl_c_to_the_trainer() -> None:
         signal.signal(signal.SIGTERM, before[1])
 
 
+def test_error_of_the_thread_that_loads_ahead_reaches_the_trainer() -> None:
+    class Broken(Dataset):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> int:
+            if index == 2:
+                raise UserError("picture 2 is broken")
+            return index
+
+    options = {"phase": "val", "prefetch_mode": "cpu"}
+    batches = iter(compat.basicsr.data.build_dataloader(Broken(), options))
+    assert [next(batches).item() for _ in range(2)] == [0, 1]
+    with pytest.raises(UserError, match="picture 2"):
+        next(batches)
+
+
 def test_prefetcher_starts_its_workers_once() -> None:
     started = []
-    loader = SimpleNamespace()
     loader = type("Loader", (), {"__iter__": lambda self: started.append(1) or iter("ab")})()
     prefetcher = compat.train.CPUPrefetcher(loader)
     prefetcher.reset()

@@ -112,6 +112,9 @@ def _train(args: argparse.Namespace) -> int:
         _run(train.train_pipeline)
     except Stopped:
         _report(_how_to_continue(args, loop))
+    else:
+        if stop.signum:
+            _report("Stopped after the last iteration: the network is saved, its validation was left out.")
     return stop.exit_code
 
 
@@ -128,13 +131,14 @@ def _prepare(args: argparse.Namespace, *, is_train: bool) -> None:
     from lightbsr_arch import compat
     from lightbsr_arch.config.check import load_options
 
-    options = load_options(Path(args.opt), is_train=is_train, overrides=args.force_yml)
+    file = Path(args.opt)
+    options = load_options(file, is_train=is_train, overrides=args.force_yml)
     if options.get("manual_seed") is None:
         options["manual_seed"] = 0  # BasicSR's is random: never the same in a resumed run, nor in two processes
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     flags = [f"--{name}" for name in ("auto_resume", "debug") if getattr(args, name, False)]
-    compat.use_options(options, ["-opt", args.opt, "--launcher", args.launcher, *flags])
+    compat.use_options(options, file, ["--launcher", args.launcher, *flags])
 
 
 def _run(pipeline: Any) -> None:

@@ -89,13 +89,15 @@ class TrainingLoop:
         set_random_seed(derive_seed(model.opt["manual_seed"], model.opt["rank"], iteration))
 
     def _stop_if_asked(self, model: Any) -> None:
+        signum = self.stop.signum
         if distributed.is_initialized():
             # All processes must leave at the same iteration: those that went on would wait for the others for ever.
-            signum = torch.tensor(self.stop.signum, device=model.device)
-            distributed.all_reduce(signum, distributed.ReduceOp.MAX)
-            self.stop.signum = int(signum)
-        if not self.stop.signum:
-            return
+            highest = torch.tensor(signum, device=model.device)
+            distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+            signum = int(highest)
+        if not signum:
+            return  # and leave ``stop`` alone, which a signal may have reached meanwhile
+        self.stop.signum = signum
         if self.last > self.first:
             model.save(self._sampler.epoch, self.last)
             self.saved = True

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,6 +52,13 @@ class InterruptedModel(SRModel):
             os.killpg(0, signal.SIGINT)  # as a terminal does, to the loader's processes too
         super().optimize_parameters(current_iter)
 """
+
+
+class Trap:
+    """Executes something when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
 
 
 def make_plugin(site: Path, name: str, source: str) -> None:
@@ -157,6 +165,16 @@ def test_resumed_run_is_the_uninterrupted_one(
     for key in ("params", "params_ema"):
         torch.testing.assert_close(ends[0][key], ends[1][key], rtol=0, atol=1e-6)
     assert [path.name for path in (folder / "experiments").glob("parts*")] == ["parts"]
+
+
+def test_refused_state_is_one_line(folder: Path) -> None:
+    torch.save({"epoch": 1, "iter": 4, "optimizers": [Trap()], "schedulers": []}, folder / "trap.state")
+    options = write_options(folder, "trapped", path={"resume_state": "trap.state"})
+    done = launch(folder, "train", "-opt", options)
+    assert done.returncode == 2
+    assert [line[:12] for line in done.stderr.splitlines() if "num_gpu" not in line] == ["trap.state: "]
+    assert not (folder / "executed").exists()
+    assert not (folder / "experiments/trapped").exists()
 
 
 def test_tests(folder: Path, whole: subprocess.CompletedProcess[str]) -> None:

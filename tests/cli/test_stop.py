@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from lightbsr_arch.cli import stop as stop_module
+from lightbsr_arch.cli import training
 from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.cli.training import TrainingLoop
 from lightbsr_arch.errors import UserError
@@ -29,6 +31,7 @@ class Model:
     def __init__(self) -> None:
         self.opt = {"manual_seed": 0, "rank": 0}
         self.saved: list[tuple[int, int]] = []
+        self.device = torch.device("cpu")
 
     def save(self, epoch: int, iteration: int) -> None:
         self.saved.append((epoch, iteration))
@@ -98,8 +101,24 @@ def test_validation_is_left_at_once_and_training_saved(stop: StopRequest) -> Non
     assert model.saved == [(2, 1)]
 
 
+def test_processes_stop_together(stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process learns from another one, and a signal while it is asking is not lost."""
+    loop, model = loop_at(stop), Model()
+    monkeypatch.setattr(training.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(training.distributed, "all_reduce", lambda *_: None)
+    loop._begin_iteration(model, 1)
+    monkeypatch.setattr(training.distributed, "all_reduce", lambda *_: signal.raise_signal(signal.SIGINT))
+    loop._begin_iteration(model, 2)
+    assert stop.exit_code == 130
+    stop.signum = 0
+    monkeypatch.setattr(training.distributed, "all_reduce", lambda signum, _: signum.fill_(signal.SIGTERM))
+    with pytest.raises(Stopped):
+        loop._begin_iteration(model, 3)
+    assert stop.exit_code == 143
+    assert model.saved == [(2, 2)]
+
+
 def create(per_epoch: int, total: int) -> Any:
-    loader = SimpleNamespace(batch_size=4)
     loader = type("Loader", (), {"__len__": lambda self: per_epoch, "batch_size": 4})()
     sampler = type("Sampler", (), {"__len__": lambda self: 3, "start_at": lambda self, *at: setattr(self, "at", at)})()
     return lambda opt, logger: (loader, sampler, [], None, total)
