@@ -83,7 +83,7 @@ def _testing(options: dict[str, Any]) -> Iterator[Finding]:
     if options.get("val") is None:
         yield ("val",), "missing; testing needs a `val` section with save_img and metrics"
     elif val.get("save_img") is True and "suffix" not in val:
-        yield ("val", "suffix"), "missing; testing with `save_img: true` needs it (null for the run's name)"
+        yield ("val", "suffix"), "missing; testing with `save_img: true` needs it (null: the run's name)"
 
 
 def _models(options: dict[str, Any]) -> Iterator[Finding]:

@@ -37,6 +37,12 @@ def write(path: str, text: str) -> Path:
     return Path(path)
 
 
+def changes(table: str) -> list[tuple[str, str, str]]:
+    """A table of mistakes: a line ``right -> wrong``, and below it the line that the user reads."""
+    lines = [line.strip().replace(r"\n", "\n") for line in table.strip("\n").splitlines()]
+    return [(*change.split(" -> "), refusal) for change, refusal in zip(lines[::2], lines[1::2])]
+
+
 def problems(path: str = "options/student.yml", *overrides: str, is_train: bool = True) -> list[str]:
     """The lines that the check refuses a file with; none where it accepts it."""
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightbsr_arch.config.check import load_options
-from tests.config.conftest import STUDENT, problems, write
+from tests.config.conftest import STUDENT, changes, problems, write
 
 # What stands in the file and what the mistake makes of its last line; below it the key and what the user reads.
 MISTAKES = r"""
@@ -104,11 +104,6 @@ OMISSIONS = [
 ]
 
 
-def mistakes() -> list[tuple[str, ...]]:
-    lines = [line.replace(r"\n", "\n") for line in MISTAKES.strip().splitlines()]
-    return [(*change.split(" -> "), refusal.strip()) for change, refusal in zip(lines[::2], lines[1::2])]
-
-
 def line_of(fragment: str, text: str) -> int:
     """The line on which a fragment that occurs once ends."""
     assert text.count(fragment) == 1
@@ -121,7 +116,7 @@ def test_student_is_accepted_as_it_is(run_folder: Path) -> None:
     assert options["train"].keys() <= set(STUDENT.read_text().replace(":", " ").split())  # no defaults filled in
 
 
-@pytest.mark.parametrize(("right", "wrong", "refusal"), mistakes())
+@pytest.mark.parametrize(("right", "wrong", "refusal"), changes(MISTAKES))
 def test_a_mistake_is_refused(run_folder: Path, right: str, wrong: str, refusal: str) -> None:
     student = STUDENT.read_text()
     write("options/student.yml", student.replace(right, wrong))
@@ -129,7 +124,7 @@ def test_a_mistake_is_refused(run_folder: Path, right: str, wrong: str, refusal:
 
 
 def test_there_are_mistakes_at_every_level() -> None:
-    keys = [refusal.partition(":")[0] for _, _, refusal in mistakes()]
+    keys = [refusal.partition(":")[0] for _, _, refusal in changes(MISTAKES)]
     assert len(keys) >= 30
     assert {key.partition(".")[0] for key in keys} >= {
         "scale", "degradation", "datasets", "network_g", "network_teacher", "path", "train", "val", "logger"

@@ -1,0 +1,78 @@
+"""What an options file names must be there, and of the kind that the file says."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.config.conftest import STUDENT, make_lmdb, problems, write
+from tests.config.test_mutations import line_of
+
+GT = "  val:\n    name: DemoHeldOut\n    type: DegradedDataset\n    dataroot_gt: "
+
+
+@pytest.fixture
+def student(run_folder: Path) -> str:
+    return STUDENT.read_text()
+
+
+def with_val_set(student: str, root: str, backend: str) -> str:
+    """The student's file with another validation set."""
+    before, after = student.split(GT)
+    after = after.split("\n", 2)[2]
+    return f"{before}{GT}{root}\n    io_backend: {{type: {backend}}}\n{after}"
+
+
+def test_the_teacher_is_trained_first(run_folder: Path, student: str) -> None:
+    write("options/teacher.yml", "name: kdsr_s_x4_iso_teacher\n")
+    weights = Path("experiments/kdsr_s_x4_iso_teacher/models/net_g_latest.pth")
+    weights.unlink()
+    line = line_of("pretrain_network_teacher", student)
+    missing = f"options/student.yml:{line}: path.pretrain_network_teacher: no such file: {weights} (in {run_folder})"
+    assert problems() == [f"{missing}; train it first: basicsr train -opt options/teacher.yml"]
+    write("options/teacher.yml", "name: another\n")
+    assert problems() == [missing]
+
+
+def test_missing_weights_and_states(run_folder: Path, student: str) -> None:
+    write(
+        "options/student.yml",
+        student.replace("\npath:", "\npath:\n  resume_state: /no/5.state\n  pretrain_network_g: ~/no.pth"),
+    )
+    line = line_of("\npath:", student)
+    assert problems() == [
+        f"options/student.yml:{line + 1}: path.resume_state: no such file: /no/5.state",
+        f"options/student.yml:{line + 2}: path.pretrain_network_g: no such file: ~/no.pth",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("root", "backend", "text"),
+    [
+        ("no/such.lmdb", "lmdb", "no such folder: no/such.lmdb (in {folder})"),
+        ("no/such", "disk", "no such folder: no/such (in {folder})"),
+        ("photos", "lmdb", "photos is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: "
+         "{{type: disk}}`"),
+        ("data.lmdb", "disk", "data.lmdb is an LMDB, which wants `io_backend: {{type: lmdb}}`"),
+        ("half.lmdb", "lmdb", "half.lmdb is no complete LMDB: it lacks meta_info.txt; make it anew"),
+    ],
+)  # fmt: skip
+def test_data_that_is_not_what_io_backend_says(
+    run_folder: Path, student: str, root: str, backend: str, text: str
+) -> None:
+    Path("photos").mkdir()
+    make_lmdb(Path("data.lmdb"))
+    make_lmdb(Path("half.lmdb"))
+    Path("half.lmdb/meta_info.txt").unlink()
+    student = with_val_set(student, root, backend)
+    write("options/student.yml", student)
+    line = line_of(GT + root, student)
+    assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {text.format(folder=run_folder)}"]
+
+
+def test_a_folder_of_images_and_the_home_folder(
+    run_folder: Path, student: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(run_folder))
+    Path("photos").mkdir()
+    write("options/student.yml", with_val_set(student, "~/photos", "disk"))
+    assert problems() == []

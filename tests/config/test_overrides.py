@@ -1,0 +1,45 @@
+"""`--force_yml` sets options that are checked as those of the file are."""
+
+from pathlib import Path
+
+import pytest
+
+from lightbsr_arch.config.check import load_options
+from tests.config.conftest import problems
+
+STUDENT = "options/student.yml"
+
+
+def test_values_are_read_as_yaml(run_folder: Path) -> None:
+    entries = ["train:optim_g:lr=5e-4", "num_gpu=0", "train:grad_clip=~", "val:pbar=true", "logger:wandb:project=~"]
+    options = load_options(STUDENT, is_train=True, overrides=entries)
+    assert options["train"]["optim_g"]["lr"] == 5e-4
+    assert options["num_gpu"] == 0
+    assert options["train"]["grad_clip"] is None
+    assert options["val"]["pbar"] is True
+    assert options["logger"]["wandb"] == {"project": None}
+
+
+@pytest.mark.parametrize(
+    ("entry", "refusal"),
+    [
+        ("train:total_itre=5", "train.total_itre: unknown key; did you mean total_iter?"),
+        ("trian:total_iter=5", "trian: unknown key; did you mean train?"),
+        ("val:pbar=3", "val.pbar: expected true or false, found 3"),
+        ("train:total_iter=0", "train.total_iter: expected a whole number >= 1, found 0"),
+        ("network_g:restorer:scale=3", "network_g.restorer.scale: is 3, but scale is 4; they must agree"),
+        ("train:total_iter", "train:total_iter: expected section:key=value, such as train:total_iter=1000"),
+        ("train:=1", "train:=1: expected section:key=value, such as train:total_iter=1000"),
+        ("name:x=1", "name:x=1: name is no section, but the text 'kdsr_s_x4_iso_student'"),
+        ("name=!!python/name:os.getcwd ~", "tag !!python/name:os.getcwd is refused: options are plain values"),
+        ("name=[", "not valid YAML: while parsing a flow node, expected the node content, but found '<stream end>'"),
+    ],
+)  # fmt: skip
+def test_refused(run_folder: Path, entry: str, refusal: str) -> None:
+    assert problems(STUDENT, entry) == [f"--force_yml: {refusal}"]
+
+
+def test_what_an_override_mends_is_not_reported(run_folder: Path) -> None:
+    text = Path(STUDENT).read_text().replace("num_gpu: auto", "num_gpu: many")
+    Path(STUDENT).write_text(text)
+    assert problems(STUDENT, "num_gpu=0") == []
