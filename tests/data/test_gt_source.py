@@ -102,8 +102,7 @@ class _Crops(Dataset[Any]):
         return self.source.read_crop(index, index, 2 * index, 16)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("cache_gb", [0, 1e-3])
+@pytest.mark.parametrize(("method", "cache_gb"), [("fork", 0), ("fork", 1e-3), ("spawn", 1e-3)])
 def test_workers_read_the_same_and_share_the_cache(
     tmp_path: Path, method: Literal["fork", "spawn"], cache_gb: float
 ) -> None:

@@ -258,9 +258,9 @@ def test_a_write_that_fails_is_said_in_one_line_and_continued(tmp_path: Path, mo
     prepare(tmp_path / "in", tmp_path / "whole.lmdb", CropRule(0))
 
     def prepare_on_a_full_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
         with pytest.raises(UserError, match=r"out.lmdb: cannot write \(.*\); what is done is kept in out.lmdb.partial"):
-            prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(0))
+            prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(0), workers=1)
 
     child = multiprocessing.get_context("fork").Process(target=prepare_on_a_full_disk)
     child.start()
@@ -289,7 +289,7 @@ def test_a_killed_worker_is_said_and_continued(tmp_path: Path, monkeypatch: pyte
 
 def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL at random times; each time the same call ends with the LMDB of an uninterrupted run."""
-    monkeypatch.setattr(lmdb_writer, "_BATCH_BYTES", 1 << 17)
+    monkeypatch.setattr(lmdb_writer, "_BATCH_BYTES", 1 << 19)
     make_photos(tmp_path / "in", 12, (160, 160))
     (tmp_path / "in" / "broken.png").write_bytes(b"")
     start = time.perf_counter()
