@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+from collections import Counter
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ def install() -> None:
     options.init_dist = init_dist  # divides by zero GPUs, and takes the rank in the job for that on the node
     basicsr.data.worker_init_fn = worker_init_fn  # Ctrl-C reaches the loader's processes too; OpenCV's threads hang
     prefetch_dataloader.PrefetchGenerator = PrefetchGenerator  # waits for ever once its thread has failed
+    torch.serialization.add_safe_globals([Counter])  # in the state of BasicSR's MultiStepLR; not all versions load it
     train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
     BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
@@ -119,7 +121,14 @@ def _use_cpu(opt: Options) -> None:
 
 
 def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> None:
-    """Join the other processes, which torchrun or SLURM describe in the environment."""
+    """Join the other processes, which torchrun or SLURM describe in the environment.
+
+    Raises:
+        UserError: they do not.
+    """
+    variable, command = ("SLURM_PROCID", "srun") if launcher == "slurm" else ("RANK", "torchrun")
+    if variable not in os.environ:
+        raise UserError(f"--launcher {launcher} is for processes that {command} starts")
     if launcher == "slurm":
         _describe_slurm_job(port)
     if torch.cuda.is_available():
@@ -296,11 +305,12 @@ def load_resume_state(opt: Options) -> Options | None:
 
 
 def _point_to_networks(opt: Options, iteration: int) -> None:
-    """BasicSR's ``check_resume``, but a network that training never saves, as a teacher, keeps its path and key."""
+    """BasicSR's ``check_resume``, but what training never saves, as a teacher, keeps its path and key."""
     path = opt["path"]
     models = Path(path["models"])
     names = [key.removeprefix("network_") for key in opt if key.startswith("network_")]
-    saved = [name for name in names if any(models.glob(f"net_{name}_*.pth"))]
+    ignored = path.get("ignore_resume_networks") or []
+    saved = [name for name in names if any(models.glob(f"net_{name}_*.pth")) and f"network_{name}" not in ignored]
     for name in saved or ["g"]:
         if not (models / f"net_{name}_{iteration}.pth").is_file():
             missing = models / f"net_{name}_{iteration}.pth"

@@ -170,6 +170,15 @@ def test_auto_resume_takes_the_last_state_and_its_networks(tmp_path: Path) -> No
     assert opt["path"]["param_key_teacher"] == "params_ema"
 
 
+def test_networks_may_be_kept_out_of_the_resume(tmp_path: Path) -> None:
+    opt = resume_options(tmp_path, pretrain_network_d="d.pth", ignore_resume_networks=["network_d"])
+    opt["network_d"] = {}
+    save_state(tmp_path, 8)
+    torch.save({"params": {}}, tmp_path / "models/net_d_4.pth")
+    assert compat.load_resume_state(opt) is not None
+    assert opt["path"]["pretrain_network_d"] == "d.pth"
+
+
 @pytest.mark.parametrize("others", [True, False])
 def test_resume_without_the_network_is_refused(tmp_path: Path, others: bool) -> None:
     opt = resume_options(tmp_path)
@@ -203,6 +212,14 @@ def test_slurm_job_in_the_words_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> 
     compat._describe_slurm_job(None)
     found = [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")]
     assert found == ["5", "8", "1", "n1", "29500"]
+
+
+@pytest.mark.parametrize(("launcher", "start"), [("pytorch", "torchrun"), ("slurm", "srun")])
+def test_launcher_without_its_processes(monkeypatch: pytest.MonkeyPatch, launcher: str, start: str) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    with pytest.raises(UserError, match=f"--launcher {launcher} is for processes that {start} starts"):
+        compat.init_dist(launcher)
 
 
 def test_workers_leave_ctrl_c_to_the_trainer() -> None:

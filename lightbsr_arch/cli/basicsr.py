@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_plugins()
         return _train(args) if args.command == "train" else _test(args)
     except UserError as error:
-        _report(str(error).rpartition("UserError: ")[2])  # without the traceback that a loader process puts before it
+        # A loader process puts its traceback before the message.
+        _report(str(error).rpartition("UserError: ")[2].strip(), logging.ERROR)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -111,10 +112,10 @@ def _train(args: argparse.Namespace) -> int:
     try:
         _run(train.train_pipeline)
     except Stopped:
-        _report(_how_to_continue(args, loop))
+        _report(_how_to_continue(args, loop), logging.WARNING)
     else:
         if stop.signum:
-            _report("Stopped after the last iteration: the network is saved, its validation was left out.")
+            _report("Training had ended, and the network is saved; its validation was left out.", logging.WARNING)
     return stop.exit_code
 
 
@@ -164,10 +165,10 @@ def _how_to_continue(args: argparse.Namespace, loop: Any) -> str:
     return "Stopped at once, without saving; --auto_resume goes on from the last checkpoint."
 
 
-def _report(message: str) -> None:
-    """Say something on stderr, and in the log file once there is one."""
+def _report(message: str, level: int) -> None:
+    """Say something on stderr, and in the log file once there is one; of several processes, all tell errors."""
     if _logger().handlers:
-        _logger().error(message)
+        _logger().log(level, message)
     else:
         print(message, file=sys.stderr, flush=True)
 

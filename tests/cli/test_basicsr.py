@@ -1,5 +1,6 @@
 """The ``basicsr`` command on a plain BasicSR network and dataset, which know nothing of this package."""
 
+import logging
 import os
 import re
 import subprocess
@@ -212,6 +213,7 @@ def test_broken_plugin_is_named(
     make_plugin(tmp_path, "hopeless", "import nothing_of_this_name\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])  # no run has started
     assert main(["train", "-opt", "any.yml"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
