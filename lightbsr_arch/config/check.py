@@ -5,11 +5,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.checker import Checker, Finding
+from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.cross_checks import cross_checks, sections
 from lightbsr_arch.config.files import file_checks
 from lightbsr_arch.config.overrides import override
-from lightbsr_arch.config.problems import KeyPath, Location, OptionsError, Problem
+from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
 from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
 from lightbsr_arch.config.yaml_loader import load_file
@@ -35,8 +35,15 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
         *cross_checks(document.data, is_train=is_train),
         *file_checks(document.data, Path(path)),
     ]
-    if findings:
-        raise OptionsError(Problem(_locate(key, document.locations), text, key) for key, text in findings)
+    # A misspelt key is one mistake, although the right one is missing then.
+    meant = {(*finding.key[:-1], finding.meant) for finding in findings} - document.locations.keys()
+    problems = [
+        Problem(_locate(finding.key, document.locations), finding.text, finding.key)
+        for finding in findings
+        if finding.key not in meant
+    ]
+    if problems:
+        raise OptionsError(problems)
     return document.data
 
 
@@ -44,7 +51,7 @@ def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
     model_type = options.get("model_type")
     checker = Checker(Resolver(model_type))
     if isinstance(model_type, str) and model_type not in registered("model"):
-        yield ("model_type",), not_registered("model", model_type)
+        yield Finding(("model_type",), not_registered("model", model_type))
     yield from checker.check(options, run_options(model_type))
     yield from _open_sections(checker, options)
 

@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct, inspect
 
-from lightbsr_arch.config.problems import KeyPath
+from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.yaml_loader import describe_value
 
-Finding: TypeAlias = tuple[KeyPath, str]
 Resolve: TypeAlias = Callable[[str, str], type[Struct] | str | None]
 
 type_info = cache(inspect.type_info)
@@ -60,7 +59,7 @@ class Checker:
         if not all(attempts):
             return
         # A member whose problems are all further inside is the one that was meant.
-        inside = (found for found in attempts if all(len(where) > len(key) for where, _ in found))
+        inside = (found for found in attempts if all(len(where) > len(key) for where, *_ in found))
         expected = " or ".join(describe_type(member) for member in types)
         yield from next(inside, [mismatch(value, expected, key)])
 
@@ -70,10 +69,10 @@ class Checker:
             if name in fields:
                 yield from self._check(item, fields[name].type, (*key, name))
             elif expected.forbid_unknown_fields:
-                yield (*key, name), unknown("key", name, fields)
+                yield unknown_key((*key, name), fields)
         for name, field in fields.items():
             if field.required and name not in value:
-                yield (*key, name), f"missing; expected {describe_type(field.type)}"
+                yield Finding((*key, name), f"missing; expected {describe_type(field.type)}")
 
     def _registered(self, value: Any, kind: str, key: KeyPath) -> Iterator[Finding]:
         if not isinstance(value, dict):
@@ -83,30 +82,28 @@ class Checker:
         if "type" not in value:
             typo = nearest("type", value)
             if typo is None:
-                yield (*key, "type"), f"missing; expected the name of {a(kind)}"
+                yield Finding((*key, "type"), f"missing; expected the name of {a(kind)}")
             else:
-                yield (*key, typo), unknown("key", typo, ["type"])
+                yield unknown_key((*key, typo), ["type"])
         elif not isinstance(name, str):
             yield mismatch(name, f"the name of {a(kind)}", (*key, "type"))
         else:
             section = self._resolve(kind, name)
             if isinstance(section, str):
-                yield (*key, "type"), section
+                yield Finding((*key, "type"), section)
             elif section is not None:
                 yield from self.check(value, section, key)
 
 
 def mismatch(value: Any, expected: str, key: KeyPath) -> Finding:
-    return key, f"expected {expected}, found {describe_value(value)}"
+    return Finding(key, f"expected {expected}, found {describe_value(value)}")
 
 
-def unknown(what: str, name: str, names: Iterable[str]) -> str:
-    """The text for a name that does not exist, with the nearest that does, or all of them."""
-    names = list(names)
-    match = nearest(name, names)
-    if match is not None:
-        return f"unknown {what}; did you mean {match}?"
-    return f"unknown {what}; valid here: {', '.join(names)}" if names else f"unknown {what}; nothing more fits here"
+def unknown_key(key: KeyPath, names: Iterable[str]) -> Finding:
+    """The finding for a key that does not exist, with the nearest that does, or all of them."""
+    match = nearest(str(key[-1]), names)
+    advice = f"did you mean {match}?" if match is not None else f"valid here: {', '.join(names)}"
+    return Finding(key, f"unknown key; {advice}", meant=match)
 
 
 def a(noun: str) -> str:

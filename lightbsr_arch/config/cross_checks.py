@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from lightbsr_arch.config.checker import Finding, unknown
-from lightbsr_arch.config.problems import KeyPath
+from lightbsr_arch.config.checker import unknown_key
+from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, package
 
@@ -49,55 +49,59 @@ def phase_of(dataset: str) -> str:
 def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
     for name in section(options, "datasets"):
         if phase_of(name) not in PHASES:
-            yield ("datasets", name), unknown("phase", name, PHASES)
+            yield unknown_key(("datasets", name), PHASES)
         elif is_train and phase_of(name) == "test":
-            yield ("datasets", name), "training takes train and val data sets; use `basicsr test` for this file"
+            yield Finding(
+                ("datasets", name), "training takes train and val data sets; use `basicsr test` for this file"
+            )
 
 
 def _training(options: dict[str, Any]) -> Iterator[Finding]:
     for name in ("train", "logger"):
         if name not in options:
-            yield (name,), "missing; training needs this section"
+            yield Finding((name,), "missing; training needs this section")
     datasets = section(options, "datasets")
     if "train" not in datasets:
-        yield ("datasets", "train"), "missing; training needs this data set"
+        yield Finding(("datasets", "train"), "missing; training needs this data set")
     train = section(datasets, "train")
     keys = TRAIN_LOADER_KEYS + (TRAIN_CROP_KEYS if train.get("type") in CROPPING_DATASETS else ())
     for key in keys if train else ():
         if key not in train:
-            yield ("datasets", "train", key), "missing; training needs it"
+            yield Finding(("datasets", "train", key), "missing; training needs it")
     if train.get("prefetch_mode") == "cuda" and train.get("pin_memory") is not True:
-        yield ("datasets", "train", "prefetch_mode"), "cuda needs `pin_memory: true` beside it"
+        yield Finding(("datasets", "train", "prefetch_mode"), "cuda needs `pin_memory: true` beside it")
     val_sets = [name for name in datasets if phase_of(name) == "val"]
     if val_sets and options.get("val") is None:
-        yield ("val",), f"missing; datasets.{val_sets[0]} needs a `val` section with val_freq, save_img and metrics"
+        yield Finding(
+            ("val",), f"missing; datasets.{val_sets[0]} needs a `val` section with val_freq, save_img and metrics"
+        )
     elif options.get("val") is not None:
         if not val_sets and options.get("model_type") != "StyleGAN2Model":
-            yield ("val",), "there is no datasets.val to validate on; add one, or remove this section"
+            yield Finding(("val",), "there is no datasets.val to validate on; add one, or remove this section")
         if "val_freq" not in section(options, "val"):
-            yield ("val", "val_freq"), "missing; training needs it"
+            yield Finding(("val", "val_freq"), "missing; training needs it")
 
 
 def _testing(options: dict[str, Any]) -> Iterator[Finding]:
     val = section(options, "val")
     if options.get("val") is None:
-        yield ("val",), "missing; testing needs a `val` section with save_img and metrics"
+        yield Finding(("val",), "missing; testing needs a `val` section with save_img and metrics")
     elif val.get("save_img") is True and "suffix" not in val:
-        yield ("val", "suffix"), "missing; testing with `save_img: true` needs it (null: the run's name)"
+        yield Finding(("val", "suffix"), "missing; testing with `save_img: true` needs it (null: the run's name)")
 
 
 def _models(options: dict[str, Any]) -> Iterator[Finding]:
     train = section(options, "train")
     if train.get("gan_opt") is not None:
         if "network_d" not in options:
-            yield ("network_d",), "missing; train.gan_opt needs a discriminator"
+            yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
         if "optim_d" not in train:
-            yield ("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser"
+            yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
     if options.get("model_type") == "KDStudentModel" and train:
         if "network_teacher" not in options:
-            yield ("network_teacher",), "missing; KDStudentModel learns from a teacher"
+            yield Finding(("network_teacher",), "missing; KDStudentModel learns from a teacher")
         if train.get("distill_opt") is None:
-            yield ("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss"
+            yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
 
 
 def _scales(options: dict[str, Any]) -> Iterator[Finding]:
@@ -109,7 +113,9 @@ def _scales(options: dict[str, Any]) -> Iterator[Finding]:
     for key in (("gt_size",), *(("datasets", name, "gt_size") for name, _ in sections(options, "datasets"))):
         gt_size = section(options, *key[:-1]).get("gt_size")
         if isinstance(gt_size, int) and gt_size % scale:
-            yield key, f"{gt_size} is not divisible by scale, {scale}; the nearest below is {gt_size - gt_size % scale}"
+            yield Finding(
+                key, f"{gt_size} is not divisible by scale, {scale}; the nearest below is {gt_size - gt_size % scale}"
+            )
 
 
 def _networks(options: dict[str, Any], key: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
@@ -127,11 +133,11 @@ def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterato
     for name in ("scale", "upscale"):
         if name in network:
             if isinstance(network[name], int) and network[name] != scale:
-                yield (*key, name), f"is {network[name]}, but scale is {scale}; they must agree"
+                yield Finding((*key, name), f"is {network[name]}, but scale is {scale}; they must agree")
         elif name in parameters:
             default = parameters[name].default
             if isinstance(default, int) and default != scale:
-                yield (*key, name), f"missing; it is {default} then, but scale is {scale}"
+                yield Finding((*key, name), f"missing; it is {default} then, but scale is {scale}")
 
 
 def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
@@ -140,12 +146,12 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
     weights = scheduler.get("restart_weights", [1])
     if isinstance(steps, list) and isinstance(weights, list) and len(steps) != len(weights):
         key = ("train", "scheduler", "restart_weights")
-        yield key, f"expected {len(steps)} weights, as many as periods or restarts, found {len(weights)}"
+        yield Finding(key, f"expected {len(steps)} weights, as many as periods or restarts, found {len(weights)}")
     periods: Any = scheduler.get("periods")
     total_iter: Any = section(options, "train").get("total_iter")
     if _is_numbers(periods) and _is_numbers([total_iter]) and sum(periods) < total_iter:
         key = ("train", "scheduler", "periods")
-        yield key, f"end after {sum(periods)} steps, before train.total_iter, {total_iter}"
+        yield Finding(key, f"end after {sum(periods)} steps, before train.total_iter, {total_iter}")
 
 
 def _is_numbers(values: Any) -> bool:
@@ -155,4 +161,4 @@ def _is_numbers(values: Any) -> bool:
 def _loggers(options: dict[str, Any]) -> Iterator[Finding]:
     logger = section(options, "logger")
     if section(logger, "wandb").get("project") is not None and logger.get("use_tb_logger") is not True:
-        yield ("logger", "wandb", "project"), "Weights & Biases needs `use_tb_logger: true`"
+        yield Finding(("logger", "wandb", "project"), "Weights & Biases needs `use_tb_logger: true`")

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.checker import Finding
 from lightbsr_arch.config.cross_checks import section, sections
-from lightbsr_arch.config.problems import KeyPath, OptionsError
+from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
 from lightbsr_arch.config.yaml_loader import load_file
 
 LMDB_FILES = ("data.mdb", "meta_info.txt")
@@ -25,29 +24,27 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
                 yield from _data_root(dataset[key], backend, ("datasets", name, key))
         for key in DATA_LISTS:
             if isinstance(dataset.get(key), str) and backend != "lmdb" and not _path(dataset[key]).is_file():
-                yield ("datasets", name, key), f"no such file: {_shown(dataset[key])}"
+                yield Finding(("datasets", name, key), f"no such file: {_shown(dataset[key])}")
     for key, value in section(options, "path").items():
         is_file_key = key.startswith("pretrain_network_") or key == "resume_state"
         if is_file_key and isinstance(value, str) and not _path(value).is_file():
-            yield ("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}"
+            yield Finding(("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}")
 
 
 def _data_root(value: str, backend: Any, key: KeyPath) -> Iterator[Finding]:
     path = _path(value)
     is_lmdb = path.suffix == ".lmdb"
     if backend == "lmdb" and not is_lmdb:
-        yield (
-            key,
-            f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`",
-        )
+        text = f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`"
+        yield Finding(key, text)
     elif not path.is_dir():
-        yield key, f"no such folder: {_shown(value)}"
+        yield Finding(key, f"no such folder: {_shown(value)}")
     elif backend == "disk" and is_lmdb:
-        yield key, f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`"
+        yield Finding(key, f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`")
     elif backend == "lmdb":
         missing = [name for name in LMDB_FILES if not (path / name).is_file()]
         if missing:
-            yield key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew"
+            yield Finding(key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew")
 
 
 def _how_to_train(weights: str, options_file: Path) -> str:

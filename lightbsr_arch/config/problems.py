@@ -2,11 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from lightbsr_arch.errors import UserError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+class Finding(NamedTuple):
+    """What a check found, before its place in the file is looked up."""
+
+    key: KeyPath
+    text: str
+    meant: str | None = None
+    """The key beside it that an unknown one is likely to be."""
 
 
 @dataclass(frozen=True, order=True)

@@ -94,7 +94,7 @@ class Resolver:
     def __init__(self, model_type: Any) -> None:
         model = registered("model").get(model_type, BaseModel) if isinstance(model_type, str) else BaseModel
         # BasicSR's own get_optimizer knows one optimiser, its setup_schedulers three schedulers.
-        self._only_adam = model.get_optimizer is BaseModel.get_optimizer
+        self._only_adam = getattr(model, "get_optimizer", None) is BaseModel.get_optimizer
         self._own_schedulers = package(model) not in ("basicsr", "lightbsr_arch")
 
     def __call__(self, kind: str, name: str) -> type[msgspec.Struct] | str | None:

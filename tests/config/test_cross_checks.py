@@ -60,7 +60,7 @@ gt_size: 96 -> gt_size: 96\n    prefetch_mode: cuda
 \n  val: -> \n  test:
     17: datasets.test: training takes train and val data sets; use `basicsr test` for this file
 \n  val: -> \n  vla:
-    17: datasets.vla: unknown phase; did you mean val?
+    17: datasets.vla: unknown key; did you mean val?
 \n  train: -> \n  val_1:
     5: datasets.train: missing; training needs this data set
 \nval: -> \n# val:
