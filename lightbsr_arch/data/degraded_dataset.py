@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import copy
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,7 +22,7 @@ from lightbsr_arch.degradations.settings import Setting, named_settings
 class DegradedDataset(Dataset):
     """Every ground-truth image under every setting; BasicSR's validation loop takes the items as they are.
 
-    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING", "gt_path": KEY}``. Images are cut
+    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY}``. Images are cut
     to multiples of the scale. Noise depends on the image's and the setting's place alone, so that every model on every
     machine sees the same pictures.
     """
@@ -63,4 +64,6 @@ class DegradedDataset(Dataset):
         generator = torch.Generator().manual_seed(derive_seed(which, *setting.name.encode()))
         lq = degrade(gt[None], setting.parameters(), self.scale, self.opt.get("downsample", "bicubic"), generator)[0]
         key = self.keys[which]
-        return {"lq": lq, "gt": gt, "lq_path": f"{key}_{setting.name}", "gt_path": key}
+        # BasicSR names saved pictures by the last part of this path, less its ending.
+        name = Path(key).with_suffix("").as_posix().replace("/", "_")
+        return {"lq": lq, "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}

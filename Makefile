@@ -1,0 +1,44 @@
+# make demo   sets up .venv, trains a small teacher and student on the demo photos, shows table and pictures
+# make test   sets up .venv and runs the tests
+# make check  ruff and mypy
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo demo-data test check clean
+
+demo: $(READY) demo-data
+	$(BIN)/basicsr train -opt options/teacher.yml
+	$(BIN)/basicsr train -opt options/student.yml
+	$(BIN)/python examples/demo_report.py
+
+demo-data: datasets/demo/train.lmdb datasets/demo/held_out.lmdb
+
+# BMP entries: the training crops are cut out of the file without decoding it.
+datasets/demo/train.lmdb: $(READY)
+	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/train $@ --crop 0 --codec bmp
+
+datasets/demo/held_out.lmdb: $(READY)
+	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/held_out $@ --crop 0 --codec png
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# PyTorch goes first, and BasicSR is built beside it: its setup imports torch, which an isolated build installs again.
+$(READY): setup.py pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: BasicSR builds on no other; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet torch torchvision cython numpy
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv datasets/demo demo_output

@@ -1,0 +1,193 @@
+"""Training steps of the three models: losses fall, phases train what they should, accidents are dealt with."""
+
+import copy
+
+import pytest
+import torch
+
+from lightbsr_arch.errors import UserError
+from tests.models.helpers import batch, build, kdsr, options, train
+
+EDSR = {
+    "type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2, "upscale": 2, "img_range": 1.0,
+    "rgb_mean": [0.4488, 0.4371, 0.4040],
+}  # fmt: skip
+DISTILL = {"type": "KDSRDistillLoss", "loss_weight": 1.0, "temperature": 0.15}
+
+
+def snapshot(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def changed(module, before):
+    return {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
+
+
+@pytest.fixture(scope="module")
+def teacher_file(tmp_path_factory):
+    """A teacher trained for a few steps, as BasicSR saves it."""
+    folder = tmp_path_factory.mktemp("teacher")
+    model = build(options(folder, "KDTeacherModel", kdsr("teacher"), ema_decay=0.9))
+    train(model, 1, 5)
+    model.save(0, 5)
+    return str(folder / "net_g_5.pth")
+
+
+def student_options(tmp_path, teacher_file, **more):
+    opt = options(tmp_path, "KDStudentModel", kdsr("student"), distill_opt=DISTILL, **more)
+    opt["network_teacher"] = kdsr("teacher")
+    opt["path"]["pretrain_network_teacher"] = teacher_file
+    return opt
+
+
+@pytest.mark.parametrize("kind", ["baseline", "teacher", "student"])
+def test_losses_fall(kind, tmp_path, teacher_file):
+    if kind == "student":
+        opt = student_options(tmp_path, teacher_file)
+    else:
+        model_type, network = {"baseline": ("BlindSRModel", EDSR), "teacher": ("KDTeacherModel", kdsr("teacher"))}[kind]
+        opt = options(tmp_path, model_type, network)
+    logs = train(build(opt), 1, 60, batch())
+    for name in ["l_pix", "l_distill"] if kind == "student" else ["l_pix"]:
+        start, end = (sum(log[name] for log in part) / 5 for part in (logs[:5], logs[-5:]))
+        assert end < 0.6 * start, name
+
+
+def test_the_teacher_uses_its_privileged_input(tmp_path):
+    model = build(options(tmp_path, "KDTeacherModel", kdsr("teacher")))
+    before = snapshot(model.net_g)
+    train(model, 1, 2)
+    first_conv = "estimator.features.0.weight"
+    assert first_conv in changed(model.net_g, before)
+    difference = model.net_g.state_dict()[first_conv] - before[first_conv]
+    assert difference[:, 3:].abs().sum() > 0  # the channels of the ground truth
+
+
+def test_the_student_starts_from_the_teacher_and_leaves_it_alone(tmp_path, teacher_file):
+    model = build(student_options(tmp_path, teacher_file))
+    saved = torch.load(teacher_file, weights_only=True)["params_ema"]
+    for key, value in model.net_g.restorer.state_dict().items():
+        assert torch.equal(value, saved[f"restorer.{key}"])
+    assert not torch.equal(
+        model.net_g.estimator.state_dict()["features.2.body.0.weight"], saved["estimator.features.2.body.0.weight"]
+    )
+    before = snapshot(model.net_teacher)
+    train(model, 1, 2)
+    assert changed(model.net_teacher, before) == set()
+
+
+def test_the_first_phase_trains_the_estimator_alone(tmp_path, teacher_file):
+    model = build(student_options(tmp_path, teacher_file, estimator_iter=3))
+    before = snapshot(model.net_g)
+    logs = train(model, 1, 3)
+    assert [set(log) for log in logs] == [{"l_distill"}] * 3
+    touched = changed(model.net_g, before)
+    assert touched
+    # The distilled vector lies before `to_idr`, which learns with the restorer.
+    assert all(key.startswith(("estimator.features.", "estimator.mlp.")) for key in touched)
+    (log,) = train(model, 4, 4)
+    assert set(log) == {"l_pix", "l_distill"}
+    assert any(key.startswith("restorer.") for key in changed(model.net_g, before))
+
+
+def test_a_student_whose_restorer_differs_is_told(tmp_path, teacher_file):
+    opt = student_options(tmp_path, teacher_file)
+    opt["network_g"]["restorer"]["num_block"] = 3
+    with pytest.raises(UserError, match=r"network_g.restorer is not network_teacher.restorer"):
+        build(opt)
+
+
+def test_a_run_in_two_parts_is_the_uninterrupted_one(tmp_path):
+    opt = options(tmp_path, "KDTeacherModel", kdsr("teacher"), ema_decay=0.9)
+    whole = train(build(opt), 1, 8)
+    model = build(opt)
+    train(model, 1, 4)
+    model.save(0, 4)
+    again = build({**opt, "path": {**opt["path"], "pretrain_network_g": str(tmp_path / "net_g_4.pth")}}, seed=1)
+    again.resume_training(torch.load(tmp_path / "4.state", weights_only=True))
+    for ours, theirs in zip(train(again, 5, 8), whole[4:]):
+        assert ours == pytest.approx(theirs, abs=1e-7)
+
+
+def test_degradations_differ_from_step_to_step(tmp_path):
+    model = build(options(tmp_path, "BlindSRModel", EDSR))
+    seen = []
+    for current_iter in (1, 2, 1):
+        model.update_learning_rate(current_iter)
+        model.feed_data(batch())
+        seen.append(model.lq.clone())
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
+
+
+def test_the_average_follows_parameters_and_buffers(tmp_path):
+    model = build(options(tmp_path, "BlindSRModel", EDSR, ema_decay=0.9))
+    model.net_g.register_buffer("count", torch.zeros(()))
+    model.net_g_ema.register_buffer("count", torch.zeros(()))
+    model.net_g.count.fill_(7)
+    before = snapshot(model.net_g_ema)["conv_first.weight"]
+    train(model, 1, 1)
+    now = model.net_g.state_dict()["conv_first.weight"]
+    torch.testing.assert_close(model.net_g_ema.state_dict()["conv_first.weight"], 0.9 * before + 0.1 * now)
+    assert model.net_g_ema.count == 7
+
+
+def test_gradients_are_clipped(tmp_path):
+    model = build(options(tmp_path, "BlindSRModel", EDSR, grad_clip=1e-3))
+    train(model, 1, 1)
+    norm = torch.stack([p.grad.norm() for p in model.net_g.parameters()]).norm()
+    assert norm.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("more", [{"amp": "bf16"}, {"amp": "fp16"}, {"channels_last": True}], ids=str)
+def test_the_fast_ways_agree_with_the_plain_one(more, tmp_path, teacher_file):
+    plain, fast = (build(student_options(tmp_path, teacher_file, **extra)) for extra in ({}, more))
+    ours, theirs = train(fast, 1, 3), train(plain, 1, 3)
+    for one, other in zip(ours, theirs):
+        assert one == pytest.approx(other, rel=0.05 if "amp" in more else 1e-4)
+    if "channels_last" in more:
+        assert fast.net_g.restorer.head.weight.is_contiguous(memory_format=torch.channels_last)
+        assert not fast.output.is_contiguous()
+    else:
+        assert fast.net_g.restorer.head.weight.dtype == torch.float32
+
+
+def poison(model):
+    """Weights that give NaN."""
+    with torch.no_grad():
+        model.net_g.conv_last.bias.fill_(float("nan"))
+
+
+def test_nan_stops_with_iteration_and_checkpoint(tmp_path):
+    model = build(options(tmp_path, "BlindSRModel", EDSR))
+    train(model, 1, 2)
+    with pytest.raises(UserError, match=r"iter 3: loss l_pix is not finite; no checkpoint was saved before it"):
+        poison(model) or train(model, 3, 3)
+    (tmp_path / "2.state").touch()
+    (tmp_path / "10.state").touch()
+    with pytest.raises(UserError, match=r"iter 11: loss l_pix is not finite; the last good checkpoint is of iter 10"):
+        train(model, 11, 11)
+
+
+def test_nan_is_skipped_where_the_yaml_says_so_but_not_for_ever(tmp_path):
+    model = build(options(tmp_path, "BlindSRModel", EDSR, nan_loss="skip", ema_decay=0.9))
+    good = batch()
+    bad = copy.deepcopy(good)
+    bad["gt"][0, 0, 0, 0] = float("nan")
+    before = snapshot(model.net_g)
+    train(model, 1, 10, bad)
+    assert changed(model.net_g, before) == set()
+    train(model, 11, 11, good)
+    assert changed(model.net_g, before)
+    train(model, 12, 21, bad)
+    with pytest.raises(UserError, match=r"iter 22: loss l_pix is not finite"):
+        train(model, 22, 22, bad)
+
+
+def test_weights_from_safetensors(tmp_path, teacher_file):
+    from lightbsr_arch.checkpoint import convert
+
+    convert(teacher_file, tmp_path / "teacher.safetensors")
+    model = build(student_options(tmp_path, str(tmp_path / "teacher.safetensors")))
+    saved = torch.load(teacher_file, weights_only=True)["params_ema"]
+    assert torch.equal(model.net_teacher.state_dict()["restorer.head.weight"], saved["restorer.head.weight"])
