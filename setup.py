@@ -36,8 +36,8 @@ setup(
         "pyyaml",
         "safetensors>=0.4.3",
         "tensorboard",
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "tqdm",
     ],
     extras_require={

@@ -135,10 +135,8 @@ def read_pth(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            found = re.search(r"GLOBAL (\S+)|class (\S+)", str(error))
-            what = f" ({found.group(1) or found.group(2)})" if found else ""
-            raise UserError(f"{path}: holds more than tensors{what}; not loaded, nothing was executed") from None
+        if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
+            raise UserError(f"{path}: holds more than tensors ({found[1]}); not loaded, nothing was executed") from None
         raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError):
         raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None

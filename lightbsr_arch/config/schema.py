@@ -271,7 +271,7 @@ class Options(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
     model_type: Annotated[str, Meta(description="registered model class")]
     num_gpu: Annotated[CountOrZero | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
-    manual_seed: Annotated[CountOrZero | None, Meta(description="seed; a random one if left out")] = None
+    manual_seed: Annotated[CountOrZero | None, Meta(description="seed of all that is random in a run; 0 if left out")] = None
     datasets: Annotated[dict[str, Dataset], Meta(min_length=1, description="train, val, test; more: val_1, test_1 ...")]
     network_g: Annotated[Network, Meta(description="the network that is trained or tested")]
     network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET
