@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lightbsr_arch.config.build_checks import build_checks
 from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.cross_checks import cross_checks, sections
 from lightbsr_arch.config.files import file_checks
@@ -30,11 +31,10 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
         OptionsError: with one line a problem, in the order of the file.
     """
     document = override(load_file(Path(path)), overrides)
-    findings = [
-        *_type_checks(document.data),
-        *cross_checks(document.data, is_train=is_train),
-        *file_checks(document.data, Path(path)),
-    ]
+    findings = [*_type_checks(document.data), *cross_checks(document.data, is_train=is_train)]
+    if not findings:
+        findings += build_checks(document.data)
+    findings += file_checks(document.data, Path(path))
     # A misspelt key is one mistake, although the right one is missing then.
     meant = {(*finding.key[:-1], finding.meant) for finding in findings} - document.locations.keys()
     problems = [
@@ -65,7 +65,7 @@ def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Findin
         if name.startswith("network_") and name not in run.__struct_fields__:
             yield from checker.check(value, Network, (name,))
     for name, value in sections(options, "train"):
-        if name not in OpenTrainOptions.__struct_fields__ and value.get("type") in registered("loss"):
+        if name not in OpenTrainOptions.__struct_fields__ and str(value.get("type")) in registered("loss"):
             yield from checker.check(value, Loss, ("train", name))
 
 

@@ -36,9 +36,9 @@ def section(options: Any, *names: str) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
-def sections(options: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def sections(options: dict[str, Any], *names: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The sections within a section, by name."""
-    return ((key, value) for key, value in section(options, name).items() if isinstance(value, dict))
+    return ((key, value) for key, value in section(options, *names).items() if isinstance(value, dict))
 
 
 def phase_of(dataset: str) -> str:
@@ -102,6 +102,8 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("network_teacher",), "missing; KDStudentModel learns from a teacher")
         if train.get("distill_opt") is None:
             yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
+        if section(options, "path").get("pretrain_network_teacher") is None:
+            yield Finding(("path", "pretrain_network_teacher"), "missing; KDStudentModel needs a trained teacher")
 
 
 def _scales(options: dict[str, Any]) -> Iterator[Finding]:

@@ -177,8 +177,7 @@ class BlindSRPathOptions(PathOptions, kw_only=True):
     """With the teacher's weights."""
 
     pretrain_network_teacher: Annotated[str | None, Meta(description="the trained teacher")] = None
-    param_key_teacher: Annotated[str | None, Meta(description="key in that file: params, params_ema")] = "params"
-    strict_load_teacher: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
+    param_key_teacher: Annotated[str | None, Meta(description="key in that file: params or params_ema")] = "params_ema"
 
 
 class OpenPathOptions(PathOptions, kw_only=True, forbid_unknown_fields=False):
@@ -271,7 +270,9 @@ class Options(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
     model_type: Annotated[str, Meta(description="registered model class")]
     num_gpu: Annotated[CountOrZero | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
-    manual_seed: Annotated[CountOrZero | None, Meta(description="seed of all that is random in a run; 0 if left out")] = None
+    manual_seed: Annotated[
+        CountOrZero | None, Meta(description="seed of all that is random in a run; 0 if left out")
+    ] = None
     datasets: Annotated[dict[str, Dataset], Meta(min_length=1, description="train, val, test; more: val_1, test_1 ...")]
     network_g: Annotated[Network, Meta(description="the network that is trained or tested")]
     network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET

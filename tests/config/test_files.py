@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.conftest import STUDENT, make_lmdb, problems, write
+from tests.config.conftest import OPTIONS, STUDENT, make_lmdb, problems, write
 from tests.config.test_mutations import line_of
 
 GT = "  val:\n    name: DemoHeldOut\n    type: DegradedDataset\n    dataroot_gt: "
@@ -67,6 +67,11 @@ def test_data_that_is_not_what_io_backend_says(
     write("options/student.yml", student)
     line = line_of(GT + root, student)
     assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {text.format(folder=run_folder)}"]
+
+
+@pytest.mark.parametrize("path", sorted(OPTIONS.glob("*.yml")), ids=lambda path: path.stem)
+def test_every_options_file_lacks_nothing_but_its_data(run_folder: Path, path: Path) -> None:
+    assert all(": no such f" in line for line in problems(str(path)))
 
 
 def test_a_folder_of_images_and_the_home_folder(

@@ -56,6 +56,8 @@ num_block: 2, scale: 4 -> num_block: 2, scale: 2
   network_teacher.estimator.scale: is 2, but scale is 4; they must agree
 {type: KDIDETeacher, -> {tpye: KDIDETeacher,
   network_teacher.estimator.tpye: unknown key; did you mean type?
+pretrain_network_teacher: -> pretrain_network_teacher: ~ #
+  path.pretrain_network_teacher: missing; KDStudentModel needs a trained teacher
 pretrain_network_teacher: -> pretrain_network_techer:
   path.pretrain_network_techer: unknown key; did you mean pretrain_network_teacher?
 total_iter: -> total_itr:
@@ -137,6 +139,13 @@ def test_what_is_missing_is_named(run_folder: Path, line: str, section: str, key
     assert count == 1
     write("options/student.yml", student)
     assert problems() == [f"options/student.yml:{line_of(section, student)}: {key}: {text}"]
+
+
+def test_an_estimator_that_does_not_fit_its_restorer(run_folder: Path) -> None:
+    student = STUDENT.read_text()
+    write("options/student.yml", student.replace("KDIDEStudent, num_feat: 32,", "KDIDEStudent, num_feat: 48,"))
+    text = "KDIDEStudent gives an IDR of shape (48,), IDRDCRBNet takes (32,): make their sizes (num_feat) agree"
+    assert problems() == [f"options/student.yml:{line_of('network_g:', student)}: network_g: {text}"]
 
 
 def test_all_mistakes_are_reported_in_the_order_of_the_file(run_folder: Path) -> None:
