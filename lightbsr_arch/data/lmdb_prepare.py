@@ -145,13 +145,14 @@ def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -
     context: Any = multiprocessing.get_context(start_method or ("fork" if sys.platform == "linux" else "spawn"))
     pipes, processes = [], []
     try:
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, ours, rule, codec), daemon=True)
-            process.start()
-            theirs.close()
-            pipes.append(ours)
-            processes.append(process)
+        with _ctrl_c_held_back():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, ours, rule, codec), daemon=True)
+                process.start()
+                theirs.close()
+                pipes.append(ours)
+                processes.append(process)
         yield pipes
     finally:
         for pipe, process in zip(pipes, processes):
@@ -159,6 +160,19 @@ def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -
             process.terminate()
         for process in processes:
             process.join()
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C takes effect after the block: a KeyboardInterrupt in one of Python's hooks around a fork is lost."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:

@@ -56,7 +56,7 @@ def test_exit_2_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 def test_ctrl_c_is_one_line_and_the_same_command_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    make_photos(tmp_path / "in", 40, (200, 300))
+    make_photos(tmp_path / "in", 30, (120, 160))
     out = tmp_path / "out.lmdb"
     args = [str(tmp_path / "in"), str(out), "--crop", "64", "--step", "32", "--codec", "webp"]
     process = subprocess.Popen(
@@ -76,4 +76,4 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(
     assert "Traceback" not in stderr
     assert not out.exists()
     assert run_script(monkeypatch, "photos_to_lmdb", *args) == 0
-    assert len(content(out)[0]) == 40 * 6 * 9
+    assert len(content(out)[0]) == 30 * 3 * 4

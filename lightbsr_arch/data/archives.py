@@ -1,0 +1,181 @@
+"""Published archives of pictures: download that resumes, checks, and extraction of the wanted pictures alone."""
+
+import hashlib
+import http.client
+import re
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+from lightbsr_arch.errors import UserError
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published ZIP or tar file.
+
+    Attributes:
+        url: where it is published; its last part names the file.
+        members: pattern that the whole path of a wanted picture inside matches.
+        pictures: how many there are.
+        size: in bytes, where published.
+        sha256: where published; otherwise that of the first complete file is kept beside it, as NAME.sha256.
+    """
+
+    url: str
+    members: str
+    pictures: int
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+def download(archive: Archive, folder: Path, timeout: float = 30) -> None:
+    """Download an archive into ``folder``, continuing what an earlier call left; nothing is done if it is there.
+
+    Raises:
+        UserError: the server cannot be reached, refuses, or ends early; the same call continues.
+    """
+    target = folder / archive.name
+    if target.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    part, tag = folder / f"{archive.name}.part", folder / f"{archive.name}.part.tag"
+    try:
+        total = _receive(archive, part, tag, timeout)
+    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and refused connections are OSErrors
+        raise UserError(
+            f"{archive.url} cannot be downloaded ({_reason(error)}); try again, which continues, or put {archive.name} "
+            f"into {folder} yourself"
+        ) from None
+    size = part.stat().st_size
+    if total is not None and size != total:
+        raise UserError(f"{archive.url}: ended after {size} of {total} bytes; the same command continues")
+    part.rename(target)
+    tag.unlink(missing_ok=True)
+
+
+def check(archive: Archive, folder: Path) -> None:
+    """Compare an archive's size and SHA-256 with the published ones, or with those kept beside it from the first time.
+
+    Raises:
+        UserError: it is missing or differs.
+    """
+    target, kept = folder / archive.name, folder / f"{archive.name}.sha256"
+    if not target.exists():
+        raise UserError(f"{target} is missing; --download fetches it from {archive.url}")
+    size = target.stat().st_size
+    if archive.size is not None and size != archive.size:
+        raise UserError(f"{target}: {size} bytes, published are {archive.size}; delete it and download it again")
+    found = _sha256(target)
+    expected = archive.sha256 or (kept.read_text().split()[0] if kept.exists() else None)
+    if expected is None:
+        kept.write_text(f"{found}  {archive.name}\n")
+    elif found != expected:
+        raise UserError(f"{target}: SHA-256 {found}, expected {expected}; delete it and download it again")
+
+
+def extract(archive: Archive, folder: Path, out: Path) -> None:
+    """Extract the wanted pictures into ``out``, under their file names alone; nothing is done if it is there.
+
+    Paths inside an archive only select members, so none can lead out of ``out``.
+
+    Raises:
+        UserError: the archive is damaged or does not hold what was published.
+    """
+    if out.exists():
+        return
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    wanted = re.compile(archive.members)
+    count = 0
+    try:
+        with _members(folder / archive.name) as members:
+            for path, file in tqdm(members, desc=f"extract {archive.name}", unit="file"):
+                if wanted.fullmatch(path):
+                    with file, (partial / path.rsplit("/", 1)[-1]).open("wb") as target:
+                        shutil.copyfileobj(file, target, _CHUNK)
+                    count += 1
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise UserError(f"{folder / archive.name}: cannot be extracted ({error})") from None
+    if count != archive.pictures:
+        raise UserError(
+            f"{folder / archive.name}: {count} pictures {archive.members!r}, published are {archive.pictures}"
+        )
+    partial.rename(out)
+
+
+def _receive(archive: Archive, part: Path, tag: Path, timeout: float) -> int | None:
+    """Append to ``part`` what is missing; give the whole size that the server states."""
+    start = part.stat().st_size if part.exists() and tag.exists() else 0
+    request = urllib.request.Request(archive.url)
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+        request.add_header("If-Range", tag.read_text())  # a changed file is sent from its beginning
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+        if error.code == 416 and total and int(total[1]) == start:  # nothing is missing
+            return start
+        raise
+    with response:
+        if response.status != 206:
+            start = 0
+        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):
+            tag.write_text(validator)
+        length = response.headers.get("Content-Length")
+        total_size = start + int(length) if length else None
+        with (
+            part.open("ab" if start else "wb") as file,
+            tqdm(total=total_size, initial=start, unit="B", unit_scale=True, desc=archive.name) as bar,
+        ):
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    return total_size
+
+
+def _reason(error: Exception) -> str:
+    """URLError wraps what happened; an HTTPError says it itself."""
+    return str(getattr(error, "reason", None) or error or type(error).__name__)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with (
+        path.open("rb") as file,
+        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=f"check {path.name}") as bar,
+    ):
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    """The regular files of a ZIP or tar file in its order: (path inside, open file)."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            yield ((info.filename, archive.open(info)) for info in archive.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(path) as tar:
+            files = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
+            yield ((name, file) for name, file in files if file is not None)
