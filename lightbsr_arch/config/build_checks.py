@@ -26,5 +26,5 @@ def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
             try:
                 with torch.device("meta"):
                     cls(**arguments)
-            except ValueError as error:
-                yield Finding((key,), str(error))
+            except Exception as error:  # whatever a constructor finds wrong
+                yield Finding((key,), f"cannot be built: {error}")

@@ -38,11 +38,9 @@ class Checker:
                 yield from self._check(value, inner, key)
             case inspect.UnionType(types=types):
                 yield from self._union(value, types, key)
-            case inspect.StructType() if isinstance(value, dict):
+            case inspect.StructType() if _fits(value, expected):
                 yield from self._struct(value, expected, key)
-            case inspect.DictType(value_type=inner) if isinstance(value, dict) and len(value) >= (
-                expected.min_length or 0
-            ):
+            case inspect.DictType(value_type=inner) if _fits(value, expected):
                 for name, item in value.items():
                     yield from self._check(item, inner, (*key, name))
             case inspect.ListType(item_type=inner) | inspect.VarTupleType(item_type=inner) if _fits(value, expected):
@@ -175,6 +173,10 @@ def _fits(value: Any, expected: inspect.Type) -> bool:
             return isinstance(value, list) and len(value) >= (least or 0)
         case inspect.TupleType(item_types=inners):
             return isinstance(value, list) and len(value) == len(inners)
+        case inspect.DictType(min_length=least):
+            return isinstance(value, dict) and len(value) >= (least or 0)
+        case inspect.StructType():
+            return isinstance(value, dict)
         case _:
             return False
 

@@ -57,7 +57,7 @@ def load_value(text: str, source: str) -> Any:
 def describe_value(value: Any) -> str:
     """A value as a message shows it: short, and with what YAML took it for."""
     if isinstance(value, dict):
-        return "a section"
+        return "a section" if value else "an empty section"
     if isinstance(value, list):
         return f"the list {_short(value)}"
     if isinstance(value, str):

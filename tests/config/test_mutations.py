@@ -145,7 +145,15 @@ def test_an_estimator_that_does_not_fit_its_restorer(run_folder: Path) -> None:
     student = STUDENT.read_text()
     write("options/student.yml", student.replace("KDIDEStudent, num_feat: 32,", "KDIDEStudent, num_feat: 48,"))
     text = "KDIDEStudent gives an IDR of shape (48,), IDRDCRBNet takes (32,): make their sizes (num_feat) agree"
-    assert problems() == [f"options/student.yml:{line_of('network_g:', student)}: network_g: {text}"]
+    assert problems() == [f"options/student.yml:{line_of('network_g:', student)}: network_g: cannot be built: {text}"]
+
+
+def test_an_empty_section(run_folder: Path) -> None:
+    student = STUDENT.read_text()
+    before, after = student[: student.index("datasets:")], student[student.index("network_g:") :]
+    write("options/student.yml", f"{before}datasets: {{}}\n{after}")
+    line = before.count("\n") + 1
+    assert f"options/student.yml:{line}: datasets: expected a section, found an empty section" in problems()
 
 
 def test_all_mistakes_are_reported_in_the_order_of_the_file(run_folder: Path) -> None:
