@@ -4,16 +4,18 @@ As in DASR (CVPR 2021), KDSR (ICLR 2023) and LightBSR (ICCV 2025); the settings 
 """
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import torch
 from basicsr.utils.img_process_util import filter2D
+from msgspec import Meta
 
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
 
 Downsample = Literal["bicubic", "s-fold"]
+NonNegative = Annotated[float, Meta(ge=0)]
 
 
 class Parameters(NamedTuple):
@@ -93,8 +95,8 @@ class ClassicalDegradation:
         self,
         scale: int,
         kernel: Literal["iso", "aniso"] = "iso",
-        sigma: tuple[float, float] = (0.2, 4.0),
-        noise: tuple[float, float] = (0.0, 0.0),
+        sigma: tuple[NonNegative, NonNegative] = (0.2, 4.0),
+        noise: tuple[NonNegative, NonNegative] = (0.0, 0.0),
         kernel_size: int = 21,
         downsample: Downsample = "bicubic",
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import torch
 
-from lightbsr_arch.degradations.classical import Parameters
+from lightbsr_arch.degradations.classical import NonNegative, Parameters
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.errors import UserError
 
@@ -20,9 +20,10 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         noise: standard deviation of the noise on the 8-bit scale.
     """
 
+    # Bounds on these would be natural; a bounded number beside a tuple corrupts memory in msgspec 0.22.
     sigma: float | tuple[float, float]
     theta: float = 0.0
-    noise: float = 0.0
+    noise: NonNegative = 0.0
 
     @property
     def name(self) -> str:
