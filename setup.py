@@ -23,12 +23,13 @@ setup(
         "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
-    # BasicSR 1.4.2, the newest on PyPI, cannot be built on Python 3.13 and later.
+    # BasicSR 1.4.2, the newest on PyPI, cannot be built on Python 3.13 and later. The marker on it below keeps pip from
+    # trying, and so from hiding this requirement behind the failed build.
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*"]),
     package_data={"lightbsr_arch": ["py.typed", "weights/*"]},
     install_requires=[
-        "basicsr==1.4.2",
+        "basicsr==1.4.2; python_version < '3.13'",
         "lmdb",
         "msgspec>=0.18",
         "numpy",
