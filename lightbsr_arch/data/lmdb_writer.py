@@ -93,7 +93,10 @@ class LmdbWriter:
                 file.flush()
                 os.fsync(file.fileno())
             if self._overwrite and self.out.exists():
-                shutil.rmtree(self.out)
+                # Moved aside before it is deleted, so that a target with half its files is never seen.
+                replaced = self.partial / "replaced"
+                shutil.rmtree(replaced, ignore_errors=True)
+                self.out.rename(replaced)
             self._database.rename(self.out)
             shutil.rmtree(self.partial)
         return lines
@@ -137,9 +140,9 @@ class LmdbWriter:
         path = self.partial / "recipe.json"
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
-            if before == recipe:
+            if before == recipe and self._database.exists():
                 return
-            if not self._overwrite:
+            if before != recipe and not self._overwrite:
                 changed = ", ".join(key for key in sorted({*before, *recipe}) if before.get(key) != recipe.get(key))
                 raise UserError(
                     f"{self.partial} is an unfinished run with other settings (differing: {changed}); "

@@ -230,6 +230,54 @@ def test_overwrite_keeps_the_old_target_until_the_new_one_is_complete(
     assert content(tmp_path / "out.lmdb")[1].startswith(b"p000_s001.png ")
 
 
+def stop_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, wanted: str) -> None:
+    """Let a function be reached once with a path that ends so, and fail as a kill there would."""
+    function = getattr(owner, name)
+
+    def stopping(path: Path, *args: object, **kwargs: object) -> object:
+        if str(path).endswith(wanted):
+            monkeypatch.setattr(owner, name, function)
+            raise KeyboardInterrupt
+        return function(path, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stopping)
+
+
+def test_stopped_between_the_last_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target is complete and what is left beside it is not taken for an unfinished run."""
+    make_photos(tmp_path / "in", 2)
+    out, partial = tmp_path / "out.lmdb", tmp_path / "out.lmdb.partial"
+    for delete_target in (False, True):
+        shutil.rmtree(out, ignore_errors=True)
+        stop_before(monkeypatch, lmdb_writer.shutil, "rmtree", "out.lmdb.partial")
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "in", out)
+        whole = content(out)
+        assert len(whole[0]) == 40
+        assert partial.exists()
+        if delete_target:
+            shutil.rmtree(out)
+            prepare(tmp_path / "in", out)
+        else:
+            with pytest.raises(UserError, match="exists and is left as it is"):
+                prepare(tmp_path / "in", out)
+        assert content(out) == whole
+        assert not partial.exists()
+
+
+def test_stopped_while_the_old_target_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photos(tmp_path / "in", 2)
+    out = tmp_path / "out.lmdb"
+    prepare(tmp_path / "in", out, codec="bmp")
+    stop_before(monkeypatch, Path, "rename", "partial/lmdb")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "in", out, overwrite=True)
+    assert not out.exists()
+    prepare(tmp_path / "in", out)
+    assert content(out)[1].startswith(b"p000_s001.png ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.lmdb"]
+
+
 def test_two_processes_on_one_target(tmp_path: Path) -> None:
     make_photos(tmp_path / "in", 2)
     context = multiprocessing.get_context("fork")
