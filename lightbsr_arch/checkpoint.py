@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.degradation_prior import DegradationPrior
 from lightbsr_arch.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -64,7 +65,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
 
     Args:
         name_or_path: the name of shipped weights, or a file: our ``.safetensors``, BasicSR's ``.pth`` of a BlindSR
-            network, or a checkpoint published by the authors of KDSR.
+            network, or a checkpoint published by the authors of KDSR or LightBSR.
         device: where the network is to run.
         dtype: of its weights.
 
@@ -166,33 +167,43 @@ def _unwrap(content: Any, path: Path) -> State:
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
-# The authors' names and ours. Their networks hold the restorer as G and the estimator as E (teacher) or E_st (student).
-_KDSR_NAMES = [
+# The authors' names and ours, both systems in one table: they hold the restorer as G and the estimator as E or E_st.
+# LightBSR's teacher has an embedding besides, of which no published file is known here: two linear layers, as E.mlp.
+_PUBLISHED_NAMES = [
     (r"E(?:_st)?\.E\.", "estimator.features."),
     (r"E(?:_st)?\.mlp\.", "estimator.mlp."),
     (r"E(?:_st)?\.compress\.", "estimator.to_idr."),
     (r"G\.head\.0\.", "restorer.head."),
     (r"G\.body\.0\.body\.(\d+)\.da_conv1\.kernel\.", r"restorer.body.\1.ddc.kernel."),
     (r"G\.body\.0\.body\.(\d+)\.conv1\.", r"restorer.body.\1.conv."),
-    (r"G\.body\.1\.", "restorer.after_body."),
+    (r"G\.compress\.0\.", "restorer.to_channel_guide."),
+    (r"G\.afterpixshuffle\.0\.", "restorer.to_spatial_guide."),
+    (r"G\.body\.(\d+)\.ca_change\.avgafter\.", r"restorer.body.\1.refine_channel."),
+    (r"G\.body\.(\d+)\.xk_change\.sig1\.", r"restorer.body.\1.refine_spatial."),
+    (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.loc\.avgafter\.", r"\1.channel_gate."),
+    (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.spatial_attention\.", r"\1.spatial_gate."),
+    (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.partial_conv3\.", r"\1.local_conv."),
+    (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
+    (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
+    (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
+    (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"restorer.body.\1.conv.\2"),
+    (r"G\.body\.(\d+)\.body\.(\d+)\.", r"restorer.body.\1.body.\2."),
+    (r"G\.body\.\d+\.(weight|bias)$", r"restorer.after_body.\1"),
     (r"G\.tail\.0\.", "restorer.upsample."),
     (r"G\.tail\.1\.", "restorer.tail."),
 ]
 # The mean shifts are constants: 1x1 convolutions in the published code, not parameters of ours.
-_KDSR_CONSTANTS = re.compile(r"G\.(add|sub)_mean\.")
+_PUBLISHED_CONSTANTS = re.compile(r"G\.(add|sub)_mean\.")
 
 
 def _canonical_names(state: State) -> State:
     """Rename published tensors to ours; our own names pass unchanged."""
     renamed = {}
     for key, value in state.items():
-        if _KDSR_CONSTANTS.match(key):
+        if _PUBLISHED_CONSTANTS.match(key):
             continue
-        for published, ours in _KDSR_NAMES:
-            new, count = re.subn(f"^{published}", ours, key)
-            if count:
-                key = new
-                break
+        for published, ours in _PUBLISHED_NAMES:
+            key = re.sub(f"^{published}", ours, key)
         renamed[key] = value
     return renamed
 
@@ -200,7 +211,9 @@ def _canonical_names(state: State) -> State:
 def _read_off_shapes(state: State, path: Path) -> dict[str, Any]:
     """The arguments of ``BlindSR``, of which every one shows in some tensor's shape."""
     try:
-        return {"estimator": _kdide(state), "restorer": _idrdcrbnet(state)}
+        estimator = _lightide if "estimator.features.1.running_mean" in state else _kdide
+        restorer = _lightbsrnet if "restorer.to_channel_guide.weight" in state else _idrdcrbnet
+        return {"estimator": estimator(state), "restorer": restorer(state)}
     except (KeyError, IndexError):
         example = ", ".join(list(state)[:3])
         raise UserError(f"{path}: weights of no network of this package (it holds {example}, ...)") from None
@@ -215,12 +228,46 @@ def _kdide(state: State) -> dict[str, Any]:
     return {"type": "KDIDETeacher", **arguments, "scale": round(((channels - 3) / 3) ** 0.5)}
 
 
+def _lightide(state: State) -> dict[str, Any]:
+    num_feat, channels = state["estimator.features.0.weight"].shape[:2]
+    if channels == 3:
+        return {"type": "LightIDEStudent", "num_feat": num_feat}
+    if "estimator.prior.components" not in state:
+        # The authors keep the PCA elsewhere: without it the network takes the numbers that it gives, not the kernels.
+        unfitted = DegradationPrior(num_kernel_ch=15, num_noise_ch=channels - 18, kernel_size=21)
+        state.update({f"estimator.prior.{key}": value for key, value in unfitted.state_dict().items()})
+    num_kernel_ch, pixels = state["estimator.prior.components"].shape
+    return {
+        "type": "LightIDETeacher",
+        "num_feat": num_feat,
+        "num_kernel_ch": num_kernel_ch,
+        "num_noise_ch": channels - 3 - num_kernel_ch,
+        "kernel_size": round(pixels**0.5),
+    }
+
+
 def _idrdcrbnet(state: State) -> dict[str, Any]:
     num_feat = state["restorer.head.weight"].shape[0]
     num_block = _count(state, r"restorer\.body\.(\d+)\.conv\.weight")
+    return {"type": "IDRDCRBNet", "num_feat": num_feat, "num_block": num_block, "scale": _scale(state)}
+
+
+def _lightbsrnet(state: State) -> dict[str, Any]:
+    return {
+        "type": "LightBSRNet",
+        "num_feat": state["restorer.head.weight"].shape[0],
+        "num_group": _count(state, r"restorer\.body\.(\d+)\.conv\.weight"),
+        "num_block": _count(state, r"restorer\.body\.0\.body\.(\d+)\.local_conv\.weight"),
+        "idr_ch": state["restorer.to_channel_guide.weight"].shape[1],
+        "scale": _scale(state),
+    }
+
+
+def _scale(state: State) -> int:
+    """Of BasicSR's ``Upsample``: one step of 3, or steps of 2."""
     steps = _count(state, r"restorer\.upsample\.(\d+)\.weight")
-    step = round((state["restorer.upsample.0.weight"].shape[0] / num_feat) ** 0.5)
-    return {"type": "IDRDCRBNet", "num_feat": num_feat, "num_block": num_block, "scale": step**steps}
+    after, before = state["restorer.upsample.0.weight"].shape[:2]
+    return round((after / before) ** 0.5) ** steps
 
 
 def _count(state: State, pattern: str) -> int:

@@ -1,5 +1,6 @@
 """The composition of every blind SR network: an estimator reads the IDR, a restorer upscales under its guidance."""
 
+from collections.abc import Collection
 from copy import deepcopy
 from typing import Any, Protocol
 
@@ -9,35 +10,48 @@ from torch import nn
 
 
 class Estimator(Protocol):
-    """What reads the degradation. It fits a restorer of equal ``idr_shape`` (the IDR of one sample)."""
+    """What reads the degradation off an image.
 
-    idr_shape: tuple[int, ...]
+    Attributes:
+        idr_ch: channels of the IDR, which is a vector or a map (``archs/idr.py``).
+        knows: the names of the knowledge that ``estimate`` gives.
+        privileged: the name of the input that only a teacher sees, or None.
+    """
+
+    idr_ch: int
+    knows: tuple[str, ...]
     privileged: str | None
 
-    def estimate(
-        self, lq: torch.Tensor, privileged: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+    def estimate(self, lq: torch.Tensor, privileged: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
 
 
 class Restorer(Protocol):
-    """What upscales an image by ``scale`` under the guidance of an IDR."""
+    """What upscales an image by ``scale`` under the guides that it makes of an IDR.
 
-    idr_shape: tuple[int, ...]
+    Attributes:
+        idr_ch: channels of the IDR that it takes, in either form.
+        knows: the names of its guides.
+    """
+
+    idr_ch: int
+    knows: tuple[str, ...]
     scale: int
 
-    def __call__(self, lq: torch.Tensor, idr: torch.Tensor) -> torch.Tensor: ...
+    def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]: ...
+
+    def __call__(self, lq: torch.Tensor, guides: dict[str, torch.Tensor]) -> torch.Tensor: ...
 
 
 @ARCH_REGISTRY.register()
 class BlindSR(nn.Module):
-    """KDSR is KDIDE + IDRDCRBNet; any other pair whose IDRs fit is an ablation of one line of YAML.
+    """KDSR is KDIDE + IDRDCRBNet, LightBSR is LightIDE + LightBSRNet; another pair is an ablation of one line of YAML.
 
     Args:
         estimator: ``type`` and arguments of a registered estimator.
         restorer: ``type`` and arguments of a registered restorer.
 
     Raises:
-        ValueError: the IDR that the estimator gives is not the one that the restorer takes.
+        ValueError: the IDR that the estimator gives has not the channels that the restorer takes.
     """
 
     def __init__(self, estimator: dict[str, Any], restorer: dict[str, Any]) -> None:
@@ -46,11 +60,11 @@ class BlindSR(nn.Module):
         self.restorer: Restorer = _build(restorer)
         # What rebuilds this network: `BlindSR(**config)`.
         self.config = {"estimator": deepcopy(dict(estimator)), "restorer": deepcopy(dict(restorer))}
-        given, taken = self.estimator.idr_shape, self.restorer.idr_shape
+        given, taken = self.estimator.idr_ch, self.restorer.idr_ch
         if given != taken:
             raise ValueError(
-                f"{estimator['type']} gives an IDR of shape {given}, {restorer['type']} takes {taken}: "
-                "make their sizes (num_feat) agree"
+                f"{estimator['type']} gives an IDR of {given} channels, {restorer['type']} takes {taken}: "
+                "make their sizes agree"
             )
 
     @property
@@ -59,31 +73,41 @@ class BlindSR(nn.Module):
 
     @property
     def privileged(self) -> str | None:
-        """The name of the input that only a teacher sees ("gt"), or None for a student."""
+        """The name of the input that only a teacher sees ("gt", "prior"), or None for a student."""
         return self.estimator.privileged
+
+    @property
+    def knows(self) -> tuple[str, ...]:
+        """The names of the knowledge that ``forward`` gives when asked to."""
+        return self.estimator.knows + self.restorer.knows
 
     def forward(
         self,
         lq: torch.Tensor,
-        privileged: torch.Tensor | None = None,
+        privileged: Any = None,
         *,
-        with_knowledge: bool = False,
+        knowledge: Collection[str] = (),
         restore: bool = True,
     ) -> Any:
-        """Restore an image; training also asks for the knowledge that is distilled.
+        """Restore an image; training also asks for knowledge that a student imitates or a loss looks at.
 
         Args:
             lq: low-quality images, N x 3 x H x W, RGB in [0, 1].
             privileged: what a teacher sees besides; see the estimator.
-            with_knowledge: also return the tensors that a student imitates, by name.
-            restore: False leaves the restorer out, which is enough for the knowledge.
+            knowledge: names out of ``knows``. What is not asked for is not given, as DistributedDataParallel expects a
+                gradient of every output.
+            restore: False upscales nothing, which is enough for the knowledge.
 
         Returns:
-            The SR images, N x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, knowledge)``.
+            The SR images, N x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name: tensor})``.
         """
-        idr, knowledge = self.estimator.estimate(lq, privileged)
-        sr = self.restorer(lq, idr) if restore else None
-        return (sr, knowledge) if with_knowledge else sr
+        idr, known = self.estimator.estimate(lq, privileged)
+        guides = self.restorer.guides(idr, *lq.shape[-2:])
+        sr = self.restorer(lq, guides) if restore else None
+        if not knowledge:
+            return sr
+        known = {**known, **guides}
+        return sr, {name: known[name] for name in knowledge}
 
 
 def _build(options: dict[str, Any]) -> Any:

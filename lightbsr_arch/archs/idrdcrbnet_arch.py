@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.dynamic_conv import dynamic_depthwise_conv
+from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.mean_shift import RGBMean
 
 SLOPE = 0.1  # of every LeakyReLU
@@ -45,17 +46,19 @@ class IDRDCRB(nn.Module):
 
 @ARCH_REGISTRY.register()
 class IDRDCRBNet(nn.Module):
-    """Upscales an image under the guidance of its degradation vector.
+    """Upscales an image under the guidance of its degradation vector, or of a map, of which it takes the mean.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
-        num_feat: channels of the body, and length of the IDR.
+        num_feat: channels of the body, and channels of the IDR.
         num_block: IDR-DCRB blocks.
         scale: 2, 3 or 4.
 
-    Forward: ``lq`` (N x 3 x H x W, [0, 1]) and ``idr`` (N x num_feat) to N x 3 x H*scale x W*scale.
+    Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """
+
+    knows = ("vector",)
 
     def __init__(
         self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 53, scale: int = 4
@@ -68,12 +71,16 @@ class IDRDCRBNet(nn.Module):
         self.upsample = Upsample(scale, num_feat)
         self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         self.scale = scale
-        self.idr_shape = (num_feat,)
+        self.idr_ch = num_feat
 
-    def forward(self, lq: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
+    def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]:
+        """The one guide of every block: the IDR as a ``vector``, N x num_feat, whatever the size of the image."""
+        return {"vector": as_vector(idr)}
+
+    def forward(self, lq: torch.Tensor, guides: dict[str, torch.Tensor]) -> torch.Tensor:
         head = self.head(self.mean_in.subtract(lq))
         x = head
         for block in self.body:
-            x = block(x, idr)
+            x = block(x, guides["vector"])
         x = head + self.after_body(x)
         return self.mean_out.add(self.tail(self.upsample(x)))

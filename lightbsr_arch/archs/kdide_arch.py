@@ -29,11 +29,13 @@ class KDIDE(nn.Module):
     """What teacher and student share: an image goes in, a vector that describes its degradation comes out.
 
     Attributes:
-        idr_shape: the IDR of one sample, ``(num_feat,)``: what a restorer must accept.
+        idr_ch: channels of the IDR, ``num_feat``: what a restorer must accept.
+        knows: the names of what ``estimate`` gives besides the IDR.
         privileged: the name of the input that only a teacher sees, or None.
     """
 
     privileged: str | None = None
+    knows = ("idr",)
 
     def __init__(self, num_in_ch: int, num_feat: int, num_block: int) -> None:
         super().__init__()
@@ -47,7 +49,7 @@ class KDIDE(nn.Module):
             nn.Linear(widest, widest), nn.LeakyReLU(SLOPE), nn.Linear(widest, widest), nn.LeakyReLU(SLOPE)
         )
         self.to_idr = nn.Sequential(nn.Linear(widest, num_feat), nn.LeakyReLU(SLOPE))
-        self.idr_shape = (num_feat,)
+        self.idr_ch = num_feat
 
     def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
         """What the first convolution sees."""

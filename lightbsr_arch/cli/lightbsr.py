@@ -26,8 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser(
         "convert",
         help="turn a checkpoint into .safetensors",
-        description="Turn a BasicSR .pth of a BlindSR network, or a checkpoint published by the authors of KDSR, into "
-        ".safetensors with the network's configuration inside. Sizes are read off the weights.",
+        description="Turn a BasicSR .pth of a BlindSR network, or a checkpoint published by the authors of KDSR or "
+        "LightBSR, into .safetensors with the network's configuration inside. Sizes are read off the weights.",
     )
     convert.add_argument("src", type=Path, metavar="SRC", help="the checkpoint")
     convert.add_argument("dst", type=Path, metavar="DST", help="the file to write, NAME.safetensors")

@@ -53,7 +53,7 @@ class KDStudentModel(BlindSRModel):
     def losses(self, current_iter: int) -> Losses:
         estimator_alone = current_iter <= self.estimator_iter
         with torch.no_grad():
-            _, taught = self.net_teacher(self.lq, self.gt, with_knowledge=True, restore=False)
-        self.output, learnt = self.net_g(self.lq, with_knowledge=True, restore=not estimator_alone)
+            _, taught = self.net_teacher(self.lq, self.gt, knowledge=["idr"], restore=False)
+        self.output, learnt = self.net_g(self.lq, knowledge=["idr"], restore=not estimator_alone)
         losses = {} if estimator_alone else self.image_losses()
         return {**losses, "l_distill": self.cri_distill(learnt, taught)}

@@ -29,7 +29,7 @@ kernel: iso -> kernl: iso
 kernel: iso -> kernel: isotropic
   degradation.kernel: expected aniso or iso, found the text 'isotropic'
 sigma: -> sigma: 4.0 #
-  degradation.sigma: expected a list of 2: a number, a number, found 4.0
+  degradation.sigma: expected a list of 2: a number >= 0, a number >= 0, found 4.0
 datasets:\n  train: -> datasets:\n  trian:
   datasets.trian: unknown key; did you mean train?
 type: GTDataset -> type: GTDatset
@@ -144,7 +144,7 @@ def test_what_is_missing_is_named(run_folder: Path, line: str, section: str, key
 def test_an_estimator_that_does_not_fit_its_restorer(run_folder: Path) -> None:
     student = STUDENT.read_text()
     write("options/student.yml", student.replace("KDIDEStudent, num_feat: 32,", "KDIDEStudent, num_feat: 48,"))
-    text = "KDIDEStudent gives an IDR of shape (48,), IDRDCRBNet takes (32,): make their sizes (num_feat) agree"
+    text = "KDIDEStudent gives an IDR of 48 channels, IDRDCRBNet takes 32: make their sizes agree"
     assert problems() == [f"options/student.yml:{line_of('network_g:', student)}: network_g: cannot be built: {text}"]
 
 
