@@ -22,9 +22,9 @@ from lightbsr_arch.degradations.settings import Setting, named_settings
 class DegradedDataset(Dataset):
     """Every ground-truth image under every setting; BasicSR's validation loop takes the items as they are.
 
-    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY}``. Images are cut
-    to multiples of the scale. Noise depends on the image's and the setting's place alone, so that every model on every
-    machine sees the same pictures.
+    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY}``. Images are
+    cut to multiples of the scale. Noise depends on the image's place and the setting alone, so that every model on
+    every machine sees the same pictures.
     """
 
     class Options(DatasetOptions, kw_only=True):
@@ -60,7 +60,6 @@ class DegradedDataset(Dataset):
         image = self.source.read(which)
         height, width = (size - size % self.scale for size in image.shape[:2])
         gt = to_tensor(image[:height, :width])
-        # The name stands for the setting's place in the full list, which a view by setting does not know.
         generator = torch.Generator().manual_seed(derive_seed(which, *setting.name.encode()))
         lq = degrade(gt[None], setting.parameters(), self.scale, self.opt.get("downsample", "bicubic"), generator)[0]
         key = self.keys[which]
