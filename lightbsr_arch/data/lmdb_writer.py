@@ -191,6 +191,12 @@ class LmdbWriter:
             yield
         except (lmdb.Error, OSError) as error:
             raise UserError(
-                f"{self.out}: cannot write ({error}); what is done is kept in {self.partial.name}, "
-                "the same command continues it"
+                f"{self.out}: cannot write ({error}; {_free_megabytes(self.partial)} MB free there); what is done is "
+                f"kept in {self.partial.name}, the same command continues it"
             ) from None
+
+
+def _free_megabytes(path: Path) -> int:
+    """Of the disk that holds, or would hold, a path: LMDB calls a full disk an input/output error."""
+    existing = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
+    return shutil.disk_usage(existing).free // 10**6

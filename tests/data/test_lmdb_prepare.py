@@ -307,7 +307,10 @@ def test_a_write_that_fails_is_said_in_one_line_and_continued(tmp_path: Path, mo
 
     def prepare_on_a_full_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
-        with pytest.raises(UserError, match=r"out.lmdb: cannot write \(.*\); what is done is kept in out.lmdb.partial"):
+        with pytest.raises(
+            UserError,
+            match=r"out.lmdb: cannot write \(.*; \d+ MB free there\); what is done is kept in out.lmdb.partial",
+        ):
             prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(0), workers=1)
 
     child = multiprocessing.get_context("fork").Process(target=prepare_on_a_full_disk)
