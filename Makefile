@@ -17,10 +17,10 @@ demo: $(READY) demo-data
 demo-data: datasets/demo/train.lmdb datasets/demo/held_out.lmdb
 
 # BMP entries: the training crops are cut out of the file without decoding it.
-datasets/demo/train.lmdb: $(READY)
+datasets/demo/train.lmdb: | $(READY)
 	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/train $@ --crop 0 --codec bmp
 
-datasets/demo/held_out.lmdb: $(READY)
+datasets/demo/held_out.lmdb: | $(READY)
 	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/held_out $@ --crop 0 --codec png
 
 test: $(READY)

@@ -7,13 +7,13 @@ convolution a sample. Both start from the same weights; their losses are compare
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from machine import describe
 from torch import nn
 
 from lightbsr_arch.archs import BlindSR
@@ -103,9 +103,7 @@ def main() -> None:
         if number == 0:
             one, other = losses.values()
             assert abs(one - other) < 1e-5, f"not the same network: losses {losses}"
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
-    )
+    print(f"machine: {describe('torch')}; {torch.get_num_threads()} threads")
     print(f"KDSR-M x4, one training step, batch {args.batch}, LR {args.size}x{args.size}, fp32:")
     warm = {name: values[3:] for name, values in times.items()}
     for name, values in warm.items():

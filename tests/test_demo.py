@@ -1,0 +1,91 @@
+"""The demo's steps as a newcomer types them, trained for less long: data, teacher, student, report."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHORT = [
+    "train:total_iter=24", "logger:print_freq=1", "val:val_freq=100", "datasets:val:settings=[{sigma: 2.6}]",
+]  # fmt: skip
+
+
+def run(folder, *arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def train(folder, options):
+    return run(
+        folder, "-m", "lightbsr_arch.cli.basicsr", "train", "-opt", f"options/{options}.yml", "--force_yml", *SHORT
+    )
+
+
+def losses(log, name):
+    return [float(value) for value in re.findall(rf"{name}: (\S+)", log)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the options and the demo's LMDBs, and what training said in it."""
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(ROOT / "options", folder / "options")
+    for name in ("train", "held_out"):
+        photos, lmdb = ROOT / "examples" / "photos" / name, f"datasets/demo/{name}.lmdb"
+        made = run(folder, ROOT / "datasets_prep" / "photos_to_lmdb.py", photos, lmdb, "--crop", "0", "--codec", "bmp")
+        assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def too_early(folder):
+    return train(folder, "student")
+
+
+@pytest.fixture(scope="module")
+def teacher(folder, too_early):
+    return train(folder, "teacher")
+
+
+@pytest.fixture(scope="module")
+def student(folder, teacher):
+    return train(folder, "student")
+
+
+def test_a_student_before_its_teacher_is_told_what_makes_it(folder, too_early):
+    assert too_early.returncode == 2
+    (line,) = too_early.stderr.strip().splitlines()
+    assert re.match(r"options/student.yml:\d+: path.pretrain_network_teacher: ", line)
+    assert line.endswith("train it first: basicsr train -opt options/teacher.yml")
+    assert not (folder / "tb_logger" / "kdsr_s_x4_iso_student").exists()
+
+
+def test_the_teacher_learns_and_is_saved(folder, teacher):
+    assert teacher.returncode == 0, teacher.stderr
+    logged = losses(teacher.stdout + teacher.stderr, "l_pix")
+    assert len(logged) == 24
+    assert sum(logged[-4:]) < 0.5 * sum(logged[:4])
+    assert (folder / "experiments/kdsr_s_x4_iso_teacher/models/net_g_latest.pth").is_file()
+
+
+def test_the_student_learns_from_it(folder, student):
+    assert student.returncode == 0, student.stderr
+    log = student.stdout + student.stderr
+    assert "The student's restorer starts from the teacher's weights." in log
+    distilled = losses(log, "l_distill")
+    assert sum(distilled[-4:]) < 0.5 * sum(distilled[:4])
+    assert re.search(r"Validation DemoHeldOut\n\t # psnr_y: \d+\.\d+", log)
+
+
+def test_the_report_shows_table_pictures_and_curves(folder, student):
+    report = run(folder, ROOT / "examples" / "demo_report.py")
+    assert report.returncode == 0, report.stderr
+    table = (folder / "demo_output" / "table.md").read_text(encoding="utf-8")
+    assert table.strip() in report.stdout
+    # Bicubic needs no training: its figures are those of the photos, whatever the machine.
+    assert "| bicubic | 25.72 | 25.52 |" in table
+    for picture in ("before_after.png", "loss_curves.png"):
+        assert (folder / "demo_output" / picture).read_bytes().startswith(b"\x89PNG")
