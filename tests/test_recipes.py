@@ -10,7 +10,7 @@ from lightbsr_arch.config.check import load_options
 from tests.models.helpers import batch, build, train
 
 OPTIONS = Path(__file__).parents[1] / "options"
-RECIPES = sorted(OPTIONS.glob("*.yml"))
+RECIPES = sorted([*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")])
 PUBLISHED = [path for path in RECIPES if path.stem.startswith("kdsr_")]
 MILLIONS = {"kdsr_m": {2: 5.647, 4: 5.795}, "kdsr_l": {2: 13.601, 4: 14.191}}  # x4: the paper, table 1
 
