@@ -260,6 +260,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "iter": current_iter,
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+        **(self.more_training_state() if hasattr(self, "more_training_state") else {}),
     }
     _save_whole(state, Path(self.opt["path"]["training_states"], f"{current_iter}.state"))
 

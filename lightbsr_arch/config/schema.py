@@ -217,7 +217,13 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
 
     distill_opt: Annotated[Loss | None, Meta(description="loss between student's and teacher's representation")] = None
     contrast_opt: Annotated[Loss | None, Meta(description="contrast between degradations (teacher)")] = None
-    estimator_iter: Annotated[int, Meta(ge=0, description="first steps, which train the student's estimator alone")] = 0
+    estimator_iter: Annotated[
+        int, Meta(ge=0, description="first steps, which train the estimator alone, by contrast or distillation")
+    ] = 0
+    start_from_teacher: Annotated[
+        Literal["restorer", "all"],
+        Meta(description="what a student takes over: the restorer, or all weights of equal name and shape"),
+    ] = "restorer"
     grad_clip: Annotated[Positive | None, Meta(description="largest norm of the gradient; null for no limit")] = None
     amp: Annotated[Literal["bf16", "fp16"] | None, Meta(description="mixed precision; null for fp32")] = None
     channels_last: Annotated[bool, Meta(description="NHWC memory format")] = False

@@ -14,7 +14,8 @@ from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.sampler import derive_seed
-from lightbsr_arch.degradations.classical import Downsample, degrade
+from lightbsr_arch.degradations.classical import Downsample, Parameters, degrade
+from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import Setting, named_settings
 
 
@@ -22,9 +23,9 @@ from lightbsr_arch.degradations.settings import Setting, named_settings
 class DegradedDataset(Dataset):
     """Every ground-truth image under every setting; BasicSR's validation loop takes the items as they are.
 
-    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY}``. Images are
-    cut to multiples of the scale. Noise depends on the image's place and the setting alone, so that every model on
-    every machine sees the same pictures.
+    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "degradation": its kernel and noise level, "lq_path":
+    "KEY_SETTING.png", "gt_path": KEY}``. Images are cut to multiples of the scale. Noise depends on the image's place
+    and the setting alone, so that every model on every machine sees the same pictures.
     """
 
     class Options(DatasetOptions, kw_only=True):
@@ -60,9 +61,11 @@ class DegradedDataset(Dataset):
         image = self.source.read(which)
         height, width = (size - size % self.scale for size in image.shape[:2])
         gt = to_tensor(image[:height, :width])
-        generator = torch.Generator().manual_seed(derive_seed(which, *setting.name.encode()))
-        lq = degrade(gt[None], setting.parameters(), self.scale, self.opt.get("downsample", "bicubic"), generator)[0]
+        draws = Draws(torch.Generator().manual_seed(derive_seed(which, *setting.name.encode())))
+        parameters = setting.parameters()
+        lq = degrade(gt[None], parameters, self.scale, self.opt.get("downsample", "bicubic"), draws)[0]
+        degradation = Parameters(*(of_batch[0] for of_batch in parameters))
         key = self.keys[which]
         # BasicSR names saved pictures by the last part of this path, less its ending.
         name = Path(key).with_suffix("").as_posix().replace("/", "_")
-        return {"lq": lq, "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}
+        return {"lq": lq, "gt": gt, "degradation": degradation, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}

@@ -25,7 +25,8 @@ def to_tensor(image: Picture) -> torch.Tensor:
 class GTDataset(Dataset):
     """Random crops, flips and quarter turns of ground-truth images from a folder or BasicSR's LMDB.
 
-    An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``. The randomness is that of Python's
+    An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``, or with several patches an item
+    P x 3 x gt_size x gt_size, which models take for P samples. The randomness is that of Python's
     ``random``, which ``basicsr train`` seeds for every sample by its place in the run.
     """
 
@@ -33,6 +34,9 @@ class GTDataset(Dataset):
         gt_size: Annotated[int, msgspec.Meta(ge=8, description="side of the crop in ground-truth pixels")]
         use_hflip: Annotated[bool, msgspec.Meta(description="flip half of the crops left to right")] = True
         use_rot: Annotated[bool, msgspec.Meta(description="turn crops by a random multiple of 90 degrees")] = True
+        patches_per_item: Annotated[
+            int, msgspec.Meta(ge=1, description="crops of the same image, side by side in the batch, which so grows")
+        ] = 1
         cache_gb: Annotated[
             float, msgspec.Meta(ge=0, description="memory for decoded images, shared by all workers, in GB")
         ] = 0.0
@@ -41,6 +45,7 @@ class GTDataset(Dataset):
         super().__init__()
         self.opt = opt
         self.gt_size: int = opt["gt_size"]
+        self.patches_per_item: int = opt.get("patches_per_item", 1)
         self.source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
         self.keys = self.source.keys()
 
@@ -55,6 +60,9 @@ class GTDataset(Dataset):
                 f"{self.keys[index]} in {self.opt['dataroot_gt']} has {width}x{height} pixels, "
                 f"gt_size is {size}: leave the image out or lower gt_size"
             )
-        crop = self.source.read_crop(index, random.randint(0, height - size), random.randint(0, width - size), size)
-        crop = augment(crop, self.opt.get("use_hflip", True), self.opt.get("use_rot", True))
-        return {"gt": to_tensor(crop), "gt_path": self.keys[index]}
+        crops = [self._random_crop(index, height - size, width - size) for _ in range(self.patches_per_item)]
+        return {"gt": crops[0] if len(crops) == 1 else torch.stack(crops), "gt_path": self.keys[index]}
+
+    def _random_crop(self, index: int, lowest: int, rightmost: int) -> torch.Tensor:
+        crop = self.source.read_crop(index, random.randint(0, lowest), random.randint(0, rightmost), self.gt_size)
+        return to_tensor(augment(crop, self.opt.get("use_hflip", True), self.opt.get("use_rot", True)))

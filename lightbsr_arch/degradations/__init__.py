@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lightbsr_arch.degradations.classical import ClassicalDegradation, Degradation, Degraded
+from lightbsr_arch.degradations.classical import ClassicalDegradation, Degradation, Degraded, Parameters
+from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
@@ -13,6 +14,8 @@ __all__ = [
     "ClassicalDegradation",
     "Degradation",
     "Degraded",
+    "Draws",
+    "Parameters",
     "Setting",
     "bicubic_resize",
     "build_degradation",

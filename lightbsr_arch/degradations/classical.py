@@ -10,6 +10,7 @@ import torch
 from basicsr.utils.img_process_util import filter2D
 from msgspec import Meta
 
+from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
@@ -43,7 +44,7 @@ class Degraded(NamedTuple):
 class Degradation(Protocol):
     """What a model asks of a degradation."""
 
-    def __call__(self, gt: torch.Tensor, generator: torch.Generator) -> Degraded: ...
+    def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded: ...
 
 
 def degrade(
@@ -51,7 +52,7 @@ def degrade(
     parameters: Parameters,
     scale: int,
     downsample: Downsample = "bicubic",
-    generator: torch.Generator | None = None,
+    draws: Draws | None = None,
 ) -> torch.Tensor:
     """Blur with reflected borders, downsample, add noise, round to 8 bit.
 
@@ -60,7 +61,7 @@ def degrade(
         parameters: of each sample.
         scale: of the downsampling.
         downsample: MATLAB-style bicubic, or "s-fold": every ``scale``-th pixel, starting with the first.
-        generator: of the noise; drawn on its own device, so that a CPU generator gives the same noise everywhere.
+        draws: of the noise, which a CPU generator makes the same everywhere; needed where ``parameters`` has noise.
 
     Returns:
         N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
@@ -70,9 +71,9 @@ def degrade(
     small = bicubic_resize(blurred, 1 / scale) if downsample == "bicubic" else blurred[..., ::scale, ::scale]
     small = small * 255
     if parameters.noise.any():
-        drawn_on = generator.device if generator is not None else small.device
-        noise = torch.randn(small.shape, generator=generator, device=drawn_on).to(small)
-        small = small + noise * parameters.noise.view(-1, 1, 1, 1)
+        if draws is None:
+            raise ValueError("noise is drawn from a seed: give draws")
+        small = small + draws.noise(small.shape).to(small) * parameters.noise.view(-1, 1, 1, 1)
     return small.round().clamp(0, 255) / 255
 
 
@@ -107,11 +108,11 @@ class ClassicalDegradation:
         self.kernel_size = kernel_size
         self.downsample = downsample
 
-    def sample(self, n: int, generator: torch.Generator) -> Parameters:
+    def sample(self, n: int, draws: Draws) -> Parameters:
         """Draw the degradations of ``n`` samples on the generator's device."""
 
         def uniform(low: float, high: float) -> torch.Tensor:
-            return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)
+            return low + (high - low) * draws.uniform(n)
 
         sigma_x = uniform(*self.sigma)
         if self.kernel == "iso":
@@ -120,7 +121,7 @@ class ClassicalDegradation:
             sigma_y, theta = uniform(*self.sigma), uniform(0, math.pi)
         return Parameters(gaussian_kernels(sigma_x, sigma_y, theta, self.kernel_size), uniform(*self.noise))
 
-    def __call__(self, gt: torch.Tensor, generator: torch.Generator) -> Degraded:
+    def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
         """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results."""
-        parameters = self.sample(len(gt), generator).to(gt.device)
-        return Degraded(degrade(gt, parameters, self.scale, self.downsample, generator), parameters)
+        parameters = self.sample(len(gt), draws).to(gt.device)
+        return Degraded(degrade(gt, parameters, self.scale, self.downsample, draws), parameters)

@@ -1,5 +1,6 @@
 """Losses that BasicSR lacks, registered in its ``LOSS_REGISTRY``."""
 
-from lightbsr_arch.losses.distill_loss import KDSRDistillLoss
+from lightbsr_arch.losses.contrast_loss import MomentumContrastLoss
+from lightbsr_arch.losses.distill_loss import DistillLoss, KDSRDistillLoss, LightBSRDistillLoss
 
-__all__ = ["KDSRDistillLoss"]
+__all__ = ["DistillLoss", "KDSRDistillLoss", "LightBSRDistillLoss", "MomentumContrastLoss"]

@@ -8,8 +8,29 @@ from torch import nn
 Knowledge = dict[str, torch.Tensor]
 
 
+class DistillLoss(nn.Module):
+    """A weighted comparison of named knowledge; computed in fp32, whatever its dtype.
+
+    Attributes:
+        compares: the names of the knowledge that both networks must have.
+    """
+
+    compares: tuple[str, ...]
+
+    def __init__(self, loss_weight: float) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
+        student, teacher = ({name: known[name].float() for name in self.compares} for known in (student, teacher))
+        return self.loss_weight * self.distance(student, teacher)
+
+
 @LOSS_REGISTRY.register()
-class KDSRDistillLoss(nn.Module):
+class KDSRDistillLoss(DistillLoss):
     """KL divergence of the softened distilled vectors: KL(softmax(teacher / T) || softmax(student / T)).
 
     KDSR (ICLR 2023), equation 5; the mean over the batch, without the T^2 of Hinton's distillation.
@@ -19,13 +40,52 @@ class KDSRDistillLoss(nn.Module):
         temperature: T.
     """
 
+    compares = ("idr",)
+
     def __init__(self, loss_weight: float = 1.0, temperature: float = 0.15) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
+        super().__init__(loss_weight)
         self.temperature = temperature
 
-    def forward(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
-        """Takes the knowledge by name, ``{"idr": N x D}``, in any dtype; computes in fp32."""
-        log_student = F.log_softmax(student["idr"].float() / self.temperature, dim=1)
-        log_teacher = F.log_softmax(teacher["idr"].float() / self.temperature, dim=1)
-        return self.loss_weight * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
+        """Of ``idr``, N x D."""
+        return softened_kl(student["idr"], teacher["idr"], self.temperature)
+
+
+@LOSS_REGISTRY.register()
+class LightBSRDistillLoss(DistillLoss):
+    """What guides the restorer, before it is refined: KL divergence and L1 of channel guides, MSE of spatial guides.
+
+    LightBSR (ICCV 2025), section 3.4; the KL divergence as in KDSR.
+
+    Args:
+        loss_weight: of this loss in the sum.
+        temperature: of the KL divergence.
+        l1_weight: of the L1 distance of channel guides.
+        spatial_weight: of the mean squared error of spatial guides.
+    """
+
+    compares = ("channel_guide", "spatial_guide")
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        temperature: float = 0.15,
+        l1_weight: float = 0.1,
+        spatial_weight: float = 1.0,
+    ) -> None:
+        super().__init__(loss_weight)
+        self.temperature = temperature
+        self.l1_weight = l1_weight
+        self.spatial_weight = spatial_weight
+
+    def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
+        """Of ``channel_guide``, N x D, and ``spatial_guide``, N x C x H x W."""
+        ours, theirs = student["channel_guide"], teacher["channel_guide"]
+        channel = softened_kl(ours, theirs, self.temperature) + self.l1_weight * F.l1_loss(ours, theirs)
+        return channel + self.spatial_weight * F.mse_loss(student["spatial_guide"], teacher["spatial_guide"])
+
+
+def softened_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """KL(softmax(teacher / T) || softmax(student / T)) of vectors N x D, the mean over the batch."""
+    log_student, log_teacher = (F.log_softmax(vectors / temperature, dim=1) for vectors in (student, teacher))
+    return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)

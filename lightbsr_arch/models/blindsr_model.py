@@ -1,7 +1,6 @@
 """BasicSR's SRModel with degradation on the fly, and a training step fit for today's hardware."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,19 @@ from torch import nn
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.sampler import derive_seed
-from lightbsr_arch.degradations import build_degradation
+from lightbsr_arch.degradations import Draws, Parameters, build_degradation
 from lightbsr_arch.errors import UserError
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
 
 Losses = dict[str, torch.Tensor]
+
+# What a teacher may see besides the low-quality image, and what it says where a data set lacks it.
+PRIVILEGED = {
+    "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
+    "prior": "this teacher needs the blur kernel and noise level of every image: use a DegradedDataset",
+}
 
 
 @MODEL_REGISTRY.register()
@@ -31,12 +36,18 @@ class BlindSRModel(SRModel):
     The YAML's ``degradation`` section says how. Besides BasicSR's keys, ``train`` may hold ``grad_clip`` (largest norm
     of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile`` and ``nan_loss`` (stop or skip).
 
-    A training step draws its degradations from (manual_seed, iteration, rank), so a resumed run continues as the
-    uninterrupted one would have.
+    A training step draws its degradations from (manual_seed, iteration) for the batches of all processes, and takes its
+    own. So a resumed run continues as the uninterrupted one would have, and several processes train as one would.
+
+    Attributes:
+        prior: what degraded ``lq``, where that is known.
+        num_patch: neighbours in a batch that share a degradation.
     """
 
     lq: torch.Tensor
     gt: torch.Tensor
+    prior: Parameters | None = None
+    num_patch = 1
 
     def __init__(self, opt: dict[str, Any]) -> None:
         train_opt = opt.get("train") or {}
@@ -44,14 +55,14 @@ class BlindSRModel(SRModel):
         self.amp_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[train_opt.get("amp")]
         self.current_iter = 0
         self.skipped_in_a_row = 0
+        if "degradation" in opt:
+            self.degradation = build_degradation(opt["degradation"], opt["scale"])
         super().__init__(opt)
 
     # ------------------------------------------------------------------------------------------ setting up
 
     def init_training_settings(self) -> None:
         train_opt = self.opt["train"]
-        if "degradation" in self.opt:
-            self.degradation = build_degradation(self.opt["degradation"], self.opt["scale"])
         self.generator = torch.Generator(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
         super().init_training_settings()
@@ -89,10 +100,19 @@ class BlindSRModel(SRModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take pairs as they are (validation), or degrade ground truth (training)."""
         if "lq" not in data:
-            gt = data["gt"].to(self.device, non_blocking=True)
-            self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter, self.opt["rank"]))
-            data = {"lq": self.degradation(gt, self.generator).lq, "gt": gt}
+            gt = data["gt"].to(self.device, non_blocking=True).flatten(0, -4)  # patches of an item become samples
+            if len(gt) % self.num_patch:
+                raise UserError(
+                    f"a batch has {len(gt)} patches, no multiple of the {self.num_patch} that are to share a "
+                    "degradation (train.contrast_opt.num_patch): change datasets.train.batch_size_per_gpu"
+                )
+            self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
+            draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch)
+            degraded = self.degradation(gt, draws)
+            data = {"lq": degraded.lq, "gt": gt, "degradation": degraded.parameters}
         super().feed_data(data)
+        known = data.get("degradation")
+        self.prior = None if known is None else Parameters(*known).to(self.device)
         if self.channels_last:
             self.lq = self.lq.contiguous(memory_format=torch.channels_last)
 
@@ -118,7 +138,7 @@ class BlindSRModel(SRModel):
 
     def losses(self, current_iter: int) -> Losses:
         """The weighted losses of this step by name; their sum is what is minimised."""
-        self.output = self.net_g(self.lq, *self.privileged())
+        self.output = self.net_g(self.lq, *self.privileged(self.net_g))
         return self.image_losses()
 
     def image_losses(self) -> Losses:
@@ -137,11 +157,7 @@ class BlindSRModel(SRModel):
 
     def model_ema(self, decay: float = 0.999) -> None:
         """BasicSR's moving average, in one call for all parameters, and with the buffers, which it forgets."""
-        net, ema = self.get_bare_model(self.net_g), self.net_g_ema
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
-            for average, buffer in zip(ema.buffers(), net.buffers()):
-                average.copy_(buffer)
+        move_average(self.net_g_ema, self.get_bare_model(self.net_g), decay)
 
     def _clip_gradients(self) -> bool:
         """Clip to the largest norm; False where the gradient holds NaN or infinity, which would spoil the weights."""
@@ -174,17 +190,35 @@ class BlindSRModel(SRModel):
             "steps in a row"
         )
 
+    # ------------------------------------------------------------------------------------------ resuming
+
+    def more_training_state(self) -> dict[str, Any]:
+        """What a resumed run needs besides networks, optimisers and schedulers."""
+        return {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        super().resume_training(resume_state)
+        self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
+        if resume_state.get("scaler"):  # empty unless the saved run was one in fp16
+            self.scaler.load_state_dict(resume_state["scaler"])
+
     # ------------------------------------------------------------------------------------------ validation
 
-    def privileged(self) -> Sequence[torch.Tensor]:
-        """What the network sees besides the low-quality image."""
-        return ()
+    def privileged(self, net: nn.Module) -> tuple[Any, ...]:
+        """What a network sees besides the low-quality image: nothing, or the one thing that it names."""
+        name = getattr(self.get_bare_model(net), "privileged", None)
+        if name is None:
+            return ()
+        seen = getattr(self, name, None)
+        if seen is None:
+            raise UserError(PRIVILEGED[name])
+        return (seen,)
 
     def test(self) -> None:
         net: Any = getattr(self, "net_g_ema", self.net_g)
         net.eval()
         with torch.inference_mode():
-            self.output = net(self.lq, *self.privileged())
+            self.output = net(self.lq, *self.privileged(net))
         net.train(net is self.net_g and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
@@ -206,3 +240,11 @@ class BlindSRModel(SRModel):
         for metric, value in self.metric_results.items():
             self._update_best_metric_result(name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, name, tb_logger)
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the parameters of one module towards another's, and copy its buffers."""
+    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+    for ours, theirs in zip(average.buffers(), net.buffers()):
+        ours.copy_(theirs)

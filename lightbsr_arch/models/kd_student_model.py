@@ -7,25 +7,32 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.errors import UserError
-from lightbsr_arch.models.blindsr_model import BlindSRModel, Losses
+from lightbsr_arch.models.blindsr_model import Losses
+from lightbsr_arch.models.two_phase_model import TwoPhaseModel
 
 
 @MODEL_REGISTRY.register()
-class KDStudentModel(BlindSRModel):
+class KDStudentModel(TwoPhaseModel):
     """Trains ``network_g``, a ``BlindSR`` with a student's estimator, under a frozen ``network_teacher``.
 
-    KDSR (ICLR 2023), section 3.3. The restorer starts from the teacher's weights and the estimator fresh, unless
-    ``path.pretrain_network_g`` names weights to start from. ``train.distill_opt`` is the distillation loss. During the
-    first ``train.estimator_iter`` iterations it is the only one, and the restorer rests; then all losses count.
+    KDSR (ICLR 2023), section 3.3; LightBSR (ICCV 2025), section 3.4. Unless ``path.pretrain_network_g`` names weights
+    to start from, they are the teacher's: ``train.start_from_teacher`` says which. ``train.distill_opt`` is the
+    distillation loss. During the first ``train.estimator_iter`` iterations it is the only one, and the restorer rests;
+    then all losses count.
     """
 
     def init_training_settings(self) -> None:
         self._init_teacher()
         path = self.opt["path"]
         if path.get("pretrain_network_g") is None:
-            self._start_from_teacher()
+            self._start_from_teacher(self.opt["train"].get("start_from_teacher", "restorer"))
         self.cri_distill = build_loss(self.opt["train"]["distill_opt"]).to(self.device)
-        self.estimator_iter: int = self.opt["train"].get("estimator_iter", 0)
+        for name, net in (("network_g", self.get_bare_model(self.net_g)), ("network_teacher", self.net_teacher)):
+            if not {*self.cri_distill.compares} <= {*net.knows}:
+                raise UserError(
+                    f"train.distill_opt compares {' and '.join(self.cri_distill.compares)}; {name} has "
+                    f"{', '.join(net.knows)}: choose another loss"
+                )
         super().init_training_settings()
 
     def _init_teacher(self) -> None:
@@ -39,21 +46,31 @@ class KDStudentModel(BlindSRModel):
         self.load_network(self.net_teacher, load_path, True, path.get("param_key_teacher", "params_ema"))
         self.net_teacher.eval().requires_grad_(False)
 
-    def _start_from_teacher(self) -> None:
-        restorer = self.get_bare_model(self.net_g).restorer
-        try:
-            restorer.load_state_dict(self.net_teacher.restorer.state_dict())
-        except RuntimeError:
-            raise UserError(
-                "network_g.restorer is not network_teacher.restorer, from whose weights it is to start: make them "
-                "equal, or name other weights in path.pretrain_network_g"
-            ) from None
-        get_root_logger().info("The student's restorer starts from the teacher's weights.")
+    def _start_from_teacher(self, which: str) -> None:
+        """Copy the teacher's restorer, or whatever of the teacher has the same name and shape in the student."""
+        ours, theirs = self.get_bare_model(self.net_g).state_dict(), self.net_teacher.state_dict()
+        fitting = {key for key, value in ours.items() if key in theirs and theirs[key].shape == value.shape}
+        if which == "restorer":
+            wanted = {key for key in {**ours, **theirs} if key.startswith("restorer.")}
+            if not wanted <= fitting:
+                raise UserError(
+                    "network_g.restorer is not network_teacher.restorer, from whose weights it is to start: make them "
+                    "equal, or name other weights in path.pretrain_network_g"
+                )
+            fitting = wanted
+        for key in fitting:
+            ours[key].copy_(theirs[key])
+        fresh = [key for key in ours if key not in fitting]
+        get_root_logger().info(
+            f"{len(fitting)} of the student's tensors start from the teacher's, {len(fresh)} fresh: "
+            f"{', '.join(fresh[:3])}{', ...' if len(fresh) > 3 else ''}"
+        )
 
     def losses(self, current_iter: int) -> Losses:
-        estimator_alone = current_iter <= self.estimator_iter
+        alone = self.estimator_alone(current_iter)
+        compared = self.cri_distill.compares
         with torch.no_grad():
-            _, taught = self.net_teacher(self.lq, self.gt, knowledge=["idr"], restore=False)
-        self.output, learnt = self.net_g(self.lq, knowledge=["idr"], restore=not estimator_alone)
-        losses = {} if estimator_alone else self.image_losses()
+            _, taught = self.net_teacher(self.lq, *self.privileged(self.net_teacher), knowledge=compared, restore=False)
+        self.output, learnt = self.net_g(self.lq, knowledge=compared, restore=not alone)
+        losses = {} if alone else self.image_losses()
         return {**losses, "l_distill": self.cri_distill(learnt, taught)}

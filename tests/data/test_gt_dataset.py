@@ -72,3 +72,10 @@ def test_a_small_image_is_named(dataset):
         UserError, match=r"grid.png in .* has 50x40 pixels, gt_size is 48: leave the image out or lower"
     ):
         dataset(gt_size=48)[0]
+
+
+def test_several_patches_of_one_image(dataset):
+    random.seed(0)
+    item = dataset(patches_per_item=3)[0]
+    assert item["gt"].shape == (3, 3, 16, 16)
+    assert not torch.equal(item["gt"][0], item["gt"][1])

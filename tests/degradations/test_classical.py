@@ -7,13 +7,17 @@ import torch
 from basicsr.data.degradations import bivariate_Gaussian
 from basicsr.utils.matlab_functions import imresize
 
-from lightbsr_arch.degradations import ClassicalDegradation, bicubic_resize, build_degradation, gaussian_kernels
+from lightbsr_arch.degradations import ClassicalDegradation, Draws, bicubic_resize, build_degradation, gaussian_kernels
 from lightbsr_arch.degradations.classical import Parameters, degrade
 from lightbsr_arch.degradations.settings import Setting, named_settings
 from lightbsr_arch.errors import UserError
 from tests.golden import golden, needs_golden
 
 NO_NOISE = torch.zeros(1)
+
+
+def draws(seed: int = 0, **more: int) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed), **more)
 
 
 def recorded() -> dict[str, torch.Tensor]:
@@ -101,7 +105,7 @@ def test_s_fold_takes_every_fourth_pixel():
 
 
 def test_output_is_8_bit_in_range():
-    lq = ClassicalDegradation(2, "aniso", noise=(0, 75))(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).lq
+    lq = ClassicalDegradation(2, "aniso", noise=(0, 75))(torch.rand(4, 3, 32, 32), draws()).lq
     assert lq.min() >= 0
     assert lq.max() <= 1
     torch.testing.assert_close(lq * 255, (lq * 255).round(), atol=1e-4, rtol=0)
@@ -111,7 +115,7 @@ def test_the_seed_alone_decides():
     degradation, gt = ClassicalDegradation(4, "aniso", noise=(0, 25)), torch.rand(3, 3, 48, 48)
 
     def run(seed: int) -> torch.Tensor:
-        return degradation(gt, torch.Generator().manual_seed(seed)).lq
+        return degradation(gt, draws(seed)).lq
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
@@ -119,7 +123,7 @@ def test_the_seed_alone_decides():
 
 def test_what_is_drawn_lies_in_its_range_and_differs_by_sample():
     degradation = ClassicalDegradation(4, "iso", sigma=(1.0, 2.0), noise=(5, 10))
-    kernel, noise = degradation.sample(256, torch.Generator().manual_seed(0))
+    kernel, noise = degradation.sample(256, draws())
     # The middle of a normalised Gaussian kernel is 1 / (2 pi sigma^2).
     sigma = (1 / (2 * math.pi * kernel[:, 10, 10])).sqrt()
     for drawn, (low, high) in ((sigma, (1.0, 2.0)), (noise, (5.0, 10.0))):
@@ -131,13 +135,13 @@ def test_what_is_drawn_lies_in_its_range_and_differs_by_sample():
 def test_noise_has_the_asked_strength():
     grey = torch.full((2, 3, 128, 128), 0.5)
     parameters = Parameters(iso(0.0).repeat(2, 1, 1), torch.tensor([5.0, 20.0]))
-    lq = degrade(grey, parameters, 2, generator=torch.Generator().manual_seed(0)) * 255
+    lq = degrade(grey, parameters, 2, draws=draws()) * 255
     assert lq.std(dim=(1, 2, 3)).tolist() == pytest.approx([5.0, 20.0], rel=0.03)
 
 
 def test_built_from_options():
     degradation = build_degradation({"type": "ClassicalDegradation", "kernel": "aniso", "noise": [0, 25]}, 3)
-    assert degradation(torch.rand(1, 3, 48, 36), torch.Generator()).lq.shape == (1, 3, 16, 12)
+    assert degradation(torch.rand(1, 3, 48, 36), draws()).lq.shape == (1, 3, 16, 12)
 
 
 def test_published_settings():
@@ -150,3 +154,23 @@ def test_published_settings():
     assert setting2[11].name == "sigma3.5x1.5_theta30_noise10"
     with pytest.raises(UserError, match="'gaussian9' names no test degradation; there are bicubic, gaussian8"):
         named_settings("gaussian9", 4)
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_processes_share_what_one_would_draw(group):
+    degradation, gt = ClassicalDegradation(2, "aniso", noise=(5, 25)), torch.rand(12, 3, 24, 24)
+    whole = degradation(gt, draws(group=group))
+    items = torch.arange(12).view(-1, group)
+    for rank in range(2):
+        mine = items[rank::2].flatten()
+        part = degradation(gt[mine], draws(rank=rank, world_size=2, group=group))
+        assert torch.equal(part.lq, whole.lq[mine])
+        assert torch.equal(part.parameters.kernel, whole.parameters.kernel[mine])
+
+
+def test_a_group_shares_its_degradation_but_not_the_noise():
+    lq, (kernel, noise) = ClassicalDegradation(2, noise=(25, 26))(torch.full((6, 3, 16, 16), 0.5), draws(group=3))
+    assert len(noise.unique()) == 2
+    assert torch.equal(kernel[0], kernel[2])
+    assert not torch.equal(kernel[2], kernel[3])
+    assert not torch.equal(lq[0], lq[1])

@@ -3,7 +3,7 @@
 import torch
 from basicsr.losses import build_loss
 
-from lightbsr_arch.losses import KDSRDistillLoss
+from lightbsr_arch.losses import KDSRDistillLoss, LightBSRDistillLoss
 from tests.golden import golden, needs_golden
 
 
@@ -23,3 +23,15 @@ def test_zero_where_they_agree_and_a_mean_over_the_batch():
     torch.testing.assert_close(loss({"idr": student}, {"idr": teacher}), sum(single) / 2)
     p, q = (teacher / 0.15).softmax(1), (student / 0.15).softmax(1)
     torch.testing.assert_close(loss({"idr": student}, {"idr": teacher}), 2 * (p * (p / q).log()).sum(1).mean())
+
+
+@needs_golden
+def test_lightbsr_loss_is_the_recorded_one():
+    kd = golden("losses_and_degradations", "kd")
+    student, teacher = (
+        {"channel_guide": kd[role], "spatial_guide": kd[f"map_{role}"]} for role in ("student", "teacher")
+    )
+    channel, spatial = kd["lightbsr_channel_loss"].view(()), kd["lightbsr_spatial_loss"].view(())
+    torch.testing.assert_close(LightBSRDistillLoss()(student, teacher), channel + spatial, atol=1e-4, rtol=0)
+    alone = LightBSRDistillLoss(spatial_weight=0.0, loss_weight=2.0)(student, teacher)
+    torch.testing.assert_close(alone, 2 * channel, atol=1e-4, rtol=0)

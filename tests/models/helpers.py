@@ -18,6 +18,18 @@ def kdsr(role: str, scale: int = 2, num_feat: int = 8) -> dict[str, Any]:
     }
 
 
+def lightbsr(role: str, scale: int = 2, num_feat: int = 8) -> dict[str, Any]:
+    """The network section of a toy LightBSR teacher or student."""
+    return {
+        "type": "BlindSR",
+        "estimator": {"type": "LightIDETeacher" if role == "teacher" else "LightIDEStudent", "num_feat": num_feat},
+        "restorer": {
+            "type": "LightBSRNet", "num_feat": 16, "num_group": 2, "num_block": 1, "idr_ch": 4 * num_feat,
+            "scale": scale,
+        },
+    }  # fmt: skip
+
+
 def options(tmp_path, model_type: str, network_g: dict[str, Any], **train: Any) -> dict[str, Any]:
     """Options of a training run, complete as BasicSR's pipeline makes them."""
     return {

@@ -1,0 +1,75 @@
+"""Contrast between degradations: patches that share one attract each other, all others repel."""
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import nn
+
+
+@LOSS_REGISTRY.register()
+class MomentumContrastLoss(nn.Module):
+    """InfoNCE between patches of one degradation, with the keys of earlier steps as negatives.
+
+    LightBSR (ICCV 2025), section 3.2, after MoCo (CVPR 2020). Of the ``num_patch`` patches that share a degradation,
+    every ordered pair of different ones is a query and its positive key; the mean over pairs and degradations.
+
+    Args:
+        loss_weight: of this loss in the sum.
+        num_patch: patches that share a degradation.
+        temperature: T.
+        queue_size: keys that are kept; any number.
+        momentum: of the encoder that gives the keys, an average of the trained one; the model keeps it.
+        num_dim: length of the embeddings; left out, that of the estimator's.
+    """
+
+    queue: torch.Tensor
+    position: torch.Tensor
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        num_patch: int = 4,
+        temperature: float = 0.07,
+        queue_size: int = 8192,
+        momentum: float = 0.999,
+        num_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.num_patch = num_patch
+        self.temperature = temperature
+        self.momentum = momentum
+        # Random directions, the same in every process.
+        queue = torch.randn(num_dim, queue_size, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("queue", F.normalize(queue, dim=0))
+        self.register_buffer("position", torch.zeros((), dtype=torch.long))
+
+    def forward(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """The loss of embeddings N x D, of which each ``num_patch`` neighbours share a degradation; keys stay constant.
+
+        In fp32: the logits reach 1/T.
+        """
+        with torch.autocast(queries.device.type, enabled=False):
+            q, k = (self._by_degradation(embeddings.float()) for embeddings in (queries, keys.detach()))
+            positives = q @ k.mT / self.temperature  # G x P x P: query, key
+            negatives = (q @ self.queue / self.temperature).logsumexp(dim=2, keepdim=True)
+            losses = torch.logaddexp(positives, negatives) - positives
+            others = ~torch.eye(self.num_patch, dtype=torch.bool, device=q.device)
+            return self.loss_weight * losses[:, others].mean()
+
+    def new_keys(self, keys: torch.Tensor) -> torch.Tensor:
+        """What of the keys N x D enters the queue: the first patch of each degradation, N/num_patch x D, normalised."""
+        return self._by_degradation(keys.float())[:, 0]
+
+    @torch.no_grad()
+    def enqueue(self, new_keys: torch.Tensor) -> None:
+        """Put keys, G x D, in the place of the oldest."""
+        size = self.queue.shape[1]
+        new_keys = new_keys[-size:]
+        places = (self.position + torch.arange(len(new_keys), device=self.position.device)) % size
+        self.queue[:, places] = new_keys.T
+        self.position.copy_((self.position + len(new_keys)) % size)
+
+    def _by_degradation(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """G x P x D, normalised."""
+        return F.normalize(embeddings.view(-1, self.num_patch, embeddings.shape[1]), dim=2)
