@@ -34,6 +34,7 @@ setup(
         "msgspec>=0.18",
         "numpy",
         "opencv-python",
+        "pillow",
         "pyyaml",
         "safetensors>=0.4.3",
         "tensorboard",

@@ -3,7 +3,9 @@
 import math
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -166,9 +168,9 @@ class _Cache:
 
     def __init__(self, shapes: list[tuple[int, int]], limit: int) -> None:
         self._shapes = shapes
-        ends = np.cumsum([3 * height * width for height, width in shapes])
-        count = int(np.searchsorted(ends, limit, side="right"))
-        self._starts = [0, *ends[:count].tolist()]
+        ends = list(accumulate(3 * height * width for height, width in shapes))
+        count = bisect_right(ends, limit)
+        self._starts = [0, *ends[:count]]
         size = self._starts[-1]
         _check_shared_memory(size)
         self._pixels = torch.empty(size, dtype=torch.uint8).share_memory_()
