@@ -11,8 +11,10 @@ from tests.models.helpers import batch, build, train
 
 OPTIONS = Path(__file__).parents[1] / "options"
 RECIPES = sorted([*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")])
-PUBLISHED = [path for path in RECIPES if path.stem.startswith("kdsr_")]
+KDSR = [path for path in RECIPES if path.stem.startswith("kdsr_")]
+LIGHTBSR = [path for path in RECIPES if path.stem.startswith("lightbsr_x")]
 MILLIONS = {"kdsr_m": {2: 5.647, 4: 5.795}, "kdsr_l": {2: 13.601, 4: 14.191}}  # x4: the paper, table 1
+SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
 
 
 def options(path, data_folder):
@@ -32,8 +34,9 @@ def data_folder(tmp_path_factory):
 
 def shrink(network):
     """The same kind of network with 8 channels and one block a part."""
-    for part in ("estimator", "restorer"):
-        network[part].update(num_feat=8, num_block=1)
+    for part in network["estimator"], network["restorer"]:
+        part.update({key: 1 if "num_" in key else 32 for key in ("num_block", "num_group", "idr_ch") if key in part})
+        part["num_feat"] = 8
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -43,7 +46,8 @@ def test_builds_and_takes_a_step(path, data_folder, tmp_path):
     with torch.device("meta"):
         full = build_network(opt["network_g"])
     assert full.scale == scale
-    assert (full.privileged == "gt") == (role == "teacher")
+    is_lightbsr = path.stem.startswith("lightbsr")
+    assert full.privileged == (("prior" if is_lightbsr else "gt") if role == "teacher" else None)
 
     opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
     for key in ("network_g", "network_teacher"):
@@ -52,17 +56,24 @@ def test_builds_and_takes_a_step(path, data_folder, tmp_path):
     opt["train"].pop("estimator_iter", None)
     if role == "student":
         teacher = tmp_path / "teacher.pth"
-        torch.save({"params": build_network(opt["network_teacher"]).state_dict()}, teacher)
+        net = build_network(opt["network_teacher"])
+        if is_lightbsr:
+            net.estimator.prior.fit(torch.rand(20, 21, 21))
+        torch.save({"params": net.state_dict()}, teacher)
         opt["path"]["pretrain_network_teacher"] = str(teacher)
     model = build(opt)
-    (log,) = train(model, 1, 1, batch(2, 16 * scale))
-    assert set(log) == ({"l_pix"} if role == "teacher" else {"l_pix", "l_distill"})
-    assert all(0 < value < 20 for value in log.values())
+    (log,) = train(model, 1, 1, batch(4, 16 * scale))
+    others = {"student": {"l_distill"}, "teacher": {"l_contrast"} if is_lightbsr else set()}[role]
+    assert set(log) == {"l_pix", *others}
+    assert all(0 < value < (255 if is_lightbsr and name == "l_pix" else 20) for name, value in log.items())
     (rate,) = model.get_current_learning_rate()
-    assert rate == {"teacher": 1e-3, "student": 1e-3}.get(path.stem, 2e-4 if "noise_student" in path.stem else 1e-4)
+    if len(path.stem.split("_")) < 4:  # the small ones
+        assert rate == 1e-3
+    else:
+        assert rate == (2e-4 if is_lightbsr or "noise_student" in path.stem else 1e-4)
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", KDSR, ids=lambda path: path.stem)
 def test_published_recipes_are_the_papers(path, data_folder):
     opt = options(path, data_folder)
     size, scale, setting, role = path.stem[:6], opt["scale"], path.stem[10:-8], path.stem.split("_")[-1]
@@ -76,8 +87,32 @@ def test_published_recipes_are_the_papers(path, data_folder):
     assert opt["datasets"]["train"]["batch_size_per_gpu"] == 64
     assert opt["train"]["total_iter"] == {"teacher": 500_000, "student": 600_000}[role]
     assert opt["degradation"]["sigma"] == [0.2, 4.0]
-    wanted = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}[setting]
-    assert (opt["degradation"]["kernel"], opt["degradation"].get("noise", [0, 0])) == wanted
+    assert (opt["degradation"]["kernel"], opt["degradation"].get("noise", [0, 0])) == SETTINGS[setting]
+
+
+@pytest.mark.parametrize("path", LIGHTBSR, ids=lambda path: path.stem)
+def test_lightbsr_recipes_are_the_papers(path, data_folder):
+    opt = options(path, data_folder)
+    scale, setting, role = opt["scale"], path.stem[12:-8], path.stem.split("_")[-1]
+    train_set, train_opt = opt["datasets"]["train"], opt["train"]
+    with torch.device("meta"):
+        networks = {key: build_network(opt[key]) for key in ("network_g", "network_teacher") if key in opt}
+    if role == "student":
+        millions = sum(p.numel() for p in networks["network_g"].parameters()) / 1e6
+        assert millions == pytest.approx({2: 3.112, 4: 3.260}[scale], abs=5e-4)  # x4: as published
+        assert train_opt["start_from_teacher"] == "all"
+    else:
+        assert train_opt["contrast_opt"]["num_patch"] == train_set["patches_per_item"] == 4
+        assert train_opt["estimator_iter"] * 7 == train_opt["total_iter"]
+    assert networks["network_g" if role == "teacher" else "network_teacher"].estimator.prior.num_ch == {
+        "iso": 15, "aniso_noise": 18,
+    }[setting]  # fmt: skip
+    assert (opt["degradation"]["kernel"], opt["degradation"].get("noise", [0, 0])) == SETTINGS[setting]
+    assert opt["name"] == path.stem
+    assert train_set["gt_size"] == 64 * scale
+    assert train_set["batch_size_per_gpu"] * train_set.get("patches_per_item", 1) == 64
+    assert train_opt["warmup_iter"] * 140 == train_opt["total_iter"] == sum(train_opt["scheduler"]["periods"])
+    assert train_opt["pixel_opt"]["loss_weight"] == 255
 
 
 def test_published_recipes_are_complete():
@@ -85,4 +120,8 @@ def test_published_recipes_are_complete():
         f"kdsr_{size}_x{scale}_{setting}_{role}"
         for size in "ml" for scale in (2, 4) for setting in ("iso", "aniso_noise") for role in ("teacher", "student")
     }  # fmt: skip
-    assert {path.stem for path in PUBLISHED} == wanted
+    assert {path.stem for path in KDSR} == wanted
+    assert {path.stem for path in LIGHTBSR} == {
+        f"lightbsr_x{scale}_{setting}_{role}"
+        for scale in (2, 4) for setting in SETTINGS for role in ("teacher", "student")
+    }  # fmt: skip

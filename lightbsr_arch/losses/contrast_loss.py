@@ -1,8 +1,11 @@
 """Contrast between degradations: patches that share one attract each other, all others repel."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
+from msgspec import Meta
 from torch import nn
 
 
@@ -28,10 +31,10 @@ class MomentumContrastLoss(nn.Module):
     def __init__(
         self,
         loss_weight: float = 1.0,
-        num_patch: int = 4,
-        temperature: float = 0.07,
-        queue_size: int = 8192,
-        momentum: float = 0.999,
+        num_patch: Annotated[int, Meta(ge=2)] = 4,
+        temperature: Annotated[float, Meta(gt=0)] = 0.07,
+        queue_size: Annotated[int, Meta(ge=1)] = 8192,
+        momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.999,
         num_dim: int = 128,
     ) -> None:
         super().__init__()

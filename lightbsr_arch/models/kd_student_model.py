@@ -44,6 +44,9 @@ class KDStudentModel(TwoPhaseModel):
         if load_path is None:
             raise UserError("path.pretrain_network_teacher is missing: a student needs a trained teacher")
         self.load_network(self.net_teacher, load_path, True, path.get("param_key_teacher", "params_ema"))
+        prior = getattr(self.net_teacher.estimator, "prior", None)
+        if prior is not None and not prior.fitted:
+            raise UserError(f"{load_path}: holds no PCA of blur kernels, without which this teacher cannot teach")
         self.net_teacher.eval().requires_grad_(False)
 
     def _start_from_teacher(self, which: str) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from basicsr.archs import build_network
 
 from lightbsr_arch.errors import UserError
 from tests.models.helpers import batch, build, kdsr, lightbsr, options, train
@@ -201,6 +202,10 @@ def test_what_does_not_fit_is_one_line(tmp_path, teacher):
     opt = lightbsr_student(tmp_path, teacher)
     opt["network_g"] = LIGHTIDE_KDSR["student"]
     with pytest.raises(UserError, match=r"compares channel_guide and spatial_guide; network_g has idr, vector: choose"):
+        build(opt)
+    teacher[0].save_network(build_network(lightbsr("teacher")), "net_unfitted", 1)
+    opt["path"]["pretrain_network_teacher"] = str(teacher[2] / "net_unfitted_1.pth")
+    with pytest.raises(UserError, match=r"net_unfitted_1.pth: holds no PCA of blur kernels"):
         build(opt)
     model = build(teacher_options(tmp_path))
     model.feed_data({"lq": torch.rand(1, 3, 8, 8), "gt": torch.rand(1, 3, 16, 16)})
