@@ -100,14 +100,16 @@ class BlindSRModel(SRModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take pairs as they are (validation), or degrade ground truth (training)."""
         if "lq" not in data:
-            gt = data["gt"].to(self.device, non_blocking=True).flatten(0, -4)  # patches of an item become samples
+            gt = data["gt"].to(self.device, non_blocking=True)
+            per_item = gt.shape[1] if gt.dim() == 5 else 1
+            gt = gt.flatten(0, -4)  # patches of an item become samples
             if len(gt) % self.num_patch:
                 raise UserError(
                     f"a batch has {len(gt)} patches, no multiple of the {self.num_patch} that are to share a "
                     "degradation (train.contrast_opt.num_patch): change datasets.train.batch_size_per_gpu"
                 )
             self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
-            draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch)
+            draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch, per_item)
             degraded = self.degradation(gt, draws)
             data = {"lq": degraded.lq, "gt": gt, "degradation": degraded.parameters}
         super().feed_data(data)
@@ -215,11 +217,13 @@ class BlindSRModel(SRModel):
         return (seen,)
 
     def test(self) -> None:
-        net: Any = getattr(self, "net_g_ema", self.net_g)
+        # Of several processes the first validates alone: its network, out of the wrapper that talks to the others.
+        trained: Any = self.get_bare_model(self.net_g)
+        net = getattr(self, "net_g_ema", trained)
         net.eval()
         with torch.inference_mode():
             self.output = net(self.lq, *self.privileged(net))
-        net.train(net is self.net_g and self.is_train)
+        net.train(net is trained and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         """BasicSR's loop, once a setting for a dataset of several, and then their mean under the dataset's name."""

@@ -156,14 +156,14 @@ def test_published_settings():
         named_settings("gaussian9", 4)
 
 
-@pytest.mark.parametrize("group", [1, 3])
-def test_processes_share_what_one_would_draw(group):
+@pytest.mark.parametrize(("group", "item"), [(1, 1), (3, 3), (1, 3), (3, 1)])
+def test_processes_share_what_one_would_draw(group, item):
     degradation, gt = ClassicalDegradation(2, "aniso", noise=(5, 25)), torch.rand(12, 3, 24, 24)
-    whole = degradation(gt, draws(group=group))
-    items = torch.arange(12).view(-1, group)
+    whole = degradation(gt, draws(group=group, item=item))
+    blocks = torch.arange(12).view(-1, max(group, item))
     for rank in range(2):
-        mine = items[rank::2].flatten()
-        part = degradation(gt[mine], draws(rank=rank, world_size=2, group=group))
+        mine = blocks[rank::2].flatten()
+        part = degradation(gt[mine], draws(rank=rank, world_size=2, group=group, item=item))
         assert torch.equal(part.lq, whole.lq[mine])
         assert torch.equal(part.parameters.kernel, whole.parameters.kernel[mine])
 
