@@ -8,9 +8,15 @@ from torch import nn
 NOISE_UNIT = 25.0
 """The strongest noise of setting 2, on the 8-bit scale: its maps are all ones."""
 
+SMALLEST_SPREAD = 0.01
+"""Of a PCA's number, against the first one's; below it, dividing by the spread would magnify rounding."""
+
 
 class DegradationPrior(nn.Module):
     """Blur kernels as a few numbers by principal component analysis (PCA), and noise levels.
+
+    Each number is divided by its spread among the kernels of the fit. Without that they hardly differ between the wide
+    blurs, sigma 2 or 3, that matter most: nearly all of the variance is between narrow ones.
 
     Mean and components are buffers, so that they are saved with the network: a student, or a resumed run, needs the
     very same ones. They are NaN until ``fit`` or a checkpoint sets them.
@@ -42,12 +48,14 @@ class DegradationPrior(nn.Module):
         """Set mean and components from sampled kernels, M x K x K; the same on every machine but for rounding."""
         flat = kernels.flatten(1).to("cpu", torch.float64)
         mean = flat.mean(dim=0)
-        _, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean))
+        variances, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
         components = vectors.T.flip(0)[: len(self.components)]  # eigh gives the largest last
+        spread = variances.flip(0)[: len(self.components), None].clamp(min=0).sqrt()
+        spread = spread.clamp(min=SMALLEST_SPREAD * spread[0].item())
         # An eigenvector's sign is arbitrary.
-        largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+        sign = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
         self.mean.copy_(mean)
-        self.components.copy_(components * largest.sign())
+        self.components.copy_(components * sign / spread)
 
     def forward(self, privileged: Any) -> torch.Tensor:
         """The prior, N x ``num_ch``.
@@ -62,7 +70,7 @@ class DegradationPrior(nn.Module):
         if not torch.compiler.is_compiling() and not self.fitted:
             raise ValueError("the PCA of blur kernels is not fitted: the checkpoint holds none, and no training ran")
         kernel, noise = privileged
-        numbers = (kernel.flatten(1) - self.mean) @ self.components.T
+        numbers = (kernel.flatten(1).to(self.mean) - self.mean) @ self.components.T
         if not self.num_noise_ch:
             return numbers
         levels = (noise / NOISE_UNIT)[:, None].expand(-1, self.num_noise_ch)

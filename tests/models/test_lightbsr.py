@@ -164,6 +164,13 @@ def test_a_student_first_distils_alone(tmp_path, teacher):
     assert changed(model.net_teacher, teacher_before) == set()
 
 
+@pytest.mark.parametrize("more", [{"amp": "bf16"}, {"channels_last": True}], ids=str)
+def test_the_fast_ways_agree_with_the_plain_one(more, tmp_path):
+    plain, fast = (build(teacher_options(tmp_path, estimator_iter=1, **extra)) for extra in ({}, more))
+    for ours, theirs in zip(steps(fast, 1, 3), steps(plain, 1, 3)):
+        assert ours == pytest.approx(theirs, rel=0.05 if "amp" in more else 1e-3, abs=1e-4)
+
+
 KDIDE_LIGHTBSR = {
     role: {"type": "BlindSR", "estimator": kdsr(role, num_feat=32)["estimator"], "restorer": lightbsr(role)["restorer"]}
     for role in ("teacher", "student")
