@@ -8,7 +8,11 @@ from lightbsr_arch.models.blindsr_model import BlindSRModel
 
 
 class TwoPhaseModel(BlindSRModel):
-    """During the first ``train.estimator_iter`` iterations the restorer rests, and no image is restored."""
+    """During the first ``train.estimator_iter`` iterations the restorer rests, and no image is restored.
+
+    Several processes train as one with their batches joined would, but for LightIDE's batch normalisation, which takes
+    the statistics of each process's own samples, as published; PyTorch's synchronised one has no CPU version.
+    """
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.estimator_iter: int = (opt.get("train") or {}).get("estimator_iter", 0)

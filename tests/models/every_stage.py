@@ -47,6 +47,11 @@ def items(step, role):
 
 def run(folder, system, role, is_shared):
     model = build(stage_options(folder, system, role, is_shared))
+    # Each process normalises by its own samples, as published; that aside, the processes train as one.
+    for net in (model.net_g, getattr(model, "net_key", None)):
+        for module in net.modules() if net is not None else ():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
     rank, size = model.opt["rank"], model.opt["world_size"]
     logs, queues_agree = [], True
     for step in range(1, STEPS + 1):
