@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import ConvNeXtBlock, IDRBlock, local_and_wide
 from lightbsr_arch.archs.mean_shift import RGBMean
+from lightbsr_arch.archs.upscale import upscale
 
 
 class IDRGroup(nn.Module):
@@ -105,7 +106,7 @@ class LightBSRNet(nn.Module):
         for group in self.body:
             x, channel, spatial = group(x, channel, spatial)
         x = head + self.after_body(x)
-        return self.mean_out.add(self.tail(self.upsample(x)))
+        return self.mean_out.add(upscale(x, self.upsample, self.tail))
 
 
 def _crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
