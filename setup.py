@@ -26,7 +26,7 @@ setup(
     # BasicSR 1.4.2, the newest on PyPI, cannot be built on Python 3.13 and later. The marker on it below keeps pip from
     # trying, and so from hiding this requirement behind the failed build.
     python_requires=">=3.10,<3.13",
-    packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*"]),
+    packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*", "lightbsr_cli"]),
     package_data={"lightbsr_arch": ["py.typed", "weights/*"]},
     install_requires=[
         "basicsr==1.4.2; python_version < '3.13'",
@@ -49,7 +49,7 @@ setup(
     entry_points={
         "console_scripts": [
             "basicsr = lightbsr_arch.cli.basicsr:main",
-            "lightbsr = lightbsr_arch.cli.lightbsr:main",
+            "lightbsr = lightbsr_cli:main",
         ],
         "basicsr.plugins": ["lightbsr_arch = lightbsr_arch"],
     },

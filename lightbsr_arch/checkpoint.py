@@ -20,8 +20,7 @@ from safetensors.torch import save_file
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.degradation_prior import DegradationPrior
 from lightbsr_arch.errors import UserError
-
-WEIGHTS = Path(__file__).parent / "weights"
+from lightbsr_cli.shipped import find_weights
 
 State = dict[str, torch.Tensor]
 
@@ -77,18 +76,6 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
         UserError: no such weights, or a file that is none of the above.
     """
     return read_checkpoint(find_weights(name_or_path)).build().to(device=device, dtype=dtype)
-
-
-def find_weights(name_or_path: str | Path) -> Path:
-    """The file that a shipped name or a path stands for."""
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    shipped = WEIGHTS / f"{name_or_path}.safetensors"
-    if shipped.is_file():
-        return shipped
-    names = sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
-    raise UserError(f"{name_or_path}: no such file, and no shipped weights of that name ({', '.join(names) or 'none'})")
 
 
 def convert(src: str | Path, dst: str | Path) -> Checkpoint:

@@ -1,5 +1,5 @@
-"""Errors that are a user's to mend: the message is one line, and the commands print it without a traceback."""
+"""Errors that are a user's to mend."""
 
+from lightbsr_cli.errors import UserError
 
-class UserError(Exception):
-    """Something a user can put right; the message names the file, key or picture and says what to do."""
+__all__ = ["UserError"]

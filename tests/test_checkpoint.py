@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightbsr_arch.archs import BlindSR
-from lightbsr_arch.checkpoint import Checkpoint, convert, find_weights, load
-from lightbsr_arch.cli.lightbsr import main
+from lightbsr_arch.checkpoint import Checkpoint, convert, load
 from lightbsr_arch.errors import UserError
+from lightbsr_cli import main
+from lightbsr_cli.shipped import find_weights
 
 
 def network(scale: int = 2, teacher: bool = False) -> BlindSR:

@@ -147,6 +147,8 @@ def _run(pipeline: Any) -> None:
 
     try:
         pipeline(str(Path.cwd()))
+        if distributed.is_initialized():
+            distributed.barrier()  # the first process alone validates, and the others must not leave it meanwhile
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

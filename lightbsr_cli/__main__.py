@@ -1,0 +1,5 @@
+import sys
+
+from lightbsr_cli import main
+
+sys.exit(main())

@@ -1,0 +1,28 @@
+"""``lightbsr convert``."""
+
+import argparse
+from pathlib import Path
+
+HELP = "turn a checkpoint into .safetensors"
+DESCRIPTION = (
+    "Turn a BasicSR .pth of a BlindSR network, or a checkpoint published by the authors of KDSR or LightBSR, into "
+    ".safetensors with the network's configuration inside. Sizes are read off the weights."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("src", type=Path, metavar="SRC", help="the checkpoint")
+    parser.add_argument("dst", type=Path, metavar="DST", help="the file to write, NAME.safetensors")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightbsr_arch.checkpoint import convert
+
+    checkpoint = convert(args.src, args.dst)
+    parts = [
+        f"{part['type']}({', '.join(f'{key}={value}' for key, value in part.items() if key != 'type')})"
+        for part in checkpoint.network.values()
+    ]
+    size = sum(tensor.numel() for tensor in checkpoint.state.values())
+    print(f"{args.dst}: {' + '.join(parts)}, {size:,} parameters")
+    return 0

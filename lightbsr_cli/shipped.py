@@ -1,0 +1,58 @@
+"""The weights that come with the package, found and described without PyTorch."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightbsr_cli.errors import UserError
+
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors format."""
+
+
+def folder() -> Path:
+    """Where the shipped weights lie: ``lightbsr_arch/weights``, found without importing the package."""
+    spec = find_spec("lightbsr_arch")
+    places = spec.submodule_search_locations if spec else None
+    assert places, "both packages are installed together"
+    return Path(places[0]) / "weights"
+
+
+def names() -> list[str]:
+    """Of the shipped weights, in alphabetical order."""
+    return sorted(file.stem for file in folder().glob("*.safetensors"))
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """The file that a path or the name of shipped weights stands for.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    shipped = folder() / f"{name_or_path}.safetensors"
+    if shipped.is_file():
+        return shipped
+    raise UserError(
+        f"{name_or_path}: no such file, and no shipped weights of that name ({', '.join(names()) or 'none'})"
+    )
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a ``.safetensors`` file of ours: ``network`` (arguments of ``BlindSR``) and ``card``.
+
+    Raises:
+        UserError: the file cannot be read, is cut short, or has no such metadata.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            metadata = json.loads(file.read(min(size, LONGEST_HEADER)))["__metadata__"]
+        return {key: json.loads(metadata[key]) for key in ("network", "card")}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: no .safetensors file of this package; lightbsr convert makes one") from None
