@@ -43,8 +43,9 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "idr": ["matplotlib", "scikit-learn"],
         "plot": ["matplotlib"],
-        "dev": ["matplotlib", "mypy", "pytest", "ruff", "types-PyYAML", "types-tqdm"],
+        "dev": ["matplotlib", "mypy", "pytest", "ruff", "scikit-learn", "types-PyYAML", "types-tqdm"],
     },
     entry_points={
         "console_scripts": [
