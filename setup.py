@@ -35,9 +35,11 @@ setup(
         "numpy",
         "opencv-python",
         "pillow",
+        "psutil",
         "pyyaml",
         "safetensors>=0.4.3",
         "tensorboard",
+        "tifffile",
         "torch>=2.6",
         "torchvision>=0.21",
         "tqdm",
@@ -45,7 +47,7 @@ setup(
     extras_require={
         "idr": ["matplotlib", "scikit-learn"],
         "plot": ["matplotlib"],
-        "dev": ["matplotlib", "mypy", "pytest", "ruff", "scikit-learn", "types-PyYAML", "types-tqdm"],
+        "dev": ["matplotlib", "mypy", "pytest", "ruff", "scikit-learn", "types-PyYAML", "types-psutil", "types-tqdm"],
     },
     entry_points={
         "console_scripts": [
