@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import lightbsr_arch
+from lightbsr_arch.analysis.curves import plot_curves
 from lightbsr_arch.config.check import load_options
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
@@ -21,8 +22,6 @@ from lightbsr_arch.errors import UserError
 # isort: split
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
-from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
 
 OUT = Path("demo_output")
@@ -48,7 +47,8 @@ def main() -> None:
     print(table)
     (OUT / "table.md").write_text(table + "\n", encoding="utf-8")
     write_picture(models, held_out, OUT / "before_after.png")
-    plot_losses({"teacher": teacher_path.parents[1].name, "student": options["name"]}, OUT / "loss_curves.png")
+    runs = {"teacher": teacher_path.parents[1].name, "student": options["name"]}
+    plot_curves({title: Path("tb_logger") / name for title, name in runs.items()}, OUT / "loss_curves.png")
     print(f"Written: {', '.join(str(OUT / name) for name in ('table.md', 'before_after.png', 'loss_curves.png'))}")
 
 
@@ -96,22 +96,6 @@ def _labelled(image: np.ndarray, label: str) -> np.ndarray:
     strip = np.full((24, image.shape[1], 3), 255, np.uint8)
     cv2.putText(strip, label, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([strip, image])
-
-
-def plot_losses(runs: dict[str, str], path: Path) -> None:
-    """Every logged loss of the runs, from their TensorBoard files."""
-    figure = Figure(figsize=(6 * len(runs), 4), layout="constrained")
-    axes = figure.subplots(1, len(runs))
-    for axis, (title, name) in zip(axes, runs.items()):
-        events = EventAccumulator(str(Path("tb_logger") / name)).Reload()
-        for tag in sorted(events.Tags()["scalars"]):
-            if tag.startswith("losses/"):
-                points = events.Scalars(tag)
-                axis.plot([p.step for p in points], [p.value for p in points], label=tag.removeprefix("losses/"))
-        axis.set(title=title, xlabel="iteration", ylabel="loss", yscale="log")
-        axis.legend()
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""Losses and validation figures of training runs, from what BasicSR logged for TensorBoard, as one picture.
+
+    python -m lightbsr_arch.analysis.curves RUN... [-o curves.png]
+
+RUN is a folder of tb_logger/, or its name; each run is a column: losses above, PSNR of the validation sets below.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightbsr_arch.errors import UserError
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""Iterations and values."""
+
+SMOOTHED_OVER = 0.02
+"""The part of a run over which a loss is averaged, once it has many more points than that."""
+
+
+def read_curves(run: Path) -> dict[str, Curve]:
+    """Every scalar of a run by its tag, as ``losses/l_pix``, ``metrics/Set5/psnr_y``.
+
+    Raises:
+        UserError: the folder is missing, or holds no TensorBoard file with scalars.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder; runs with use_tb_logger: true leave one in tb_logger/")
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    curves = {}
+    for tag in events.Tags()["scalars"]:
+        # A resumed run logged the iterations after its checkpoint twice: the later counts.
+        points = {point.step: point.value for point in events.Scalars(tag)}
+        steps = sorted(points)
+        curves[tag] = np.array(steps), np.array([points[step] for step in steps])
+    if not curves:
+        raise UserError(f"{run}: no curves in it")
+    return curves
+
+
+def plot_curves(runs: dict[str, Path], path: Path) -> None:
+    """Draw runs by title; ``path`` appears whole or not at all.
+
+    Raises:
+        UserError: see ``read_curves``; or matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("curves are drawn with matplotlib: pip install 'lightbsr-arch[plot]'") from None
+
+    curves = {title: read_curves(run) for title, run in runs.items()}
+    validated = any(_metrics(run) for run in curves.values())
+    figure = Figure(figsize=(5 * len(runs), 6 if validated else 3.5), layout="constrained")
+    axes = figure.subplots(1 + validated, len(runs), squeeze=False, sharex="col")
+    for column, (title, run) in enumerate(curves.items()):
+        for tag, (steps, values) in run.items():
+            if tag.startswith("losses/"):
+                axes[0, column].plot(steps, _smooth(values), label=tag.removeprefix("losses/"))
+        axes[0, column].set(title=title, ylabel="loss", yscale="log")
+        if validated:
+            for tag, (steps, values) in _metrics(run).items():
+                axes[1, column].plot(steps, values, marker=".", label=tag.split("/", 1)[1].removesuffix("/psnr_y"))
+            axes[1, column].set(ylabel="PSNR-Y (dB)")
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize="small")
+    for axis in axes[-1]:
+        axis.set_xlabel("iteration")
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=100)
+        unfinished.replace(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be written: {error}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _metrics(run: dict[str, Curve]) -> dict[str, Curve]:
+    """PSNR means of whole validation sets: their single settings would be a thicket."""
+    return {tag: curve for tag, curve in run.items() if tag.endswith("/psnr_y") and tag.count("/") == 2}
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    width = max(1, int(len(values) * SMOOTHED_OVER))
+    padded = np.pad(values, (width // 2, (width - 1) // 2), mode="edge")
+    return np.convolve(padded, np.ones(width) / width, mode="valid")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), metavar="PNG")
+    args = parser.parse_args(argv)
+    folders = [Path(run) if Path(run).is_dir() else Path("tb_logger") / run for run in args.runs]
+    plot_curves({folder.name: folder for folder in folders}, args.output)
+    print(f"Written: {args.output}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"curves: {error}")

@@ -1,0 +1,46 @@
+"""Training curves out of TensorBoard files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from lightbsr_arch.analysis.curves import main, read_curves
+from lightbsr_arch.errors import UserError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "tb_logger" / "run"
+    for start in (0, 30):  # the second writer resumes at 30 what the first had taken to 50
+        with SummaryWriter(str(folder)) as writer:
+            for step in range(start, 50 if start == 0 else 100):
+                writer.add_scalar("losses/l_pix", 100 - step + start, step)
+            writer.add_scalar("metrics/Set5/psnr_y", 20 + start, start + 20)
+            writer.add_scalar("metrics/Set5/sigma2/psnr_y", 20, start + 20)
+    return folder
+
+
+def test_a_resumed_run_is_one_curve(run: Path) -> None:
+    curves = read_curves(run)
+    steps, values = curves["losses/l_pix"]
+    assert list(steps) == list(range(100))
+    assert list(values) == [100 - step for step in range(30)] + [130 - step for step in range(30, 100)]
+    assert np.array_equal(curves["metrics/Set5/psnr_y"], [[20, 50], [20, 50]])
+
+
+def test_a_picture_is_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["run", "-o", "curves.png"])  # a run by its name
+    assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "tb_logger"]
+
+
+def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing: no such folder; runs with use_tb_logger"):
+        read_curves(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no curves in it"):
+        read_curves(tmp_path)
+    with pytest.raises(UserError, match=r"curves\.xyz: cannot be written: .*'xyz' is not supported"):
+        main([str(run), "-o", str(tmp_path / "curves.xyz")])
