@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from lightbsr_arch.archs.exporting import is_exporting
+
 
 def dynamic_depthwise_conv(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Convolve every channel of every sample with a kernel of its own; stride 1, zero padding, same size out.
@@ -13,7 +15,7 @@ def dynamic_depthwise_conv(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tenso
         x: features, N x C x H x W.
         kernel: N x C x K x K, K odd.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return _as_shifted_sum(x, kernel)  # exporters refuse groups that depend on a dynamic batch
     if x.device.type == "cpu" and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return _sample_by_sample(x, kernel)  # folding the batch into the groups would copy to NCHW and back

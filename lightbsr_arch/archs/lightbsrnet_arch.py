@@ -6,6 +6,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
+from lightbsr_arch.archs.exporting import is_exporting
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import ConvNeXtBlock, IDRBlock, local_and_wide
 from lightbsr_arch.archs.mean_shift import RGBMean
@@ -111,7 +112,7 @@ class LightBSRNet(nn.Module):
 
 def _crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """The top left part of N x C x H x W."""
-    if torch.compiler.is_exporting():  # a slice would bind the exported network to sizes that 4 divides
+    if is_exporting():  # a slice would bind the exported network to sizes that 4 divides
         rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
         return x.index_select(2, rows).index_select(3, columns)
     return x[:, :, :height, :width]
