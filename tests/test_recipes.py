@@ -5,15 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 from basicsr.archs import build_network
+from torch.nn import functional
 
 from lightbsr_arch.config.check import load_options
 from tests.models.helpers import batch, build, train
 
 OPTIONS = Path(__file__).parents[1] / "options"
 RECIPES = sorted([*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")])
+BASELINES = sorted((OPTIONS / "baselines").glob("*.yml"))
 KDSR = [path for path in RECIPES if path.stem.startswith("kdsr_")]
 LIGHTBSR = [path for path in RECIPES if path.stem.startswith("lightbsr_x")]
 MILLIONS = {"kdsr_m": {2: 5.647, 4: 5.795}, "kdsr_l": {2: 13.601, 4: 14.191}}  # x4: the paper, table 1
+BASELINE_MILLIONS = {"edsr": 1.518, "msrresnet": 1.518, "rcan": 15.592, "swinir_light": 0.930}
 SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
 
 
@@ -71,6 +74,34 @@ def test_builds_and_takes_a_step(path, data_folder, tmp_path):
         assert rate == 1e-3
     else:
         assert rate == (2e-4 if is_lightbsr or "noise_student" in path.stem else 1e-4)
+
+
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
+def test_baseline_differs_in_its_network_alone_and_trains(path, data_folder):
+    opt, ours = options(path, data_folder), options(OPTIONS / "kdsr_m_x4_iso_teacher.yml", data_folder)
+    own = ("name", "model_type", "network_g")
+    assert {key: value for key, value in opt.items() if key not in own} == {
+        key: value for key, value in ours.items() if key not in own
+    }
+    assert (opt["name"], opt["model_type"]) == (path.stem, "BlindSRModel")
+    full = build_network(dict(opt["network_g"]))
+    millions = sum(parameter.numel() for parameter in full.parameters()) / 1e6
+    assert millions == pytest.approx(BASELINE_MILLIONS[path.stem.removesuffix("_x4_iso")], abs=5e-4)
+
+    small = {"num_feat": 16, "num_group": 1, "num_block": 1, "embed_dim": 12, "depths": [2], "num_heads": [2]}
+    opt["network_g"].update({key: value for key, value in small.items() if key in opt["network_g"]})
+    opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
+    opt["train"]["optim_g"]["lr"] = 2e-3
+    model = build(opt)
+    losses = [log["l_pix"] for log in train(model, 1, 12, batch(2, 64))]
+    assert losses[-1] < 0.7 * losses[0]
+
+    lq = torch.rand(1, 3, 13, 18)  # a picture as validation meets them, no multiple of SwinIR's window
+    model.feed_data({"lq": lq})
+    model.test()
+    padded = functional.pad(lq, (0, 6, 0, 3), "reflect") if "swinir" in path.stem else lq
+    with torch.inference_mode():
+        torch.testing.assert_close(model.output, model.net_g.eval()(padded)[..., :52, :72])
 
 
 @pytest.mark.parametrize("path", KDSR, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.sampler import derive_seed
@@ -222,7 +223,7 @@ class BlindSRModel(SRModel):
         net = getattr(self, "net_g_ema", trained)
         net.eval()
         with torch.inference_mode():
-            self.output = net(self.lq, *self.privileged(net))
+            self.output = upscale_any_size(net, self.lq, *self.privileged(net))
         net.train(net is trained and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:

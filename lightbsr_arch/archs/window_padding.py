@@ -1,0 +1,33 @@
+"""BasicSR's SwinIR takes images whose sides are multiples of its window, and nothing else."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def upscale_any_size(net: nn.Module, lq: torch.Tensor, *privileged: Any) -> torch.Tensor:
+    """Run a network, on a padded image if it works in windows; the padding is cut off again.
+
+    Args:
+        net: upscales N x 3 x H x W by a whole number.
+        lq: N x 3 x H x W; the right and bottom are reflected, as BasicSR's SwinIRModel does, and repeated at the edge
+            where an image is too small for that.
+        privileged: what a teacher sees besides.
+    """
+    height, width = lq.shape[-2:]
+    window = _window_size(net)
+    bottom, right = -height % window, -width % window
+    if not (bottom or right):
+        return net(lq, *privileged)
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    sr = net(F.pad(lq, (0, right, 0, bottom), mode), *privileged)
+    scale = sr.shape[-2] // (height + bottom)
+    return sr[..., : height * scale, : width * scale]
+
+
+def _window_size(net: nn.Module) -> int:
+    """BasicSR's SwinIR keeps it in its layers, others on the network itself; 1 for networks without windows."""
+    sizes = (getattr(module, "window_size", None) for module in net.modules())
+    return max((size for size in sizes if isinstance(size, int)), default=1)
