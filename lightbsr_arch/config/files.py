@@ -8,6 +8,7 @@ from typing import Any
 from lightbsr_arch.config.cross_checks import section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
 from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_cli import shipped
 
 LMDB_FILES = ("data.mdb", "meta_info.txt")
 DATA_ROOTS = ("dataroot_gt", "dataroot_lq", "dataroot_flow")
@@ -26,8 +27,8 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
             if isinstance(dataset.get(key), str) and backend != "lmdb" and not _path(dataset[key]).is_file():
                 yield Finding(("datasets", name, key), f"no such file: {_shown(dataset[key])}")
     for key, value in section(options, "path").items():
-        is_file_key = key.startswith("pretrain_network_") or key == "resume_state"
-        if is_file_key and isinstance(value, str) and not _path(value).is_file():
+        is_weights = key.startswith("pretrain_network_") and value not in shipped.names()
+        if (is_weights or key == "resume_state") and isinstance(value, str) and not _path(value).is_file():
             yield Finding(("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}")
 
 

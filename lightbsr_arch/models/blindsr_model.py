@@ -17,6 +17,7 @@ from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.sampler import derive_seed
 from lightbsr_arch.degradations import Draws, Parameters, build_degradation
 from lightbsr_arch.errors import UserError
+from lightbsr_cli.shipped import find_weights
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
@@ -76,7 +77,8 @@ class BlindSRModel(SRModel):
         return super().model_to_device(net)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """As BasicSR's, and from ``.safetensors`` too, which holds one set of weights and so needs no key."""
+        """As BasicSR's, and from shipped weights or another ``.safetensors``, of one set of weights and so no key."""
+        load_path = str(find_weights(load_path))
         if not load_path.endswith(".safetensors"):
             super().load_network(net, load_path, strict, param_key)
             return

@@ -184,10 +184,13 @@ def test_nan_is_skipped_where_the_yaml_says_so_but_not_for_ever(tmp_path):
         train(model, 22, 22, bad)
 
 
-def test_weights_from_safetensors(tmp_path, teacher_file):
+@pytest.mark.parametrize("shipped_name", [False, True])
+def test_weights_from_safetensors(tmp_path, teacher_file, monkeypatch, shipped_name):
     from lightbsr_arch.checkpoint import convert
+    from lightbsr_cli import shipped
 
     convert(teacher_file, tmp_path / "teacher.safetensors")
-    model = build(student_options(tmp_path, str(tmp_path / "teacher.safetensors")))
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
+    model = build(student_options(tmp_path, "teacher" if shipped_name else str(tmp_path / "teacher.safetensors")))
     saved = torch.load(teacher_file, weights_only=True)["params_ema"]
     assert torch.equal(model.net_teacher.state_dict()["restorer.head.weight"], saved["restorer.head.weight"])
