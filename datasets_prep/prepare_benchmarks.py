@@ -16,15 +16,12 @@ exists is left as it is; each folder appears when it is complete.
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from torch import Tensor
 from tqdm import tqdm
 
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
-from lightbsr_arch.data.image_io import Picture
-from lightbsr_arch.data.picture_sets import write_folder, write_lmdb
+from lightbsr_arch.data.picture_sets import degraded_pictures, write_folder, write_lmdb
 from lightbsr_arch.errors import UserError
 
 SETTINGS = ("gaussian8", "setting1", "setting2")
@@ -72,19 +69,9 @@ def prepare(source: Path, out: Path, setting: str, scale: int, as_lmdb: bool) ->
     targets.update({out / setting / view.settings[0].name: (view, "lq") for view in views})
     for target, (view, kind) in tqdm(targets.items(), desc=f"{source.name} {setting}", unit="set"):
         if as_lmdb:
-            write_lmdb(target.with_name(target.name + ".lmdb"), view.keys, pictures(view, kind))
+            write_lmdb(target.with_name(target.name + ".lmdb"), view.keys, degraded_pictures(view, kind))
         else:
-            write_folder(target, view.keys, pictures(view, kind))
-
-
-def pictures(view: DegradedDataset, kind: str) -> Iterator[Picture]:
-    """The pictures of a dataset of one setting, in the order of its keys; ``kind`` is "gt" or "lq"."""
-    return (to_picture(view[index][kind]) for index in range(len(view)))
-
-
-def to_picture(image: Tensor) -> Picture:
-    """3 x H x W float RGB in [0, 1], multiples of 1/255, to H x W x 3 uint8 BGR."""
-    return (image * 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
+            write_folder(target, view.keys, degraded_pictures(view, kind))
 
 
 def parse_args() -> argparse.Namespace:

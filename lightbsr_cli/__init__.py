@@ -14,7 +14,7 @@ from importlib import import_module
 
 from lightbsr_cli.errors import UserError
 
-COMMANDS = ("convert",)
+COMMANDS = ("convert", "degrade", "idr")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,9 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.image_io import CODECS, Picture, encode_image
 from lightbsr_arch.data.lmdb_writer import LmdbWriter
 from lightbsr_arch.data.meta_info import MetaLine
@@ -50,6 +51,13 @@ def write_lmdb(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> 
             writer.put(key, encode_image(picture, "png"))
             writer.finish_picture(key, [MetaLine(key, "png", height, width, 3, CODECS["png"].level)])
         writer.finish(keys)
+
+
+def degraded_pictures(dataset: DegradedDataset, kind: str) -> Iterator[Picture]:
+    """The pictures of a dataset of one setting, in the order of its keys; ``kind`` is "gt" or "lq"."""
+    for index in range(len(dataset)):
+        tensor = dataset[index][kind]  # multiples of 1/255
+        yield (tensor * 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
 
 
 def _keys(names: Sequence[str]) -> list[str]:
