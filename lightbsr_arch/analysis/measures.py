@@ -1,0 +1,138 @@
+"""How well vectors tell the levels of a factor, and how little they tell the content.
+
+Vectors are crops x levels x D: the same crops under every level. Whatever is learnt from vectors is tested on images
+none of whose crops it was learnt from, so that content cannot help.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import r2_score, silhouette_score
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+NEIGHBOURS = 5
+FOLDS = 5
+PENALTIES = tuple(10.0**power for power in range(-1, 7))
+CIRCULAR = ("angle",)
+"""Factors whose levels are no quantity that could be regressed: 179 degrees are next to 0."""
+
+Vectors = NDArray[np.float64]
+Images = NDArray[np.intp]
+
+
+def measure(vectors: Vectors, images: Images, name: str, levels: tuple[float, ...]) -> dict[str, float | None]:
+    """All figures of one model and one factor.
+
+    Args:
+        vectors: crops x levels x D.
+        images: the number of the image that each crop is of; at least three images.
+        name: of the factor.
+        levels: its values.
+
+    Returns:
+        "knn", "probe": accuracies; "silhouette"; "r2", None for an angle; "degradation", "content": shares of the
+        variance. See the functions of this module.
+    """
+    degradation, content = variance_shares(vectors)
+    return {
+        "knn": neighbour_accuracy(vectors, images),
+        "probe": probe_accuracy(vectors, images),
+        "silhouette": silhouette(vectors),
+        "r2": None if name in CIRCULAR else regression_r2(vectors, images, levels),
+        "degradation": degradation,
+        "content": content,
+    }
+
+
+def neighbour_accuracy(vectors: Vectors, images: Images) -> float:
+    """Share of vectors whose level most of the five nearest vectors of *other* images have (Euclidean distance)."""
+    of_others = len(images) - np.unique(images, return_counts=True)[1].max()
+    neighbours = min(NEIGHBOURS, of_others * vectors.shape[1])
+    return _accuracy(KNeighborsClassifier(neighbours), LeaveOneGroupOut(), vectors, images)
+
+
+def probe_accuracy(vectors: Vectors, images: Images) -> float:
+    """Share of vectors whose level a linear classifier (logistic regression, standardised input) tells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that needs longer is a bad one all the same
+        return _accuracy(_standardised(LogisticRegression(max_iter=500)), _folds(images), vectors, images)
+
+
+def regression_r2(vectors: Vectors, images: Images, levels: tuple[float, ...]) -> float:
+    """R2 of a ridge regression (standardised input) of the level's value: 1 is exact, 0 as good as the mean.
+
+    The weight of the penalty is chosen on the images learnt from, by image too: without that, what is learnt of many
+    channels and few contents is far off on others.
+    """
+    x, groups, values = _flat(vectors), _groups(vectors, images), np.tile(levels, len(vectors))
+    predicted = np.empty(len(values))
+    for train, test in _folds(images).split(x, groups=groups):
+        inner = list(_folds(groups[train]).split(x[train], groups=groups[train]))
+        ridge = _standardised(RidgeCV(alphas=PENALTIES, cv=inner)).fit(x[train], values[train])
+        predicted[test] = ridge.predict(x[test])
+    return float(r2_score(values, predicted))
+
+
+def silhouette(vectors: Vectors) -> float:
+    """Mean silhouette of the levels as clusters (Euclidean distance), -1 to 1: above 0, crops of one level are nearer
+    to each other than to those of the next level."""
+    return float(silhouette_score(_flat(vectors), _labels(vectors)))
+
+
+def variance_shares(vectors: Vectors) -> tuple[float, float]:
+    """What part of the variance (summed over D) the degradation explains, and what part the content: eta squared.
+
+    Degradation is the variance of the levels' means, taken over crops, content that of the crops' means, taken over
+    levels, each divided by the variance of all vectors. Every crop is under every level, so the two add up to 1 less
+    the interaction: what a degradation does to one content and not to another. An IDR that is invariant to content has
+    (1, 0), one that sees nothing but content (0, 1), and one that does not vary (0, 0).
+    """
+    centred = vectors - vectors.mean(axis=(0, 1))
+    total = np.square(centred).sum(axis=2).mean()
+    if total == 0:
+        return 0.0, 0.0
+    degradation, content = (np.square(centred.mean(axis=axis)).sum(axis=1).mean() / total for axis in (0, 1))
+    return float(degradation), float(content)
+
+
+def linear_cka(one: Vectors, other: Vectors) -> float:
+    """How alike two models see the same crops and levels, 0 to 1, whatever rotation and scale; D may differ.
+
+    Linear centred kernel alignment (Kornblith et al., ICML 2019). 0 where one does not vary.
+    """
+    a, b = (_flat(vectors) - _flat(vectors).mean(axis=0) for vectors in (one, other))
+    norm = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
+    return float(np.linalg.norm(a.T @ b) ** 2 / norm) if norm else 0.0
+
+
+def _accuracy(classifier: Any, split: Any, vectors: Vectors, images: Images) -> float:
+    labels = _labels(vectors)
+    predicted = cross_val_predict(classifier, _flat(vectors), labels, groups=_groups(vectors, images), cv=split)
+    return float(np.mean(predicted == labels))
+
+
+def _standardised(estimator: Any) -> Any:
+    return make_pipeline(StandardScaler(), estimator)
+
+
+def _folds(images: Images) -> GroupKFold:
+    return GroupKFold(min(FOLDS, len(np.unique(images))))
+
+
+def _flat(vectors: Vectors) -> Vectors:
+    return vectors.reshape(-1, vectors.shape[2])
+
+
+def _labels(vectors: Vectors) -> NDArray[np.intp]:
+    return np.tile(np.arange(vectors.shape[1]), len(vectors))
+
+
+def _groups(vectors: Vectors, images: Images) -> Images:
+    return np.repeat(images, vectors.shape[1])

@@ -1,0 +1,80 @@
+"""IDRs as points in the plane, coloured by degradation: figure 1 of LightBSR (ICCV 2025)."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from tqdm import tqdm
+
+from lightbsr_arch.analysis.idr import Factor
+from lightbsr_arch.analysis.measures import CIRCULAR
+
+MOST_POINTS = 1000
+"""In a panel: more take long and hide each other."""
+
+LABELS = {
+    "sigma": "sigma of an isotropic blur, pixels",
+    "angle": "angle of an anisotropic blur, degrees",
+    "noise": "standard deviation of the noise, of 255",
+}
+
+
+def plot(
+    vectors: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    factors: Sequence[Factor],
+    titles: Mapping[str, Mapping[str, str]],
+) -> Figure:
+    """A t-SNE panel for each model (rows) and factor (columns); shows a progress bar.
+
+    Args:
+        vectors: by model and factor: crops x levels x D.
+        factors: in the order of the columns.
+        titles: of the panels, by model and factor.
+    """
+    figure = Figure(figsize=(4 * len(factors), 3.7 * len(vectors) + 0.9), layout="constrained")
+    axes = figure.subplots(len(vectors), len(factors), squeeze=False)
+    bar = tqdm(total=axes.size, desc="t-SNE", unit="panel")
+    for row, (model, of_model) in zip(axes, vectors.items()):
+        for axis, factor in zip(row, factors):
+            points, level = embed(of_model[factor.name])
+            colours, norm = _colours(factor)
+            axis.scatter(*points.T, c=level, cmap=colours, norm=norm, s=9, linewidths=0)
+            axis.set(title=titles[model][factor.name], xticks=[], yticks=[])
+            axis.title.set_fontsize(9)
+            bar.update()
+    bar.close()
+    for column, factor in zip(axes.T, factors):
+        mappable = ScalarMappable(*reversed(_colours(factor)))
+        scale = figure.colorbar(mappable, ax=column, location="bottom", fraction=0.1 / len(axes), pad=0.02)
+        scale.set_ticks(range(len(factor.levels)), labels=[f"{level:g}" for level in factor.levels])
+        scale.set_label(LABELS[factor.name])
+    return figure
+
+
+def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """t-SNE of crops x levels x D, the same at each call: points, N x 2, and the number of the level of each.
+
+    Of many crops it takes some, spread evenly, with all their levels.
+    """
+    crops, levels, _ = vectors.shape
+    most = max(2, MOST_POINTS // levels)
+    if crops > most:
+        vectors = vectors[np.arange(most) * crops // most]
+    flat = vectors.reshape(-1, vectors.shape[2])
+    points = TSNE(init="pca", perplexity=min(30, (len(flat) - 1) / 3), random_state=0).fit_transform(flat)
+    return points, np.tile(np.arange(levels), len(vectors))
+
+
+def _colours(factor: Factor) -> tuple[Colormap, BoundaryNorm]:
+    """One colour a level: from dark to light along a quantity, around the circle for an angle."""
+    count = len(factor.levels)
+    if factor.name in CIRCULAR:
+        colours = matplotlib.colormaps["hsv"](np.arange(count) / count)
+    else:
+        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, count))
+    return ListedColormap(colours), BoundaryNorm(np.arange(count + 1) - 0.5, count)
