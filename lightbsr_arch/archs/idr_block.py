@@ -66,12 +66,18 @@ class IDRBlock(ConvNeXtBlock):
             nn.Linear(2 * wide, wide // 2, bias=False), nn.GELU(), nn.Linear(wide // 2, wide, bias=False)
         )
 
-    def forward(self, x: torch.Tensor, channel: torch.Tensor, spatial: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Features N x C x H x W under a channel guide, N x 3C/4, and a spatial one, N x num_spatial x H x W."""
+    def forward(  # type: ignore[override]
+        self, x: torch.Tensor, channel: torch.Tensor, spatial: torch.Tensor, pooled: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Features N x C x H x W under a channel guide, N x 3C/4, and a spatial one, N x num_spatial x H x W.
+
+        ``pooled``, N x C, is the features' mean where ``x`` is but a part of the image that it is to be taken of.
+        """
         local, wide = x.split(local_and_wide(x.shape[1]), dim=1)
         gate = self.spatial_gate(torch.cat([spatial, local], dim=1))
         local = self.local_conv(local * gate.sigmoid())
-        gate = self.channel_gate(torch.cat([wide.mean(dim=(2, 3)), channel], dim=1)).sigmoid()[:, :, None, None]
+        pooled = wide.mean(dim=(2, 3)) if pooled is None else pooled[:, local.shape[1] :]
+        gate = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()[:, :, None, None]
 
         def modulated(strip: RowStrip) -> torch.Tensor:
             return F.gelu(torch.cat([strip.with_halo(local, HALO), strip.with_halo(wide, HALO) * gate], dim=1))

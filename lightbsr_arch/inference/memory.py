@@ -1,0 +1,95 @@
+"""How much memory is free, how tall strips may be, and where a picture's features are held."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.errors import UserError
+
+STRIP_SHARE = 0.25
+"""Of the free memory, for the work on a strip; the rest is for the picture, its features and everybody else."""
+
+MAPS_SHARE = 0.6
+"""Of the free memory, for the features of the whole picture."""
+
+BYTES_PER_FEATURE = {"cpu": 12, "other": 48}
+"""That the work on a strip needs for every pixel and feature channel of it, in units of the element size; measured. A
+CPU upsamples in smaller strips still."""
+
+MOST_PIXELS = {"cpu": 2**17, "other": 2**22}
+"""Of a strip; larger ones are not faster."""
+
+FEWEST_ROWS = 8
+"""Of a strip; with fewer, rows that a layer computes twice are most of the work."""
+
+_CGROUPS = (  # of a container: limit, use, and the part of the use that is files which can be dropped
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+
+
+def free_memory(device: torch.device, cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that may still be taken on a device; a container's limit counts."""
+    if device.type == "cuda":
+        unused_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused_by_torch
+    free = psutil.virtual_memory().available
+    if device.type == "mps":
+        return int(min(free, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()))
+    for limit, use, stat, droppable in _CGROUPS:
+        try:
+            files = dict(line.split() for line in (cgroups / stat).read_text().splitlines())[droppable]
+            left = int((cgroups / limit).read_text()) - int((cgroups / use).read_text()) + int(files)
+        except (OSError, ValueError, KeyError):  # no such files, or "max": no limit
+            continue
+        free = min(free, max(left, 0))
+    return int(free)
+
+
+def rows_that_fit(model: BlindSR, lq: torch.Tensor) -> int:
+    """Rows of the strips for ``--tile auto``: as many as the free memory allows and are of use."""
+    kind = "cpu" if lq.device.type == "cpu" else "other"
+    num_feat = getattr(getattr(model.restorer, "head", None), "out_channels", 64)
+    height, width = lq.shape[2:]
+    work = BYTES_PER_FEATURE[kind] * num_feat * lq.element_size() * width
+    rows = min(int(STRIP_SHARE * free_memory(lq.device)) // work, MOST_PIXELS[kind] // width, height)
+    return max(rows, min(FEWEST_ROWS, height))
+
+
+def feature_maps(count: int, num_feat: int, lq: torch.Tensor) -> torch.Tensor:
+    """Uninitialised features for every pixel of ``lq``, count x num_feat x H x W in channels-last memory.
+
+    They are on its device if they fit there, else in main memory, else in a temporary file that goes with them.
+
+    Raises:
+        UserError: the disk is full, too.
+    """
+    height, width = lq.shape[2:]
+    shape = (count, height, width, num_feat)
+    size = count * height * width * num_feat * lq.element_size()
+    for device in (lq.device, torch.device("cpu")):
+        if size <= MAPS_SHARE * free_memory(device):
+            return torch.empty(shape, dtype=lq.dtype, device=device).permute(0, 3, 1, 2)
+    return _in_a_file(size).view(lq.dtype).view(shape).permute(0, 3, 1, 2)
+
+
+def _in_a_file(size: int) -> torch.Tensor:
+    folder = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryFile() as file:
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, size)  # or the disk may turn out to be full in mid-work: a crash
+            return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=(size,)))
+    except OSError as error:
+        free = shutil.disk_usage(folder).free
+        raise UserError(
+            f"its features need {size / 1e9:.1f} GB, more than memory has free, and so much cannot be put into {folder} "
+            f"({error.strerror}; {free / 1e9:.1f} GB free there); set TMPDIR to a larger disk"
+        ) from None
