@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 HELP = "analyse which degradations a model's IDR tells apart"
 DESCRIPTION = (
     "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
-    "levels of blur (Gaussian8), angle and noise, each varied alone. Prints accuracies against chance, and what part of "
-    "the IDR's variance the degradation explains and what part the content; writes a t-SNE plot, and the figures as JSON "
-    "beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input."
+    "levels of blur (Gaussian8), angle and noise, each varied alone. Prints accuracies against chance, and what part "
+    "of the IDR's variance the degradation explains and what part the content; writes a t-SNE plot, and the figures as "
+    "JSON beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input."
 )
 FACTORS = ("sigma", "angle", "noise")
 SMALLEST_CROP = 32

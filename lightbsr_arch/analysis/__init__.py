@@ -1,4 +1,1 @@
-"""What a degradation representation (IDR) tells apart: reading it, figures, a plot.
-
-Needs scikit-learn and Matplotlib (extra ``idr``), which nothing else of the package imports.
-"""
+"""What was learnt: curves of training runs, and what a degradation representation (IDR) tells apart."""

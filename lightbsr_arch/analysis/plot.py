@@ -42,14 +42,14 @@ def plot(
     for row, (model, of_model) in zip(axes, vectors.items()):
         for axis, factor in zip(row, factors):
             points, level = embed(of_model[factor.name])
-            colours, norm = _colours(factor)
+            norm, colours = _colours(factor)
             axis.scatter(*points.T, c=level, cmap=colours, norm=norm, s=9, linewidths=0)
             axis.set(title=titles[model][factor.name], xticks=[], yticks=[])
             axis.title.set_fontsize(9)
             bar.update()
     bar.close()
     for column, factor in zip(axes.T, factors):
-        mappable = ScalarMappable(*reversed(_colours(factor)))
+        mappable = ScalarMappable(*_colours(factor))
         scale = figure.colorbar(mappable, ax=column, location="bottom", fraction=0.1 / len(axes), pad=0.02)
         scale.set_ticks(range(len(factor.levels)), labels=[f"{level:g}" for level in factor.levels])
         scale.set_label(LABELS[factor.name])
@@ -70,11 +70,11 @@ def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return points, np.tile(np.arange(levels), len(vectors))
 
 
-def _colours(factor: Factor) -> tuple[Colormap, BoundaryNorm]:
+def _colours(factor: Factor) -> tuple[BoundaryNorm, Colormap]:
     """One colour a level: from dark to light along a quantity, around the circle for an angle."""
     count = len(factor.levels)
     if factor.name in CIRCULAR:
         colours = matplotlib.colormaps["hsv"](np.arange(count) / count)
     else:
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, count))
-    return ListedColormap(colours), BoundaryNorm(np.arange(count + 1) - 0.5, count)
+    return BoundaryNorm(np.arange(count + 1) - 0.5, count), ListedColormap(colours)
