@@ -46,8 +46,22 @@ setup(
     ],
     extras_require={
         "idr": ["matplotlib", "scikit-learn"],
+        "onnx": ["onnxruntime", "onnxscript"],
         "plot": ["matplotlib"],
-        "dev": ["matplotlib", "mypy", "pytest", "ruff", "scikit-learn", "types-PyYAML", "types-psutil", "types-tqdm"],
+        "spandrel": ["spandrel>=0.4"],
+        "dev": [
+            "matplotlib",
+            "mypy",
+            "onnxruntime",
+            "onnxscript",
+            "pytest",
+            "ruff",
+            "scikit-learn",
+            "spandrel>=0.4",
+            "types-PyYAML",
+            "types-psutil",
+            "types-tqdm",
+        ],
     },
     entry_points={
         "console_scripts": [
