@@ -8,6 +8,7 @@ compat.install()  # before anything imports BasicSR
 
 from lightbsr_arch import archs, data, degradations, losses, models  # noqa: E402
 from lightbsr_arch.checkpoint import load  # noqa: E402
+from lightbsr_arch.inference.upscaler import upscale  # noqa: E402
 
 __version__ = version("lightbsr-arch")
-__all__ = ["__version__", "archs", "data", "degradations", "load", "losses", "models"]
+__all__ = ["__version__", "archs", "data", "degradations", "load", "losses", "models", "upscale"]

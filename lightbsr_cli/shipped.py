@@ -41,6 +41,24 @@ def find_weights(name_or_path: str | Path) -> Path:
     )
 
 
+def default_name() -> str:
+    """The best shipped weights: of the students of the largest scale, those with the highest PSNR on Set5, Gaussian8.
+
+    Raises:
+        UserError: nothing is shipped.
+    """
+    metadata = {name: read_metadata(folder() / f"{name}.safetensors") for name in names()}
+    students = {name: known for name, known in metadata.items() if "Student" in known["network"]["estimator"]["type"]}
+    if not students:
+        raise UserError("no weights are shipped with this installation; name a file of weights")
+
+    def merit(name: str) -> tuple[int, float]:
+        psnr = students[name]["card"].get("psnr_y", {}).get("gaussian8", {}).get("Set5", 0.0)
+        return students[name]["network"]["restorer"].get("scale", 4), psnr
+
+    return max(students, key=merit)
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a ``.safetensors`` file of ours: ``network`` (arguments of ``BlindSR``) and ``card``.
 

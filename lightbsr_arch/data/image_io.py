@@ -10,7 +10,7 @@ import re
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -55,14 +55,18 @@ def read_image(source: Source, name: str | None = None) -> Picture:
         UserError: the file is missing, empty, no picture, cut short, damaged, animated, has several pages, or is larger
             than Pillow's limit (179 million pixels). The message starts with the name.
     """
-    name, data = _name_and_bytes(source, name)
+    name, data = read_bytes(source, name)
     header = _header(data, name)
     if header.format == "TIFF" and "A" in header.bands:
         return _decode_tiff_with_alpha(data, name)
-    if header.format in ("JPEG", "MPO") and not _jpeg_is_whole(data):
-        raise UserError(f"{name}: cut short (no end of the JPEG)")
+    return decode(data, name, header, cv2.IMREAD_COLOR)
+
+
+def decode(data: bytes, name: str, header: Header, mode: int) -> NDArray[Any]:
+    """What ``cv2.imdecode`` makes of a picture's bytes; raises `UserError` where they are not whole."""
+    check_jpeg_is_whole(data, name, header)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
         raise UserError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
@@ -70,14 +74,42 @@ def read_image(source: Source, name: str | None = None) -> Picture:
     return image
 
 
+def check_jpeg_is_whole(data: bytes, name: str, header: Header) -> None:
+    """Decoders fill in what a JPEG misses and say nothing."""
+    if header.format in ("JPEG", "MPO") and not _jpeg_is_whole(data):
+        raise UserError(f"{name}: cut short (no end of the JPEG)")
+
+
+def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
+    """What to call a picture in errors, and the bytes of its file; raises `UserError` where it cannot be read."""
+    if isinstance(source, bytes):
+        return name or "picture", source
+    path = Path(source)
+    name = name or str(path)
+    try:
+        return name, path.read_bytes()
+    except FileNotFoundError:
+        reason = "a link to nothing" if path.is_symlink() else "no such file"
+    except IsADirectoryError:
+        reason = "a folder, not a picture"
+    except PermissionError:
+        reason = "no permission to read it"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise UserError(f"{name}: {reason}")
+
+
 def read_header(source: Source, name: str | None = None) -> Header:
     """Size and kind of a picture without decoding its pixels; raises `UserError` as `read_image` does."""
-    name, data = _name_and_bytes(source, name)
+    name, data = read_bytes(source, name)
     return _header(data, name)
 
 
-def encode_image(image: Picture, codec: str) -> bytes:
-    """Encode an H x W x 3 uint8 BGR image losslessly; ``codec`` is a key of `CODECS`."""
+def encode_image(image: NDArray[Any], codec: str) -> bytes:
+    """Encode an H x W x 3 uint8 BGR image losslessly; ``codec`` is a key of `CODECS`.
+
+    PNG also takes grey (H x W), alpha (H x W x 4) and uint16.
+    """
     ok, data = cv2.imencode(f".{codec}", image, CODECS[codec].parameters)
     if not ok:
         raise UserError(f"OpenCV cannot write {codec} here (image {image.shape}, {image.dtype})")
@@ -102,24 +134,6 @@ CODECS: Final[dict[str, Codec]] = {
     "bmp": Codec([], 0),
     "webp": Codec([cv2.IMWRITE_WEBP_QUALITY, 101], 1),  # above 100 means lossless
 }
-
-
-def _name_and_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
-    if isinstance(source, bytes):
-        return name or "picture", source
-    path = Path(source)
-    name = name or str(path)
-    try:
-        return name, path.read_bytes()
-    except FileNotFoundError:
-        reason = "a link to nothing" if path.is_symlink() else "no such file"
-    except IsADirectoryError:
-        reason = "a folder, not a picture"
-    except PermissionError:
-        reason = "no permission to read it"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    raise UserError(f"{name}: {reason}")
 
 
 def _header(data: bytes, name: str) -> Header:

@@ -19,7 +19,7 @@ STRIP_SHARE = 0.25
 MAPS_SHARE = 0.6
 """Of the free memory, for the features of the whole picture."""
 
-BYTES_PER_FEATURE = {"cpu": 12, "other": 48}
+BYTES_PER_FEATURE = {"cpu": 32, "other": 48}
 """That the work on a strip needs for every pixel and feature channel of it, in units of the element size; measured. A
 CPU upsamples in smaller strips still."""
 
@@ -90,6 +90,6 @@ def _in_a_file(size: int) -> torch.Tensor:
     except OSError as error:
         free = shutil.disk_usage(folder).free
         raise UserError(
-            f"its features need {size / 1e9:.1f} GB, more than memory has free, and so much cannot be put into {folder} "
-            f"({error.strerror}; {free / 1e9:.1f} GB free there); set TMPDIR to a larger disk"
+            f"its features need {size / 1e9:.1f} GB, more than memory has free, and so much cannot be put into "
+            f"{folder} ({error.strerror}; {free / 1e9:.1f} GB free there); set TMPDIR to a larger disk"
         ) from None

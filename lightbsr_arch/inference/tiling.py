@@ -108,9 +108,7 @@ def restore(restorer: Any, lq: torch.Tensor, guides: dict[str, torch.Tensor], ro
 
 
 @restore.register
-def _(
-    restorer: IDRDCRBNet, lq: torch.Tensor, guides: dict[str, torch.Tensor], rows: int, advance: Advance
-) -> Strips:
+def _(restorer: IDRDCRBNet, lq: torch.Tensor, guides: dict[str, torch.Tensor], rows: int, advance: Advance) -> Strips:
     body, skipped = tee(_head(restorer, lq, rows))
     for block in restorer.body:
         body = streamed(partial(block, idr=guides["vector"]), body, halo=2)
@@ -119,12 +117,11 @@ def _(
 
 
 @restore.register
-def _(
-    restorer: LightBSRNet, lq: torch.Tensor, guides: dict[str, torch.Tensor], rows: int, advance: Advance
-) -> Strips:
+def _(restorer: LightBSRNet, lq: torch.Tensor, guides: dict[str, torch.Tensor], rows: int, advance: Advance) -> Strips:
     channel, spatial = guides["channel_guide"], guides["spatial_guide"]
     spatial = spatial.contiguous(memory_format=torch.channels_last)
-    passes = 2 + sum(len(group.body) + 2 for group in restorer.body)
+    groups: Any = restorer.body
+    passes = 2 + sum(len(group.body) + 2 for group in groups)
 
     def done(count: int) -> None:
         advance(count / lq.shape[2] / passes)
@@ -132,7 +129,7 @@ def _(
     x, y = feature_maps(2, restorer.head.out_channels, lq).split(1)
     in_strips = partial(cut, rows=rows, device=lq.device)
     pooled = write(_head(restorer, lq, rows), x, done)
-    for group in restorer.body:
+    for group in groups:
         channel = channel + group.refine_channel(channel)
         refine = streamed(group.refine_spatial, in_strips(spatial), halo=2)
         write(added(refine, in_strips(spatial)), spatial, done)

@@ -1,0 +1,195 @@
+"""Picture files in, upscaled files out."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.data.image_io import read_bytes, read_header
+from lightbsr_arch.data.picture_files import find_pictures
+from lightbsr_arch.errors import UserError
+from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
+from lightbsr_arch.inference.upscaler import upscale
+
+STANDARD_STREAM = "-"
+"""Instead of a file: standard input, standard output."""
+
+_CODECS = {suffix: codec for codec, form in FORMATS.items() for suffix in form.suffixes}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture to upscale; ``STANDARD_STREAM`` may stand for either end, ``codec`` is None where the input tells."""
+
+    source: str
+    target: str
+    codec: str | None
+
+
+@dataclass
+class Outcome:
+    """What became of a picture."""
+
+    input: str
+    output: str
+    status: str
+    """``done``, ``skipped`` (the output existed) or ``failed``."""
+    reason: str | None = None
+    notices: list[str] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    """Width and height of the output."""
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str = "") -> list[Job]:
+    """What is to be written where.
+
+    A folder's pictures keep their places below it, and their names but for ``suffix`` and the ending of another format.
+    Without ``codec`` a picture keeps its format, or becomes PNG where that is not written (GIF, PPM). Pictures that lie
+    in the folder ``out`` are passed over when they come from a folder above it: they are an earlier run's.
+
+    Args:
+        inputs: folders, globs, files; or "-" alone, standard input.
+        out: the folder to write to; for one picture also a file with the ending of one; "-" is standard output.
+        codec: one of `FORMATS`.
+        suffix: for the names, before the ending.
+
+    Raises:
+        UserError: an input does not exist or holds no pictures; two pictures would be written to one file; a picture
+            would be written over an input.
+    """
+    if STANDARD_STREAM in inputs and len(inputs) > 1:
+        raise UserError("- (standard input) is one picture, and goes with no other input")
+    names_file = out == STANDARD_STREAM or (Path(out).suffix.lower() in _CODECS and not Path(out).is_dir())
+    if names_file:
+        if len(inputs) > 1 or Path(inputs[0]).is_dir():
+            raise UserError(f"{out}: one file for several pictures; name a folder")
+        by_name = _CODECS.get(Path(out).suffix.lower()) if out != STANDARD_STREAM else None
+        if codec and by_name and codec != by_name:
+            raise UserError(f"{out}: that name is not of format {codec}")
+        source = inputs[0]
+        if source != STANDARD_STREAM:
+            pictures = find_pictures(inputs)
+            if len(pictures) > 1:
+                raise UserError(f"{out}: one file for several pictures; name a folder")
+            source = str(pictures[0].path)
+        jobs = [Job(source, out, codec or by_name)]
+    elif STANDARD_STREAM in inputs:
+        raise UserError(f"{out}: a picture from standard input needs the name of a file, as {out}/picture.png")
+    else:
+        jobs = [_job(picture.path, Path(out) / picture.name, codec, suffix) for picture in _outside(inputs, Path(out))]
+    _refuse_clashes(jobs)
+    return jobs
+
+
+def upscale_files(
+    jobs: Sequence[Job],
+    model: BlindSR,
+    *,
+    tile: int | str = "auto",
+    skip_existing: bool = False,
+    advance: Callable[[int, float], None] = lambda number, share: None,
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Upscale pictures; one that cannot be read, upscaled or written is reported, and the rest go on.
+
+    Args:
+        jobs: from `plan`.
+        model: from `load_student`.
+        tile: see `upscale`.
+        skip_existing: leave outputs that exist.
+        advance: is told, for the number of a job, what share of its work has been done since it was last told.
+        report: is told each outcome.
+    """
+    outcomes = []
+    for number, job in enumerate(jobs):
+        outcome = Outcome(job.source, job.target, "done")
+        start = time.perf_counter()
+        if skip_existing and job.target != STANDARD_STREAM and Path(job.target).exists():
+            outcome.status = "skipped"
+        else:
+            try:
+                _upscale_file(job, outcome, model, tile, lambda share, number=number: advance(number, share))  # type: ignore[misc]
+            except (UserError, MemoryError) as error:
+                outcome.status = "failed"
+                reason = str(error) if isinstance(error, UserError) else "memory does not suffice"
+                outcome.reason = reason.removeprefix(f"{job.source}: ")
+        outcome.seconds = round(time.perf_counter() - start, 3)
+        outcomes.append(outcome)
+        report(outcome)
+    return outcomes
+
+
+def _upscale_file(
+    job: Job, outcome: Outcome, model: BlindSR, tile: int | str, advance: Callable[[float], None]
+) -> None:
+    if job.source == STANDARD_STREAM:
+        name, data = "standard input", sys.stdin.buffer.read()
+    else:
+        name, data = read_bytes(job.source, None)
+    header = read_header(data, name)
+    codec = job.codec or _CODECS.get(f".{header.format.lower()}", "jpg" if header.format == "MPO" else "png")
+    height, width = header.height * model.scale, header.width * model.scale
+    check_size(height, width, codec)
+    picture = fit(read_picture(data, name), codec)
+    outcome.notices = picture.notices
+    outcome.size = width, height
+    picture.pixels = upscale(picture.pixels, model, tile=tile, advance=advance)
+    _write(job.target, encode(picture, codec))
+
+
+def _write(target: str, data: bytes) -> None:
+    """The file appears whole or not at all."""
+    if target == STANDARD_STREAM:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def _job(source: Path, target: Path, codec: str | None, suffix: str) -> Job:
+    codec = codec or _CODECS.get(source.suffix.lower(), "png")
+    ending = target.suffix if _CODECS.get(target.suffix.lower()) == codec else FORMATS[codec].suffixes[0]
+    return Job(str(source), str(target.with_name(target.stem + suffix + ending)), codec)
+
+
+def _outside(inputs: Sequence[str], out: Path) -> list[Any]:
+    folders = [Path(text).resolve() for text in inputs if Path(text).is_dir()]
+    above_out = any(folder in out.resolve().parents for folder in folders)
+    pictures = find_pictures(inputs)
+    if above_out:
+        pictures = [picture for picture in pictures if out.resolve() not in picture.path.resolve().parents]
+    if not pictures:
+        raise UserError(f"{', '.join(inputs)}: no pictures but those in {out}")
+    return pictures
+
+
+def _refuse_clashes(jobs: Sequence[Job]) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs}
+    written: dict[str, str] = {}
+    for job in jobs:
+        if job.target == STANDARD_STREAM:
+            continue
+        target = os.path.normcase(os.path.realpath(job.target))
+        if target in sources:
+            raise UserError(f"{job.target} is an input and would be written over; use another -o or a --suffix")
+        if other := written.get(target):
+            raise UserError(f"{other} and {job.source} would both be written to {job.target}; rename one")
+        written[target] = job.source

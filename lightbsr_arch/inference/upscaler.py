@@ -1,0 +1,208 @@
+"""An image in, the upscaled image out: NumPy or torch."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.checkpoint import load
+from lightbsr_arch.errors import UserError
+from lightbsr_arch.inference.memory import rows_that_fit
+from lightbsr_arch.inference.tiling import Advance, sr_strips
+from lightbsr_cli.shipped import default_name
+
+Image = TypeVar("Image", NDArray[Any], torch.Tensor)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Of the computation, by the names of the command line."""
+
+
+@torch.inference_mode()
+def upscale(
+    image: Image,
+    model: BlindSR | str | Path | None = None,
+    *,
+    tile: int | str = "auto",
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    advance: Advance = lambda share: None,
+) -> Image:
+    """Upscale an image.
+
+        sr = lightbsr_arch.upscale(np.asarray(PIL.Image.open("photo.jpg")))
+
+    Args:
+        image: NumPy, RGB: H x W x 3, or H x W grey; H x W x 4 or H x W x 2 with alpha last; uint8, uint16, or floats in
+            [0, 1]. Torch: floats in [0, 1], C x H x W or N x C x H x W, with 3 channels (RGB) or 1 (grey).
+        model: what ``lightbsr_arch.load`` gives, the name of shipped weights, or a file; the best shipped weights
+            (`lightbsr_cli.shipped.default_name`) unless given. Load once where there are many images.
+        tile: rows that are worked on at a time, which bounds memory and changes the result by rounding alone
+            (`inference.tiling`): a number, "auto" by the free memory, 0 for the whole image at once.
+        device: where to load a model that is named: "cpu", "cuda", "mps" or "auto", which is the default and takes the
+            first there is of "cuda", "mps", "cpu". A model that is loaded already stays where it is.
+        dtype: of the computation of a model that is named, fp32 unless given.
+        advance: is told what share of the work has been done since it was last told.
+
+    Returns:
+        The image ``scale`` times larger, in the form, dtype and range of ``image``, clamped to its range. Grey is the
+        mean of the three channels that the model gives for three equal ones. Alpha is upscaled likewise, as a grey
+        picture; where it is the same everywhere, so is the result's.
+
+    Raises:
+        ValueError: not such an image.
+        UserError: no such model or device, a teacher's weights, memory that does not suffice, or an overflow in fp16.
+    """
+    if isinstance(model, BlindSR):
+        if device is not None or dtype is not None:
+            raise ValueError("device and dtype are those of the model, which is loaded: load(name, device, dtype)")
+    else:
+        model = load_student(model, device or "auto", dtype or torch.float32)
+    check_tile(tile)
+
+    def strips(lq: torch.Tensor, share: float) -> Iterator[torch.Tensor]:
+        return _clamped_strips(model, lq, tile, lambda done: advance(share * done))
+
+    if isinstance(image, torch.Tensor):
+        return _upscale_tensor(image, model.scale, strips)
+    return _upscale_array(np.asarray(image), model.scale, strips)
+
+
+_Strips = Callable[[torch.Tensor, float], Iterator[torch.Tensor]]
+
+
+def load_student(
+    name_or_path: str | Path | None, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
+) -> BlindSR:
+    """`load` for upscaling; the best shipped weights unless named.
+
+    Raises:
+        UserError: no such weights, a teacher's, no such device, or one that cannot compute in that dtype.
+    """
+    name_or_path = name_or_path or default_name()
+    model = load(name_or_path, find_device(device), dtype)
+    if model.privileged is not None:
+        raise UserError(
+            f"{name_or_path}: the weights of a teacher, which also sees the {model.privileged}; use its student's"
+        )
+    _check_dtype(find_device(device), dtype)
+    return model
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """Raises `UserError` where there is no such device; "auto" takes the first there is of CUDA, MPS, CPU."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, is_there in there.items() if is_there)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name}: expected auto, cpu, cuda or mps") from None
+    if not there.get(device.type, True):
+        found = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise UserError(f"device {name}: PyTorch finds none here (it finds {found})")
+    return device
+
+
+def _check_dtype(device: torch.device, dtype: torch.dtype) -> None:
+    try:
+        with torch.inference_mode():
+            ones = torch.ones(1, 1, 3, 3, device=device, dtype=dtype)
+            assert torch.nn.functional.conv2d(ones, ones).item() == 9
+    except (RuntimeError, TypeError, NotImplementedError):
+        name = next(name for name, known in DTYPES.items() if known == dtype)
+        raise UserError(f"{device} cannot compute in {name} here; use fp32") from None
+
+
+def check_tile(tile: int | str) -> None:
+    """Raises `ValueError` where that is no size of a tile."""
+    if tile != "auto" and (not isinstance(tile, int) or tile < 0):
+        raise ValueError(f'tile is a number of rows, 0 for the whole image, or "auto", not {tile!r}')
+
+
+def _clamped_strips(model: BlindSR, lq: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
+    """The SR image of 3 x H x W or 1 x H x W in [0, 1], in strips of as many channels in fp32."""
+    parameter = next(model.parameters())
+    image = lq[None].to(parameter).contiguous(memory_format=torch.channels_last).expand(-1, 3, -1, -1)
+    try:
+        rows = rows_that_fit(model, image) if tile == "auto" else int(tile)
+        for strip in sr_strips(model, image, rows, advance):
+            sr = strip[0].float()
+            if not sr.isfinite().all():
+                raise UserError(f"the network's numbers overflow in {parameter.dtype}; use fp32 or bf16")
+            yield (sr if len(lq) == 3 else sr.mean(dim=0, keepdim=True)).clamp_(0, 1)
+    except (MemoryError, RuntimeError) as error:
+        out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+        if not out_of_memory:
+            raise
+        raise UserError(f"memory does not suffice on {parameter.device}; use smaller tiles than {tile}") from None
+
+
+def _upscale_tensor(image: torch.Tensor, scale: int, strips: _Strips) -> torch.Tensor:
+    if image.dim() not in (3, 4) or image.shape[-3] not in (1, 3) or not image.is_floating_point():
+        raise ValueError(
+            f"expected floats, C x H x W or N x C x H x W with 1 or 3 channels, not {image.dtype} {tuple(image.shape)}"
+        )
+    _check_range(image)
+    *before, height, width = image.shape
+    out = image.new_empty(*before, height * scale, width * scale)
+    lqs, srs = (x if x.dim() == 4 else x[None] for x in (image, out))
+    for lq, sr in zip(lqs, srs):
+        top = 0
+        for strip in strips(lq, 1 / len(lqs)):
+            sr[:, top : top + strip.shape[1]] = strip
+            top += strip.shape[1]
+    return out
+
+
+def _upscale_array(image: NDArray[Any], scale: int, strips: _Strips) -> NDArray[Any]:
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        colour = image[..., 0] if image.shape[2] == 2 else image[..., :3]
+        alpha = image[..., -1]
+        out = np.empty((image.shape[0] * scale, image.shape[1] * scale, image.shape[2]), image.dtype)
+        same_everywhere = bool((alpha == alpha.flat[0]).all())
+        share = 1.0 if same_everywhere else 0.5
+        _fill(out[..., 0] if image.shape[2] == 2 else out[..., :3], colour, strips, share)
+        if same_everywhere:
+            out[..., -1] = alpha.flat[0]
+        else:
+            _fill(out[..., -1], alpha, strips, share)
+        return out
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
+        raise ValueError(f"expected H x W or H x W x 2, 3 or 4, not {image.shape}")
+    out = np.empty((image.shape[0] * scale, image.shape[1] * scale, *image.shape[2:]), image.dtype)
+    _fill(out, image, strips, 1.0)
+    return out
+
+
+def _fill(out: NDArray[Any], image: NDArray[Any], strips: _Strips, share: float) -> None:
+    """Upscale H x W or H x W x 3 into ``out``."""
+    if image.dtype in (np.uint8, np.uint16):
+        largest = np.iinfo(image.dtype).max
+    elif np.issubdtype(image.dtype, np.floating):
+        largest = None
+    else:
+        raise ValueError(f"expected uint8, uint16 or floats, not {image.dtype}")
+    lq = torch.from_numpy(np.array(image, np.float32))
+    if largest:
+        lq /= largest
+    else:
+        _check_range(lq)
+    top = 0
+    for strip in strips(lq.permute(2, 0, 1) if image.ndim == 3 else lq[None], share):
+        values = strip.mul_(largest).round_() if largest else strip
+        rows = (values.permute(1, 2, 0) if image.ndim == 3 else values[0]).cpu().numpy()
+        out[top : top + len(rows)] = rows
+        top += len(rows)
+
+
+def _check_range(image: torch.Tensor) -> None:
+    """A little more than [0, 1] may come of an interpolation; more is another scale."""
+    if image.numel() == 0:
+        raise ValueError("an empty image")
+    low, high = (value.item() for value in image.aminmax())
+    if not (low >= -0.5 and high <= 1.5):
+        raise ValueError(f"expected floats in [0, 1], not {low:.4g} to {high:.4g}")

@@ -1,0 +1,74 @@
+"""``lightbsr models``; starts without PyTorch."""
+
+import argparse
+import json
+from typing import Any
+
+from lightbsr_cli import shipped
+
+HELP = "list the shipped weights"
+DESCRIPTION = (
+    "List the weights that come with the package: parameters, scale, degradation that they were trained for, licence "
+    "of the training data, measured PSNR. Their names are for --model and for lightbsr_arch.load."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="all that is known, for machines: a list of objects")
+
+
+def run(args: argparse.Namespace) -> int:
+    models = [describe(name) for name in shipped.names()]
+    if args.json:
+        print(json.dumps(models, indent=2))
+    elif not models:
+        print("no weights are shipped with this installation")
+    else:
+        print("\n\n".join(as_text(model) for model in models))
+    return 0
+
+
+def describe(name: str) -> dict[str, Any]:
+    """All that is known of shipped weights: their card, and ``name``, ``file``, ``bytes``, ``default``, ``network``."""
+    path = shipped.find_weights(name)
+    metadata = shipped.read_metadata(path)
+    return {
+        "name": name,
+        "default": name == shipped.default_name(),
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        **metadata["card"],
+        "network": metadata["network"],
+    }
+
+
+def as_text(model: dict[str, Any]) -> str:
+    """A few lines; what the card does not say is left out."""
+    size = f"x{model['scale']}, " if "scale" in model else ""
+    size += f"{model['params'] / 1e6:.2f} M parameters, " if "params" in model else ""
+    lines = [
+        f"{model['name']}{' (default)' if model['default'] else ''}: {model.get('summary', '')}".rstrip(": "),
+        f"  {size}{model['bytes'] / 1e6:.1f} MB",
+    ]
+    if degradation := model.get("degradation"):
+        lines.append(f"  degradation: {_phrase(degradation)}")
+    lines += [f"  {label}: {model[key]}" for key, label in (("data", "data"), ("licence", "licence")) if key in model]
+    for setting, sets in model.get("psnr_y", {}).items():
+        figures = ", ".join(f"{name} {_figures(value)}" for name, value in sets.items())
+        lines.append(f"  PSNR-Y, {setting}: {figures}")
+    return "\n".join(lines)
+
+
+def _phrase(options: Any) -> str:
+    if not isinstance(options, dict):
+        return str(options)
+    rest = ", ".join(f"{key} {_range(value)}" for key, value in options.items() if key != "type")
+    return f"{options['type']}, {rest}" if "type" in options else rest
+
+
+def _range(value: Any) -> str:
+    return " to ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)
+
+
+def _figures(value: Any) -> str:
+    return "/".join(f"{number:.2f}" for number in (value if isinstance(value, list) else [value]))

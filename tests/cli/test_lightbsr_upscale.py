@@ -1,0 +1,280 @@
+"""``lightbsr upscale``: files in and out, and what becomes of odd and broken ones."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightbsr_arch import upscale
+from lightbsr_arch.checkpoint import Checkpoint, load
+from lightbsr_arch.inference import files
+from lightbsr_arch.inference.pictures import read_picture
+from lightbsr_cli import main
+from tests.corpus import BROKEN_LINK, READ, base, write_corpus
+from tests.inference.networks import network
+
+RGB = np.ascontiguousarray(base()[..., ::-1])
+SMALL = RGB[:9, :12]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    net = network("kdsr", scale=2)
+    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
+    Checkpoint(net.state_dict(), net.config).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def run(weights, capfd):
+    """Runs the command; gives its exit code and what it wrote to stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main(["upscale", *map(str, arguments), "-m", weights, "-q"])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def save(path: Path, pixels: np.ndarray = SMALL, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_odd_and_broken_picture(tmp_path, run, weights):
+    """Each that can be read is upscaled to the numbers of the network, each other is named with its reason."""
+    read, refused = write_corpus(tmp_path / "in")
+    for name in ("rgb.ppm", "animated.gif"):  # would become .png, of which there is one of that name
+        (tmp_path / "in" / name).unlink()
+    read, refused = (
+        [case for case in cases if case.name not in ("rgb.ppm", "animated.gif")] for cases in (read, refused)
+    )
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", "--json")
+    assert code == 1
+    report = json.loads(out)
+    assert (report["done"], report["skipped"], report["failed"]) == (len(read), 0, len(refused))
+    assert report["scale"] == 2
+    found = {Path(one["input"]).relative_to(tmp_path / "in").as_posix(): one for one in report["pictures"]}
+    for case in refused:
+        assert found[case.name]["status"] == "failed"
+        assert case.reason in found[case.name]["reason"]
+        assert f"{case.name}: failed: {found[case.name]['reason']}" in err
+        assert not Path(found[case.name]["output"]).exists()
+    model = load(weights)
+    for case in read:
+        one = found[case.name]
+        assert one["status"] == "done"
+        assert one["size"] == [2 * side for side in case.image.shape[1::-1]]
+        assert one["notices"] == (["CMYK was converted to RGB"] if case.name.startswith("cmyk") else [])
+        source, target = (read_picture(one[end]) for end in ("input", "output"))
+        assert target.icc == source.icc
+        wanted = upscale(source.pixels, model, tile=0)
+        if case.name.endswith("webp") and wanted.ndim == 2:
+            wanted = np.dstack([wanted] * 3)
+        lossy = one["output"].lower().endswith((".jpg", ".jpeg")) or case.name == "lossy.webp"
+        assert target.pixels.shape == wanted.shape
+        error = np.abs(target.pixels.astype(int) - wanted)
+        assert error.mean() < 20 if lossy else error.max() <= 1  # noise is what WebP keeps least
+    assert tree(tmp_path / "out") == sorted(
+        Path(found[case.name]["output"]).relative_to(tmp_path / "out").as_posix() for case in read
+    )
+    assert found["still.gif"]["output"].endswith("still.png")
+    assert BROKEN_LINK.name in found
+
+
+def test_a_summary_and_structure(tmp_path, run):
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "sub" / "deep" / "b.jpg")
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", "--suffix", "_x2")
+    assert (code, out, err) == (0, f"2 upscaled x2, 0 skipped, 0 failed: {tmp_path / 'out'}\n", "")
+    assert tree(tmp_path / "out") == ["a_x2.png", "sub/deep/b_x2.jpg"]
+
+
+def test_globs_and_files(tmp_path, run):
+    for name in ("a.png", "b.png", "c.bmp"):
+        save(tmp_path / "in" / name)
+    assert run(tmp_path / "in" / "*.png", tmp_path / "in" / "c.bmp", "-o", tmp_path / "out")[0] == 0
+    assert tree(tmp_path / "out") == ["a.png", "b.png", "c.bmp"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "kind"), {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF", "bmp": "BMP"}.items()
+)
+def test_another_format(tmp_path, run, codec, kind):
+    source = save(tmp_path / "a.jpeg")
+    assert run(source, "-o", tmp_path / "out", "--format", codec)[0] == 0
+    (name,) = tree(tmp_path / "out")
+    assert name == ("a.jpeg" if codec == "jpg" else f"a.{codec}")
+    image = Image.open(tmp_path / "out" / name)
+    assert (image.format, image.size) == (kind, (24, 18))
+
+
+def test_one_file_to_one_file(tmp_path, run):
+    source = save(tmp_path / "a.jpg")
+    assert run(source, "-o", tmp_path / "new" / "big.png")[0] == 0
+    assert tree(tmp_path) == ["a.jpg", "new/big.png"]
+
+
+def test_skip_existing(tmp_path, run):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_text("mine")
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--skip-existing")
+    assert (code, out) == (0, f"1 upscaled x2, 1 skipped, 0 failed: {tmp_path / 'out'}\n")
+    assert (tmp_path / "out" / "a.png").read_text() == "mine"
+    assert run(tmp_path / "in", "-o", tmp_path / "out")[0] == 0
+    assert Image.open(tmp_path / "out" / "a.png").size == (24, 18)
+
+
+def test_an_earlier_runs_output_is_no_input(tmp_path, run):
+    save(tmp_path / "a.png")
+    for _ in range(2):
+        assert run(tmp_path, "-o", tmp_path / "out")[0] == 0
+        assert tree(tmp_path) == ["a.png", "out/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "message"),
+    [
+        (["a.png"], ["in", "-o", "in"], "a.png is an input and would be written over"),
+        (
+            ["a.png", "a_x2.png"],
+            ["in", "-o", "in", "--suffix", "_x2"],
+            "a_x2.png is an input and would be written over",
+        ),
+        (["a.png", "a.jpg"], ["in", "-o", "out", "--format", "png"], "would both be written to out/a.png"),
+        (["a.png", "b.png"], ["in", "-o", "out.png"], "out.png: one file for several pictures"),
+        (["a.png", "b.png"], ["in/*.png", "-o", "out.png"], "out.png: one file for several pictures"),
+        (["a.png"], ["in/a.png", "-o", "out.jpg", "--format", "png"], "out.jpg: that name is not of format png"),
+        (["a.png"], ["in/b.png", "-o", "out"], "in/b.png: no such file or folder"),
+        (["a.png"], ["-", "in/a.png", "-o", "out"], "- (standard input) is one picture"),
+        (["a.png"], ["-", "-o", "out"], "needs the name of a file"),
+        (["a.png"], ["in/a.png", "-o", "-", "--json"], "cannot both go to standard output"),
+        (["a.png"], ["in/a.png", "-o", "out", "--device", "gpu"], "device gpu: expected auto, cpu, cuda or mps"),
+    ],
+    ids=str,
+)
+def test_refused_before_anything_is_done(tmp_path, run, monkeypatch, names, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        save(tmp_path / "in" / name)
+    before = {name: (tmp_path / name).read_bytes() for name in tree(tmp_path)}
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert {name: (tmp_path / name).read_bytes() for name in tree(tmp_path)} == before
+
+
+def test_an_input_behind_a_link_is_not_written_over(tmp_path, run):
+    source = save(tmp_path / "real" / "a.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to(source)
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "real")
+    assert code == 2
+    assert "is an input and would be written over" in err
+
+
+def test_tiles_change_nothing(tmp_path, run):
+    source = save(tmp_path / "a.png", RGB)
+    for tile in ("0", "5", "auto"):
+        assert run(source, "-o", tmp_path / f"{tile}.png", "--tile", tile)[0] == 0
+    whole, tiled, auto = (read_picture(tmp_path / f"{tile}.png").pixels.astype(int) for tile in ("0", "5", "auto"))
+    assert np.abs(tiled - whole).max() <= 1
+    assert np.abs(auto - whole).max() <= 1
+
+
+def test_bf16_is_near(tmp_path, run):
+    source = save(tmp_path / "a.png", RGB)
+    for dtype in ("fp32", "bf16"):
+        assert run(source, "-o", tmp_path / f"{dtype}.png", "--dtype", dtype, "--device", "cpu")[0] == 0
+    full, half = (read_picture(tmp_path / f"{dtype}.png").pixels.astype(int) for dtype in ("fp32", "bf16"))
+    assert 0 < np.abs(half - full).max() < 8
+
+
+def test_standard_input_and_output(tmp_path, weights, capfdbinary, monkeypatch):
+    data = io.BytesIO()
+    Image.fromarray(SMALL).save(data, "TIFF")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data.getvalue())))
+    assert main(["upscale", "-", "-o", "-", "-m", weights, "-q"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert err == b"1 upscaled x2, 0 skipped, 0 failed: -\n"
+    picture = Image.open(io.BytesIO(out))
+    assert (picture.format, picture.size) == ("TIFF", (24, 18))
+    np.testing.assert_array_equal(np.asarray(picture), upscale(SMALL, load(weights), tile=0))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no picture")))
+    assert main(["upscale", "-", "-o", str(tmp_path / "x.png"), "-m", weights, "-q"]) == 1
+    assert b"-: failed: standard input: not a picture that can be read" in capfdbinary.readouterr().err
+
+
+def test_output_appears_whole_or_not_at_all(tmp_path, run, monkeypatch):
+    save(tmp_path / "in" / "a.png")
+    write_bytes = Path.write_bytes
+
+    def full_disk(path: Path, data: bytes) -> int:
+        write_bytes(path, data[:20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1
+    assert f"{tmp_path / 'out' / 'a.png'}: cannot be written: No space left on device" in err
+    assert tree(tmp_path) == ["in/a.png"]
+
+
+def test_memory_that_does_not_suffice_fails_one_picture(tmp_path, run, monkeypatch):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+
+    def fail_on_a(picture, codec):
+        if not (tmp_path / "out" / "a.png").exists() and not fail_on_a.done:
+            fail_on_a.done = True
+            raise MemoryError
+        return encode(picture, codec)
+
+    encode, fail_on_a.done = files.encode, False
+    monkeypatch.setattr(files, "encode", fail_on_a)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, out) == (1, f"1 upscaled x2, 0 skipped, 1 failed: {tmp_path / 'out'}\n")
+    assert err == f"{tmp_path / 'in' / 'a.png'}: failed: memory does not suffice\n"
+
+
+def test_a_picture_too_wide_for_its_format(tmp_path, run):
+    source = save(tmp_path / "a.webp", np.zeros((1, 8200, 3), np.uint8), lossless=True)
+    code, _, err = run(source, "-o", tmp_path / "out")
+    assert code == 1
+    assert "16400x2 pixels would come out, webp holds 16383 a side; use --format png" in err
+
+
+def test_the_bar_ends_with_the_last_picture(tmp_path, weights, capfd):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "in" / "c.png").write_bytes(b"")
+    assert main(["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", weights, "--tile", "4"]) == 1
+    assert "| 3.0/3 pictures [" in capfd.readouterr().err
+
+
+def test_nothing_heavy_is_imported_for_help():
+    program = "import sys; from lightbsr_cli import main\ntry: main(['upscale', '--help'])\nexcept SystemExit: pass\n"
+    program += "assert not {'torch', 'basicsr', 'numpy', 'cv2'} & set(sys.modules), 'heavy'"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--skip-existing" in done.stdout
+
+
+assert len(READ) > 25  # of which each is upscaled above

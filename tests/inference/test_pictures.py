@@ -1,0 +1,160 @@
+"""Picture files as they are: every kind of pixels, and what goes with them."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from lightbsr_arch.errors import UserError
+from lightbsr_arch.inference.pictures import FORMATS, Picture, check_size, encode, fit, read_picture
+from tests.corpus import READ, REFUSED, Case, base
+
+RGB = np.ascontiguousarray(base()[..., ::-1])
+GREY = np.ascontiguousarray(base()[..., 0])
+DEEP = base().astype(np.uint16)[..., ::-1] * 256 + 77
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+WITH_ALPHA = {"alpha.png", "alpha.webp", "alpha.tiff", "grey_alpha.png"}
+GREYS = {"grey.png", "grey.jpg", "grey_alpha.png", "one_bit.png", "deep_grey.png"}
+
+
+def by_name(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", READ, ids=by_name)
+def test_reads(case):
+    """The colours of training's reader, and what that drops."""
+    picture = read_picture(case.data, case.name)
+    pixels = picture.pixels
+    assert pixels.flags.c_contiguous
+    deep = case.name.startswith("deep")
+    assert pixels.dtype == (np.uint16 if deep else np.uint8)
+    channels = (1 if case.name in GREYS else 3) + (case.name in WITH_ALPHA or case.name == "palette_transparent.png")
+    assert pixels.shape == case.image.shape[:2] + ((channels,) if channels > 1 else ())
+    colours = np.atleast_3d(pixels)[..., : 1 if case.name in GREYS else 3]
+    if deep:
+        assert (colours % 256 == 77).all()
+        colours = colours >> 8
+    wanted = case.image[..., ::-1]
+    assert np.abs(colours.astype(int) - wanted).max() <= case.tolerance
+    if case.name in WITH_ALPHA:
+        np.testing.assert_array_equal(pixels[..., -1], GREY)
+    assert (picture.icc is not None) == case.name.startswith("profile")
+    assert picture.notices == (["CMYK was converted to RGB"] if case.name.startswith("cmyk") else [])
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=by_name)
+def test_refuses_in_one_line_that_names_the_picture(case):
+    with pytest.raises(UserError) as caught:
+        read_picture(case.data, "holiday.png")
+    assert str(caught.value).startswith("holiday.png: ")
+    assert case.reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def pixels_of(kind: str, dtype: type) -> np.ndarray:
+    values = (DEEP if dtype == np.uint16 else RGB).astype(dtype)
+    alpha = values[::-1, :, :1]
+    return {
+        "grey": values[..., 0],
+        "grey and alpha": np.concatenate([values[..., :1], alpha], axis=2),
+        "RGB": values,
+        "RGB and alpha": np.concatenate([values, alpha], axis=2),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey and alpha", "RGB", "RGB and alpha"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("codec", FORMATS)
+def test_there_and_back(codec, dtype, kind):
+    """What a format cannot hold goes with a notice; the rest comes back, exactly where it is lossless."""
+    pixels = pixels_of(kind, dtype)
+    picture = fit(Picture(pixels, icc=PROFILE), codec)
+    back = read_picture(encode(picture, codec))
+    wanted = pixels
+    lost = []
+    if dtype == np.uint16 and codec not in ("png", "tiff"):
+        wanted = np.round(wanted / 257)
+        lost.append(f"{codec} holds 8 bits of the 16")
+    if "alpha" in kind and codec in ("jpg", "bmp"):
+        wanted = wanted[..., 0] if kind.startswith("grey") else wanted[..., :3]
+        lost.append(f"{codec} holds no alpha; it was left out")
+    if codec == "webp" and kind.startswith("grey"):  # has no grey
+        wanted = np.dstack([wanted[..., 0]] * 3 + [wanted[..., 1]]) if kind != "grey" else np.dstack([wanted] * 3)
+    if kind == "grey and alpha" and dtype == np.uint16 and codec in ("png", "tiff"):
+        wanted = wanted[..., [0, 0, 0, 1]]
+    assert picture.notices == lost
+    assert back.pixels.dtype == picture.pixels.dtype
+    assert back.pixels.shape == wanted.shape
+    assert np.abs(back.pixels.astype(int) - wanted).max() <= {"jpg": 8, "webp": 16}.get(codec, 0)
+    assert back.icc == (None if codec == "bmp" else PROFILE)
+
+
+def jpeg(exif: Image.Exif | None = None, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "JPEG", quality=95, **({"exif": exif} if exif else {}), **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("codec", ["png", "jpg", "webp"])
+def test_exif_goes_along_without_orientation_and_size(codec):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "maker"
+    exif.get_ifd(0x8769)[0xA002] = 72
+    exif.get_ifd(0x8769)[0x829A] = 0.125
+    picture = read_picture(jpeg(exif))
+    np.testing.assert_allclose(picture.pixels, np.rot90(RGB, -1), atol=8)
+    for deep in (False, True):
+        if deep:
+            picture.pixels = picture.pixels.astype(np.uint16)
+        kept = Image.open(io.BytesIO(encode(fit(picture, codec), codec))).getexif()
+        assert 0x0112 not in kept
+        assert kept[0x010F] == "maker"
+        assert kept.get_ifd(0x8769) == {0x829A: 0.125}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bit_pictures_are_turned(orientation):
+    turned = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = read_picture(_with_orientation(DEEP, turned)).pixels  # turned the other way
+    np.testing.assert_array_equal(read_picture(_with_orientation(stored, orientation)).pixels, DEEP)
+    file = io.BytesIO()
+    tifffile.imwrite(file, stored, photometric="rgb", metadata=None, extratags=[(0x0112, "H", 1, orientation, True)])
+    np.testing.assert_array_equal(read_picture(file.getvalue()).pixels, DEEP)
+
+
+def _with_orientation(pixels: np.ndarray, orientation: int) -> bytes:
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    return encode(Picture(np.ascontiguousarray(pixels), exif=exif), "png")
+
+
+def test_cmyk_goes_by_its_profile_and_drops_it():
+    file = io.BytesIO()
+    Image.fromarray(RGB).convert("CMYK").save(file, "JPEG", quality=95, icc_profile=b"broken" * 40)
+    picture = read_picture(file.getvalue())
+    np.testing.assert_allclose(picture.pixels, RGB, atol=8)
+    assert picture.icc is None
+
+
+def test_32_bits_are_refused():
+    file = io.BytesIO()
+    tifffile.imwrite(file, GREY.astype(np.float32))
+    with pytest.raises(UserError, match=r"x\.tiff: 32 bits a channel; save it with 8 or 16"):
+        read_picture(file.getvalue(), "x.tiff")
+
+
+def test_a_png_of_16_bits_is_one_for_opencv_too():
+    data = encode(Picture(np.ascontiguousarray(DEEP), icc=PROFILE), "png")
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1], DEEP)
+
+
+def test_a_picture_that_a_format_cannot_hold():
+    check_size(16383, 16383, "webp")
+    with pytest.raises(UserError, match=r"16384x9 pixels would come out, webp holds 16383 a side; use --format png"):
+        check_size(9, 16384, "webp")
