@@ -64,11 +64,13 @@ def run(args: argparse.Namespace) -> int:
     source = GTSource(args.images, "lmdb" if Path(args.images).suffix == ".lmdb" else "disk")
     models = _load(args.models, args.untrained)
     scale = next(iter(models.values())).scale
-    factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.widths) for name in args.factors]
-    readings = read_idrs(models, factors, source, args.crop, args.crops)
+    names = [name for name in FACTORS if name in args.factors]
+    factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.widths) for name in names]
+    size = args.crop - args.crop % scale
+    readings = read_idrs(models, factors, source, size, args.crops)
     report: dict[str, Any] = {
         "images": {"from": args.images, "used": len(set(readings.images.tolist())), "left_out": readings.failures},
-        "crops": {"number": len(readings.images), "size": args.crop},
+        "crops": {"number": len(readings.images), "size": size},
         "scale": scale,
         "factors": {
             one.name: {
@@ -137,7 +139,7 @@ def _load(given: list[str], with_untrained: bool) -> dict[str, "BlindSR"]:
 
 
 def _short(name: str) -> str:
-    """ "kdsr" for kdsr.safetensors; the experiment for what training writes, EXPERIMENT/models/net_g_latest.pth."""
+    """A file's name without its ending; of what training writes, EXPERIMENT/models/net_g_latest.pth, the experiment."""
     path = Path(name)
     return path.parents[1].name if path.parent.name == "models" and path.stem.startswith("net_") else path.stem
 

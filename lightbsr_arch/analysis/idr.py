@@ -118,7 +118,7 @@ def read_idrs(
         models: by name, all of one scale.
         factors: of which each has a name of its own.
         source: ground-truth images that the models have not been trained on.
-        size: side of the crops in ground-truth pixels; they overlap by half.
+        size: side of the crops in ground-truth pixels, a multiple of the scale; they overlap by half.
         crops_per_image: at most so many, spread evenly.
 
     Raises:
@@ -132,7 +132,7 @@ def read_idrs(
     failures: list[str] = []
     for index in tqdm(range(len(source)), desc="Reading IDRs", unit="image"):
         try:
-            gt = _cut(source, index, size - size % scale, crops_per_image)
+            gt = _cut(source, index, size, crops_per_image)
         except UserError as error:
             failures.append(str(error))
             continue
