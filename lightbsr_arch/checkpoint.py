@@ -107,10 +107,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state, metadata = _unwrap(read_pth(path), path), {}
     if "network" in metadata:
         checkpoint = Checkpoint(state, json.loads(metadata["network"]), json.loads(metadata.get("card", "{}")))
-    else:
-        state = _canonical_names(state)
-        checkpoint = Checkpoint(state, _read_off_shapes(state, path))
-    _check_fit(checkpoint, path)
+        _check_fit(checkpoint, path)
+        return checkpoint
+    return recognise(state, path)
+
+
+def recognise(state: State, source: str | Path) -> Checkpoint:
+    """The network that tensors are of, by their names, ours or published, and their shapes.
+
+    Raises:
+        UserError: it names the ``source`` and says what does not fit.
+    """
+    state = canonical_names(state)
+    checkpoint = Checkpoint(state, _read_off_shapes(state, source))
+    _check_fit(checkpoint, source)
     return checkpoint
 
 
@@ -183,7 +193,7 @@ _PUBLISHED_NAMES = [
 _PUBLISHED_CONSTANTS = re.compile(r"G\.(add|sub)_mean\.")
 
 
-def _canonical_names(state: State) -> State:
+def canonical_names(state: Mapping[str, torch.Tensor]) -> State:
     """Rename published tensors to ours; our own names pass unchanged."""
     renamed = {}
     for key, value in state.items():
@@ -195,7 +205,7 @@ def _canonical_names(state: State) -> State:
     return renamed
 
 
-def _read_off_shapes(state: State, path: Path) -> dict[str, Any]:
+def _read_off_shapes(state: State, path: str | Path) -> dict[str, Any]:
     """The arguments of ``BlindSR``, of which every one shows in some tensor's shape."""
     try:
         estimator = _lightide if "estimator.features.1.running_mean" in state else _kdide
@@ -261,7 +271,7 @@ def _count(state: State, pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 
-def _check_fit(checkpoint: Checkpoint, path: Path) -> None:
+def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     """One line that names the first tensors that do not fit, instead of PyTorch's page."""
     try:
         with torch.device("meta"):
