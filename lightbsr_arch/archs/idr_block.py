@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.row_strips import RowStrip, row_strips
+from lightbsr_arch.archs.fused import add_conv1x1_, conv_gelu, gated_gelu
+from lightbsr_arch.archs.row_strips import RowStrip, is_inference_on_cpu, row_strips
 
 HALO = 3
 """Rows above and below that the depthwise 7x7 convolution looks at."""
@@ -28,26 +29,39 @@ class ConvNeXtBlock(nn.Module):
         self.reduce = nn.Linear(2 * num_feat, num_feat)
         self.layer_scale = nn.Parameter(torch.full((num_feat,), 1e-6))
 
-    def perceptron(self, x: torch.Tensor) -> torch.Tensor:
-        """What follows the depthwise convolution, its layer scale included."""
-        y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        y = F.gelu(conv1x1(y, self.expand.weight, self.expand.bias))
-        # A pixel's scale is a weight's: one pass over the features less.
-        return conv1x1(y, self.layer_scale[:, None] * self.reduce.weight, self.layer_scale * self.reduce.bias)
+    def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Features N x C x H x W; with ``overwrite``, the result may take their place in memory."""
+        if is_inference_on_cpu(x):
+            return self.add_in_strips(x, lambda strip: strip.with_halo(x, HALO), overwrite)
+        return self.add(x, x)
 
-    def add_residual(self, x: torch.Tensor, mixed: Callable[[RowStrip], torch.Tensor]) -> torch.Tensor:
-        """``x`` with the residual of what ``mixed`` gives for a strip and its halo."""
-        strips = row_strips(x, widest=self.expand.out_features)
-        if len(strips) == 1:
-            return x + self.perceptron(self.dwconv(mixed(strips[0])))
-        out = torch.empty_like(x)
+    def add(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """``x`` with the residual of what is ``mixed`` in space next."""
+        return x + F.conv2d(self.expanded(self.dwconv(mixed)), *self.reduction())
+
+    def add_in_strips(
+        self, x: torch.Tensor, mixed: Callable[[RowStrip], torch.Tensor], overwrite: bool
+    ) -> torch.Tensor:
+        """``add``, of what ``mixed`` gives for a strip and its halo."""
+        out = x if overwrite else x.clone()
+        reduction = self.reduction()
+        strips = row_strips(x, self.expand.out_features, HALO)
+        convolved = (strip.without_halo(self.dwconv(mixed(strip)), HALO) for strip in strips)
+        ahead = next(convolved)
         for strip in strips:
-            y = strip.without_halo(self.dwconv(mixed(strip)), HALO)
-            torch.add(strip.of(x), self.perceptron(y), out=strip.of(out))
+            y, ahead = ahead, next(convolved, ahead)  # the next strip's halo is overwritten here
+            add_conv1x1_(strip.of(out), self.expanded(y), *reduction)
         return out
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.add_residual(x, lambda strip: strip.with_halo(x, HALO))
+    def expanded(self, x: torch.Tensor) -> torch.Tensor:
+        """What follows the depthwise convolution."""
+        y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return conv_gelu(y, self.expand.weight[:, :, None, None], self.expand.bias)
+
+    def reduction(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of the 1x1 convolution that comes last: it does the layer scale, too."""
+        weight = self.layer_scale[:, None] * self.reduce.weight
+        return weight[:, :, None, None], self.layer_scale * self.reduce.bias
 
 
 class IDRBlock(ConvNeXtBlock):
@@ -67,27 +81,34 @@ class IDRBlock(ConvNeXtBlock):
         )
 
     def forward(  # type: ignore[override]
-        self, x: torch.Tensor, channel: torch.Tensor, spatial: torch.Tensor, pooled: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        channel: torch.Tensor,
+        spatial: torch.Tensor,
+        pooled: torch.Tensor | None = None,
+        overwrite: bool = False,
     ) -> torch.Tensor:
         """Features N x C x H x W under a channel guide, N x 3C/4, and a spatial one, N x num_spatial x H x W.
 
-        ``pooled``, N x C, is the features' mean where ``x`` is but a part of the image that it is to be taken of.
+        ``pooled``, N x C, is the features' mean where ``x`` is but a part of the image that it is to be taken of. With
+        ``overwrite``, the result may take the features' place in memory.
         """
-        local, wide = x.split(local_and_wide(x.shape[1]), dim=1)
-        gate = self.spatial_gate(torch.cat([spatial, local], dim=1))
-        local = self.local_conv(local * gate.sigmoid())
-        pooled = wide.mean(dim=(2, 3)) if pooled is None else pooled[:, local.shape[1] :]
-        gate = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()[:, :, None, None]
+        num_local, num_wide = local_and_wide(x.shape[1])
+        local, wide = x.split((num_local, num_wide), dim=1)
+        gate = conv_gelu(torch.cat([spatial, local], dim=1), self.spatial_gate[0].weight)
+        local = conv_gelu(local * self.spatial_gate[2](gate).sigmoid(), self.local_conv.weight, padding=2)
+        pooled = wide.mean(dim=(2, 3)) if pooled is None else pooled[:, num_local:]
+        gate = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
+        if not is_inference_on_cpu(x):
+            return self.add(x, torch.cat([local, F.gelu(wide * gate[:, :, None, None])], dim=1))
+        gates = F.pad(gate, (num_local, 0))
 
         def modulated(strip: RowStrip) -> torch.Tensor:
-            return F.gelu(torch.cat([strip.with_halo(local, HALO), strip.with_halo(wide, HALO) * gate], dim=1))
+            y = gated_gelu(strip.with_halo(x, HALO), gates[strip.sample])
+            y[:, :num_local] = strip.with_halo(local, HALO)
+            return y
 
-        return self.add_residual(x, modulated)
-
-
-def conv1x1(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """A linear layer at every pixel."""
-    return F.conv2d(x, weight[:, :, None, None], bias)
+        return self.add_in_strips(x, modulated, overwrite)
 
 
 def local_and_wide(num_feat: int) -> tuple[int, int]:

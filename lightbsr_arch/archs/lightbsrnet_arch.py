@@ -40,8 +40,8 @@ class IDRGroup(nn.Module):
         *idr_blocks, convnext = self.body
         y = x
         for block in idr_blocks:
-            y = block(y, channel, spatial)
-        return x + self.conv(convnext(y)), channel, spatial
+            y = block(y, channel, spatial, overwrite=y is not x)
+        return x + self.conv(convnext(y, overwrite=y is not x)), channel, spatial
 
 
 @ARCH_REGISTRY.register()

@@ -3,26 +3,65 @@
 import torch
 from basicsr.archs.arch_util import Upsample
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.row_strips import RowStrip, row_strips
+from lightbsr_arch.archs.row_strips import is_inference_on_cpu
+
+REACH = 2
+"""How many low-quality pixels away a pixel of the image looks, whatever the scale."""
 
 
 def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tensor:
     """``tail(upsample(x))``, which may be the largest part of a restorer's memory and a fifth of its time.
 
-    What the last pixel shuffle would give is never made: the tail comes before it, and both work strip by strip.
+    Args:
+        x: features, N x C x H x W.
+        upsample: convolutions and pixel shuffles in turn, which enlarge 2, 3 or 4 times.
+        tail: a 3x3 convolution that pads.
     """
-    *before, widen, shuffle = upsample
+    channels, height, width = x.shape[1:]
+    seen = REACH + 1
+    by_the_layers = (1 + channels) * (2 * REACH + 1) ** 2 + 2 * seen * (height + width)  # pixels, whatever the way
+    if not is_inference_on_cpu(x) or height * width < by_the_layers:
+        return _layer_by_layer(x, upsample, tail)
+    image = _as_one_convolution(x, nn.Sequential(*upsample, tail))
+    # The layers pad in between, which only the outermost blocks of scale x scale pixels notice.
+    scale = image.shape[2] // height
+    image[:, :, :scale] = _layer_by_layer(x[:, :, :seen], upsample, tail)[:, :, :scale]
+    image[:, :, -scale:] = _layer_by_layer(x[:, :, -seen:], upsample, tail)[:, :, -scale:]
+    image[..., :scale] = _layer_by_layer(x[..., :seen], upsample, tail)[..., :scale]
+    image[..., -scale:] = _layer_by_layer(x[..., -seen:], upsample, tail)[..., -scale:]
+    return image
+
+
+def _as_one_convolution(x: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
+    """All layers at once, as none of them is non-linear; wrong along the border.
+
+    Its weight is read off what the layers make of images that are one at a single place and zero elsewhere.
+    """
+    channels, side = x.shape[1], 2 * REACH + 1
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    places = torch.zeros(channels, channels, side, side, dtype=dtype)
+    places[:, :, REACH, REACH] = torch.eye(channels)
+    parameters = {name: parameter.to(dtype) for name, parameter in layers.named_parameters()}
+    weights = {name: p if name.endswith("weight") else torch.zeros_like(p) for name, p in parameters.items()}
+    with torch.autocast(x.device.type, enabled=False):
+        responses = functional_call(layers, weights, places)
+        constant = functional_call(layers, parameters, torch.zeros_like(places[:1]))
+    scale = responses.shape[2] // side
+    weight = F.pixel_unshuffle(responses, scale).transpose(0, 1).flip(2, 3)
+    weight = weight.to(x.dtype, memory_format=torch.channels_last)
+    bias = F.pixel_unshuffle(constant, scale)[0, :, REACH, REACH].to(x.dtype)
+    return F.pixel_shuffle(F.conv2d(x, weight, bias, padding=REACH), scale)
+
+
+def _layer_by_layer(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tensor:
+    """What the last pixel shuffle would give is never made: the tail comes before it."""
+    *before, shuffle = upsample
     for layer in before:
         x = layer(x)
-
-    def restored(strip: RowStrip) -> torch.Tensor:
-        wide = widen(strip.with_halo(x, 2))
-        image = conv_of_shuffled(wide, shuffle.upscale_factor, tail)
-        return strip.without_halo(image, 2, shuffle.upscale_factor)
-
-    return torch.cat([restored(strip) for strip in row_strips(x, widen.out_channels)], dim=2)
+    return conv_of_shuffled(x, shuffle.upscale_factor, tail)
 
 
 def conv_of_shuffled(x: torch.Tensor, scale: int, conv: nn.Conv2d) -> torch.Tensor:

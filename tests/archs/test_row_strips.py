@@ -4,15 +4,6 @@ import pytest
 import torch
 
 from lightbsr_arch.archs import BlindSR, row_strips
-from lightbsr_arch.archs.upscale import conv_of_shuffled
-
-
-@pytest.mark.parametrize("scale", [2, 3])
-def test_the_tail_before_the_shuffle(scale):
-    torch.manual_seed(0)
-    x, conv = torch.rand(2, 8 * scale**2, 7, 9), torch.nn.Conv2d(8, 3, 3, padding=1)
-    whole = conv(torch.nn.functional.pixel_shuffle(x, scale))
-    torch.testing.assert_close(conv_of_shuffled(x, scale, conv), whole, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -33,12 +24,22 @@ def test_strips_of_any_height(size, scale, monkeypatch):
             torch.testing.assert_close(model(lq), whole, atol=1e-5, rtol=0)
 
 
-def test_strips_cover_the_image_once(monkeypatch):
+def test_strips_cover_the_images_once(monkeypatch):
     monkeypatch.setattr(row_strips, "STRIP_BYTES", 16 * 3 * 7)
-    image = torch.rand(1, 4, 50, 3)
-    with torch.inference_mode():
-        strips = row_strips.row_strips(image, 4)
-    assert len(strips) == 8
-    assert torch.equal(torch.cat([strip.of(image) for strip in strips], dim=2), image)
+    images = torch.rand(2, 4, 50, 3)
+    strips = row_strips.row_strips(images, 4, halo=3)
+    assert len(strips) == 2 * 8
+    for sample in range(2):
+        parts = [strip.of(images) for strip in strips if strip.sample == sample]
+        assert torch.equal(torch.cat(parts, dim=2), images[sample : sample + 1])
     for strip in strips:
-        assert torch.equal(strip.without_halo(strip.with_halo(image, 3), 3), strip.of(image))
+        assert torch.equal(strip.without_halo(strip.with_halo(images, 3), 3), strip.of(images))
+
+
+def test_no_strip_is_lower_than_the_halo(monkeypatch):
+    # A block overwrites a strip's rows when the next strip has looked at them, but not the one after that.
+    monkeypatch.setattr(row_strips, "STRIP_BYTES", 1)
+    for height in (1, 3, 8, 50):
+        strips = row_strips.row_strips(torch.rand(1, 4, height, 3), 4, halo=3)
+        assert all(strip.stop - strip.start >= min(height, 3) for strip in strips)
+        assert len(strips) == max(height // 3, 1)
