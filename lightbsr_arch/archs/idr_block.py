@@ -95,7 +95,7 @@ class IDRBlock(ConvNeXtBlock):
         """
         num_local, num_wide = local_and_wide(x.shape[1])
         local, wide = x.split((num_local, num_wide), dim=1)
-        gate = conv_gelu(torch.cat([spatial, local], dim=1), self.spatial_gate[0].weight)
+        gate = conv_gelu(torch.cat([spatial, local], dim=1), self.spatial_gate[0].get_parameter("weight"))
         local = conv_gelu(local * self.spatial_gate[2](gate).sigmoid(), self.local_conv.weight, padding=2)
         pooled = wide.mean(dim=(2, 3)) if pooled is None else pooled[:, num_local:]
         gate = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
