@@ -27,7 +27,7 @@ setup(
     # trying, and so from hiding this requirement behind the failed build.
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*", "lightbsr_cli"]),
-    package_data={"lightbsr_arch": ["py.typed", "weights/*"]},
+    package_data={"lightbsr_arch": ["py.typed", "weights/*", "bench/*.html", "bench/*.json"]},
     install_requires=[
         "basicsr==1.4.2; python_version < '3.13'",
         "lmdb",
@@ -47,6 +47,7 @@ setup(
     extras_require={
         "idr": ["matplotlib", "scikit-learn"],
         "onnx": ["onnxruntime", "onnxscript"],
+        "perceptual": ["dists-pytorch", "lpips"],
         "plot": ["matplotlib"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
@@ -54,6 +55,7 @@ setup(
             "mypy",
             "onnxruntime",
             "onnxscript",
+            "playwright",
             "pytest",
             "ruff",
             "scikit-learn",

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.degradation_prior import DegradationPrior
@@ -122,6 +123,18 @@ def recognise(state: State, source: str | Path) -> Checkpoint:
     checkpoint = Checkpoint(state, _read_off_shapes(state, source))
     _check_fit(checkpoint, source)
     return checkpoint
+
+
+def load_weights(net: nn.Module, path: str | Path) -> None:
+    """Load a BasicSR ``.pth`` into a network of any architecture; ``params_ema`` goes before ``params``.
+
+    Raises:
+        UserError: see ``read_pth``; or the tensors are not those of this network.
+    """
+    path = Path(path)
+    state = _unwrap(read_pth(path), path)
+    _refuse_misfits(net.state_dict(), state, path)
+    net.load_state_dict(state)
 
 
 def read_pth(path: str | Path) -> Any:
@@ -275,10 +288,14 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     """One line that names the first tensors that do not fit, instead of PyTorch's page."""
     try:
         with torch.device("meta"):
-            wanted = {key: tuple(value.shape) for key, value in BlindSR(**checkpoint.network).state_dict().items()}
+            wanted = BlindSR(**checkpoint.network).state_dict()
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{path}: its network cannot be built: {error}") from None
-    found = {key: tuple(value.shape) for key, value in checkpoint.state.items()}
+    _refuse_misfits(wanted, checkpoint.state, path)
+
+
+def _refuse_misfits(wanted_state: State, found_state: State, path: str | Path) -> None:
+    wanted, found = ({key: tuple(value.shape) for key, value in state.items()} for state in (wanted_state, found_state))
     if wanted == found:
         return
     differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))

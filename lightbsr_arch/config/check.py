@@ -13,7 +13,7 @@ from lightbsr_arch.config.overrides import override
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
 from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.yaml_loader import Document, load_file
 
 
 def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -35,6 +35,16 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     if not findings:
         findings += build_checks(document.data)
     findings += file_checks(document.data, Path(path))
+    raise_findings(findings, document)
+    return document.data
+
+
+def raise_findings(findings: Iterable[Finding], document: Document) -> None:
+    """Say what was found, and where in the document it stands.
+
+    Raises:
+        OptionsError: there is anything to say.
+    """
     # A misspelt key is one mistake, although the right one is missing then.
     meant = {(*finding.key[:-1], finding.meant) for finding in findings} - document.locations.keys()
     problems = [
@@ -44,7 +54,6 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     ]
     if problems:
         raise OptionsError(problems)
-    return document.data
 
 
 def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:

@@ -1,0 +1,168 @@
+"""What a bench compares: the options in CONFIG.yml."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.bench.models import BICUBIC, ModelSpec
+from lightbsr_arch.bench.pairs import Pairs, open_images
+from lightbsr_arch.config.check import raise_findings
+from lightbsr_arch.config.checker import Checker
+from lightbsr_arch.config.files import RUN_WEIGHTS
+from lightbsr_arch.config.problems import Finding, Location
+from lightbsr_arch.config.registries import Resolver
+from lightbsr_arch.config.schema import CountOrZero, Degradation, Network
+from lightbsr_arch.config.yaml_loader import Document, load_file
+from lightbsr_arch.degradations import Setting
+from lightbsr_arch.degradations.classical import Downsample
+from lightbsr_arch.errors import UserError
+from lightbsr_cli.shipped import find_weights, names, read_metadata
+
+Named = Literal["bicubic", "gaussian8", "setting1", "setting2"]
+Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
+
+_GAUSSIAN8: list[Named] = ["gaussian8"]
+
+DEMO_PHOTOS = Path(__file__).parents[2] / "examples" / "photos" / "held_out"
+
+
+class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A network that is not ours, as a training YAML describes it."""
+
+    network: Annotated[Network, Meta(description="what the training YAML has as network_g")]
+    weights: Annotated[str, Meta(description="its .pth; params_ema goes before params")]
+
+
+class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One bench. Models, data sets and degradations are lists, named by themselves, or mappings from names of yours."""
+
+    scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")] = 4
+    models: Annotated[
+        list[str] | dict[str, str | ModelSection],
+        Meta(description="bicubic, a name of shipped weights, a file (.safetensors, .pth, .onnx), or a section"),
+    ]
+    datasets: Annotated[list[str] | dict[str, str], Meta(description="HR pictures: folders, or NAME.lmdb")]
+    degradations: Annotated[
+        list[Named] | dict[str, Named | list[Setting] | Degradation],
+        Meta(description="a name out of the published tables, settings of your own, or a registered degradation"),
+    ] = field(default_factory=lambda: _GAUSSIAN8.copy())
+    downsample: Annotated[Downsample, Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
+    metrics: Annotated[list[Metric], Meta(min_length=1)] = field(default_factory=lambda: ["psnr_y", "ssim_y", "niqe"])
+    crops: Annotated[CountOrZero, Meta(description="pictures a data set and degradation in the report's viewer")] = 2
+    cost: Annotated[bool, Meta(description="measure parameters, multiply-adds, latency and memory")] = True
+    published: Annotated[bool, Meta(description="show published figures beside the measured ones")] = True
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A checked bench, ready to run."""
+
+    scale: int
+    models: list[ModelSpec]
+    pairs: list[Pairs]
+    metrics: list[str]
+    crops: int
+    cost: bool
+    published: bool
+
+
+def read_config(path: str | Path) -> Bench:
+    """Read CONFIG.yml and check it, down to the files that it names.
+
+    Raises:
+        OptionsError: with one line a problem: file, line, key and what was expected.
+    """
+    return _checked(load_file(Path(path)))
+
+
+def default_bench(**options: Any) -> Bench:
+    """What runs without CONFIG.yml: shipped weights and bicubic on the demo photos, unless ``options`` say otherwise.
+
+    Raises:
+        UserError: an option does not fit, or the demo photos are not there (they are no part of the package).
+    """
+    scale = options.setdefault("scale", 4)
+    options.setdefault("models", [BICUBIC, *(name for name in names() if _scale_of(name) == scale)])
+    if "datasets" not in options:
+        if not DEMO_PHOTOS.is_dir():
+            raise UserError("no pictures: the demo photos are in the repository alone; give --images DIR or CONFIG.yml")
+        options["datasets"] = {"demo photos": str(DEMO_PHOTOS)}
+    return _checked(Document(options, {(): Location(0, "command line")}))
+
+
+def _scale_of(name: str) -> int | None:
+    return read_metadata(find_weights(name))["network"]["restorer"].get("scale")
+
+
+def _checked(document: Document) -> Bench:
+    findings = [*Checker(Resolver(None)).check(document.data, BenchOptions)]
+    if findings:
+        raise_findings(findings, document)
+    options = msgspec.convert(document.data, BenchOptions)
+    bench = _Opened(options)
+    raise_findings(bench.findings, document)
+    return Bench(
+        scale=options.scale,
+        models=bench.models,
+        pairs=bench.pairs,
+        metrics=[name for name in METRICS if name in options.metrics],  # in one order, once each
+        crops=options.crops,
+        cost=options.cost,
+        published=options.published,
+    )
+
+
+class _Opened:
+    """What the options name, opened; what is missing is in ``findings``."""
+
+    def __init__(self, options: BenchOptions) -> None:
+        self.findings: list[Finding] = []
+        self.models = list(self._models(options))
+        self.pairs = list(self._pairs(options))
+
+    def _models(self, options: BenchOptions) -> Iterator[ModelSpec]:
+        for key, name, model in self._named("models", options.models):
+            weights, network = (model.weights, model.network) if isinstance(model, ModelSection) else (model, None)
+            if weights == BICUBIC:
+                yield ModelSpec(name, BICUBIC)
+                continue
+            try:
+                yield ModelSpec(name, str(find_weights(weights)), network)
+            except UserError as error:
+                self.findings.append(Finding(("models", key), str(error)))
+
+    def _pairs(self, options: BenchOptions) -> Iterator[Pairs]:
+        degradations = list(self._named("degradations", options.degradations))
+        for key, name, root in self._named("datasets", options.datasets):
+            try:
+                open_images(root)
+            except UserError as error:
+                self.findings.append(Finding(("datasets", key), str(error)))
+                continue
+            for degradation_key, degradation, how in degradations:
+                try:
+                    yield Pairs(name, root, degradation, how, options.scale, options.downsample)
+                except (UserError, TypeError, ValueError) as error:
+                    self.findings.append(Finding(("degradations", degradation_key), str(error)))
+
+    def _named(self, section: str, entries: list[Any] | dict[str, Any]) -> Iterator[tuple[str | int, str, Any]]:
+        """Key in the file, name and value of each entry; those of a list are named by themselves."""
+        if not entries:
+            self.findings.append(Finding((section,), "empty; name at least one"))
+        if isinstance(entries, dict):
+            yield from ((name, name, value) for name, value in entries.items())
+            return
+        seen: set[str] = set()
+        for index, value in enumerate(entries):
+            run = RUN_WEIGHTS.search(value)
+            name = run["run"] if run else Path(value).name.removesuffix(Path(value).suffix)
+            if name in seen:
+                text = f"a second {name!r}; write the section as `name: {value}`, with names that differ"
+                self.findings.append(Finding((section, index), text))
+            seen.add(name)
+            yield index, name, value

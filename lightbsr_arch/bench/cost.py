@@ -1,0 +1,118 @@
+"""What a model costs at LR 180x320: parameters, multiply-adds, latency and peak memory.
+
+Each model is measured in a process of its own, so that the peak is its own: ``python -m lightbsr_arch.bench.cost``
+reads the model's description as JSON and writes the figures as JSON.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightbsr_arch.bench.models import BICUBIC, ModelSpec
+from lightbsr_arch.bench.pairs import Pair
+from lightbsr_arch.degradations import Parameters
+from lightbsr_arch.errors import UserError
+
+HEIGHT, WIDTH = 180, 320
+REPEATS = 5
+LONGEST = 30.0
+"""Seconds of repeats; the slowest models are timed less often."""
+
+Cost = dict[str, float | str | None]
+
+
+def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
+    """Measure a model in a fresh process.
+
+    Returns:
+        ``parameters``; ``macs``, multiply-adds of convolutions and matrix products (None where they cannot be
+        counted); ``latency``, the median in seconds; ``memory``, bytes above what the libraries take; ``sees``, what a
+        teacher is given besides the LR image.
+
+    Raises:
+        UserError: the process failed, or was killed.
+    """
+    request = json.dumps({"spec": asdict(spec), "scale": scale, "device": str(device)})
+    command = [sys.executable, "-m", "lightbsr_arch.bench.cost"]
+    done = subprocess.run(command, input=request, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise UserError(lines[-1] if lines else f"its process ended with {done.returncode} (out of memory?)")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
+    """Measure a model in this process; the peak of memory is then that of the process so far."""
+    before = _peak_memory(device)
+    model = spec.load(scale, device)
+    generator = torch.Generator().manual_seed(0)
+    pair = Pair(
+        torch.rand(1, 3, HEIGHT, WIDTH, generator=generator),
+        torch.rand(1, 3, HEIGHT * scale, WIDTH * scale, generator=generator),
+        Parameters(torch.rand(1, 21, 21, generator=generator), torch.zeros(1)),
+    )
+    model(pair)  # the first is slower
+    seconds: list[float] = []
+    while len(seconds) < REPEATS and sum(seconds) < LONGEST:
+        _wait(device)
+        start = time.perf_counter()
+        model(pair)
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    memory = _peak_memory(device) - before
+    macs = None
+    if model.net is not None:
+        with FlopCounterMode(display=False) as counter:
+            model(pair)
+        macs = counter.get_total_flops() / 2
+    known = model.net is not None or spec.weights == BICUBIC
+    parameters = sum(parameter.numel() for parameter in model.net.parameters()) if model.net is not None else 0
+    return {
+        "parameters": parameters if known else None,
+        "macs": macs,
+        "latency": statistics.median(seconds),
+        "memory": memory,
+        "sees": model.sees,
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux hands `ru_maxrss` on to child processes, but not this figure
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _main() -> None:
+    request: dict[str, Any] = json.load(sys.stdin)
+    device = torch.device(request["device"])
+    try:
+        cost = measure(ModelSpec(**request["spec"]), request["scale"], device)
+    except Exception as error:
+        print(f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(json.dumps(cost), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

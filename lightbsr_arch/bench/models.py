@@ -1,0 +1,115 @@
+"""Everything that upscales: our networks, BasicSR's, ONNX files and bicubic interpolation, behind one call."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from torch import nn
+
+from lightbsr_arch.archs.window_padding import upscale_any_size
+from lightbsr_arch.bench.pairs import Pair
+from lightbsr_arch.checkpoint import load, load_weights
+from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_arch.errors import UserError
+
+BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What to load.
+
+    Attributes:
+        name: in tables.
+        weights: a file, or "bicubic".
+        network: the section of a network that is not ours.
+    """
+
+    name: str
+    weights: str
+    network: dict[str, Any] | None = None
+
+    def digest(self) -> str:
+        """Of all that decides what comes out: the file's content, and the network's options."""
+        options = json.dumps(self.network, sort_keys=True).encode()
+        content = b"" if self.weights == BICUBIC else Path(self.weights).read_bytes()
+        return hashlib.sha256(options + content).hexdigest()
+
+    def load(self, scale: int, device: torch.device) -> "Upscaler":
+        """Load it.
+
+        Raises:
+            UserError: the file holds no weights, others than the network's, or a library is missing.
+        """
+        if self.weights == BICUBIC:
+            return Upscaler(lambda pair: bicubic_resize(pair.lq, scale), device)
+        if self.weights.endswith(".onnx"):
+            return Upscaler(_onnx_session(self.weights, device), torch.device("cpu"))
+        net = load(self.weights, device) if self.network is None else self._other_network().to(device)
+        sees = getattr(net, "privileged", None)
+
+        def upscale(pair: Pair) -> torch.Tensor:
+            return upscale_any_size(net, pair.lq, *([] if sees is None else [getattr(pair, sees)]))
+
+        return Upscaler(upscale, device, net, sees)
+
+    def _other_network(self) -> nn.Module:
+        assert self.network is not None
+        logging.getLogger("basicsr").setLevel(logging.WARNING)  # BasicSR reports every network that it builds
+        try:
+            net = build_network(self.network)
+        except Exception as error:  # whatever a constructor finds wrong
+            raise UserError(f"{self.network['type']} cannot be built: {error}") from error
+        load_weights(net, self.weights)
+        return net.eval()
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """A model that is ready: a call takes a `Pair` and gives the SR image, 1 x 3 x H x W, not clamped.
+
+    Attributes:
+        run: the model itself.
+        device: where it wants its input.
+        net: its module, where it is one.
+        sees: what a teacher sees besides the LR image: "gt", "prior" or None.
+    """
+
+    run: Callable[[Pair], torch.Tensor]
+    device: torch.device
+    net: nn.Module | None = None
+    sees: str | None = None
+
+    @torch.inference_mode()
+    def __call__(self, pair: Pair) -> torch.Tensor:
+        pair = Pair(pair.lq.to(self.device), pair.gt.to(self.device), pair.prior.to(self.device))
+        sr = self.run(pair).float().cpu()
+        if sr.shape != pair.gt.shape:
+            given, wanted = (f"{shape[-1]}x{shape[-2]}" for shape in (sr.shape, pair.gt.shape))
+            raise UserError(f"gives a picture of {given} where {wanted} is wanted; is it of another scale?")
+        if not sr.isfinite().all():
+            raise UserError("gives pixels that are not finite (NaN or infinity)")
+        return sr
+
+
+def _onnx_session(path: str, device: torch.device) -> Callable[[Pair], torch.Tensor]:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(f"{path}: ONNX files want onnxruntime: pip install onnxruntime") from None
+    providers = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(path, options, [*providers, "CPUExecutionProvider"])
+    except Exception as error:  # its own kinds, none of which is public
+        raise UserError(f"{path}: onnxruntime cannot load it: {error}") from None
+    name = session.get_inputs()[0].name
+    return lambda pair: torch.from_numpy(session.run(None, {name: pair.lq.numpy()})[0])

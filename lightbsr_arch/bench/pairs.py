@@ -1,0 +1,139 @@
+"""HR pictures and the LR images made of them: the same for every model, on every machine, in every run."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+
+from lightbsr_arch.data.degraded_dataset import DegradedDataset
+from lightbsr_arch.data.gt_dataset import to_tensor
+from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.data.sampler import derive_seed
+from lightbsr_arch.degradations import Draws, Parameters, Setting, build_degradation
+
+
+class Pair(NamedTuple):
+    """One LR image and what it was made of.
+
+    Attributes:
+        lq: 1 x 3 x H x W, RGB in [0, 1].
+        gt: 1 x 3 x H*scale x W*scale, likewise.
+        prior: what degraded it, as teachers of LightBSR want to know.
+    """
+
+    lq: torch.Tensor
+    gt: torch.Tensor
+    prior: Parameters
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of the degradations under one heading, as sigma 1.8 of Gaussian8.
+
+    Attributes:
+        name: names it in tables.
+        sigma: width of an isotropic blur without noise, which is the axis of a plot; None for any other.
+        digest: of all that decides what it does to an image.
+        random: whether it also depends on the image's place in the data set, which seeds the draws.
+    """
+
+    name: str
+    sigma: float | None
+    digest: str
+    random: bool
+
+
+class Pairs:
+    """The images of one data set under one degradation.
+
+    Args:
+        dataset: name of the data set.
+        root: its HR images: a folder, or NAME.lmdb.
+        degradation: name of the degradation.
+        how: a name out of the published tables, a list of settings, or the section of a registered degradation, which
+            then draws once for every image.
+        scale: of the downsampling.
+        downsample: of the named ones and of the settings.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        root: str,
+        degradation: str,
+        how: str | list[Setting] | dict[str, Any],
+        scale: int,
+        downsample: str,
+    ) -> None:
+        self.dataset, self.degradation, self.scale = dataset, degradation, scale
+        self.source = open_images(root)
+        self.images = self.source.keys()
+        if isinstance(how, dict):
+            self._drawn = build_degradation(how, scale)
+            digest = _digest(json.dumps(how, sort_keys=True, default=str), scale)
+            self.conditions = [Condition(degradation, None, digest, random=True)]
+            return
+        self._drawn = None
+        settings = how if isinstance(how, str) else msgspec.to_builtins(how)
+        self._degraded = DegradedDataset(
+            {
+                "name": dataset,
+                "dataroot_gt": root,
+                "io_backend": {"type": _backend(root)},
+                "scale": scale,
+                "settings": settings,
+                "downsample": downsample,
+            }
+        )
+        self.conditions = [_condition(setting, scale, downsample) for setting in self._degraded.settings]
+
+    def hr(self, index: int) -> Picture:
+        """One HR picture, H x W x 3 uint8, BGR, cut to multiples of the scale."""
+        image = self.source.read(index)
+        height, width = (size - size % self.scale for size in image.shape[:2])
+        return image[:height, :width]
+
+    def make(self, index: int, condition: Condition) -> Pair:
+        """Degrade one picture."""
+        if self._drawn is None:
+            item = self._degraded[self.conditions.index(condition) * len(self.images) + index]
+            return Pair(item["lq"][None], item["gt"][None], Parameters(*(part[None] for part in item["degradation"])))
+        gt = to_tensor(self.hr(index))[None]
+        seed = derive_seed(index, *condition.digest.encode())
+        degraded = self._drawn(gt, Draws(torch.Generator().manual_seed(seed)))
+        return Pair(degraded.lq, gt, degraded.parameters)
+
+
+def open_images(root: str) -> GTSource:
+    """The HR images of a folder or an LMDB.
+
+    Raises:
+        UserError: there are none.
+    """
+    return GTSource(root, _backend(root))
+
+
+def content(picture: Picture) -> str:
+    """A digest of a picture's pixels."""
+    return _digest(picture.shape, np.ascontiguousarray(picture).tobytes())
+
+
+def _backend(root: str) -> Literal["lmdb", "disk"]:
+    return "lmdb" if root.rstrip("/").endswith(".lmdb") else "disk"
+
+
+def _condition(setting: Setting, scale: int, downsample: str) -> Condition:
+    plain = not isinstance(setting.sigma, tuple) and not setting.noise
+    digest = _digest(msgspec.json.encode(setting), scale, downsample)
+    return Condition(setting.name, setting.sigma if plain else None, digest, random=bool(setting.noise))  # type: ignore[arg-type]
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(
+        b"\0".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+    ).hexdigest()

@@ -1,0 +1,274 @@
+"""Goes through models, images and degradations, computes what the cache lacks, and loses nothing that it has."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import tensor2img
+from tqdm import tqdm
+
+from lightbsr_arch.bench.cache import Cache, cache_key
+from lightbsr_arch.bench.config import Bench
+from lightbsr_arch.bench.cost import Cost, measure_apart
+from lightbsr_arch.bench.machine import describe
+from lightbsr_arch.bench.metrics import METRICS, unavailable
+from lightbsr_arch.bench.models import ModelSpec, Upscaler
+from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, content
+from lightbsr_arch.data.image_io import Picture, encode_image
+from lightbsr_arch.errors import UserError
+
+CROP = 128
+"""Side of the viewer's crops in HR pixels."""
+
+Place = tuple[str, str, str, int]
+"""Data set, degradation, condition, index of the image."""
+
+
+Measured = dict[str, float | Exception]
+"""Metrics by name; a UserError where one does not go with such a picture, another exception where it fails."""
+
+
+@dataclass
+class Results:
+    """What came out.
+
+    Attributes:
+        values: by model and place, the metrics by name.
+        failures: by model and place, why there are none. A model of None stands for all: the picture cannot be read.
+        broken: models that could not be loaded at all, and why.
+        costs: by model, or why there is none.
+        crops: by place, the pictures of the viewer by label ("LR", "HR" or a model's name), as WebP.
+        notes: metrics that could not be computed, and why.
+        computed: how many SR pictures were made in this run.
+    """
+
+    values: dict[tuple[str, Place], dict[str, float]] = field(default_factory=dict)
+    failures: dict[tuple[str | None, Place], str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, Cost | str] = field(default_factory=dict)
+    crops: dict[Place, dict[str, bytes]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    computed: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return not (self.failures or self.broken or any(isinstance(cost, str) for cost in self.costs.values()))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One LR image, and what each model still has to give for it."""
+
+    pairs: Pairs
+    condition: Condition
+    index: int
+    image: str
+    box: tuple[int, int] | None
+    wanted: dict[str, list[str]]
+
+    @property
+    def place(self) -> Place:
+        return (self.pairs.dataset, self.pairs.degradation, self.condition.name, self.index)
+
+
+class Runner:
+    """Runs a bench once.
+
+    Args:
+        bench: what to compare.
+        cache: of this and earlier runs.
+        device: where the networks run.
+    """
+
+    def __init__(self, bench: Bench, cache: Cache, device: torch.device) -> None:
+        self.bench, self.cache, self.device = bench, cache, device
+        self.results = Results()
+        reasons = {name: unavailable(name) for name in bench.metrics}
+        self.metrics = [name for name, reason in reasons.items() if reason is None]
+        self.results.notes += [reason for reason in reasons.values() if reason is not None]
+        self.digests: dict[str, str] = {}
+        self.specs: dict[str, ModelSpec] = {}
+        for spec in bench.models:
+            try:
+                self.digests[spec.name] = spec.digest()
+                self.specs[spec.name] = spec
+            except OSError as error:
+                self.results.broken[spec.name] = f"{spec.weights}: cannot be read: {error.strerror}"
+        self._loaded: dict[str, Upscaler] = {}
+
+    def run(self) -> Results:
+        """Everything; pictures first, as a clock wants the machine for itself."""
+        jobs = list(self._plan())
+        total = sum(len(job.wanted) for job in jobs)
+        with tqdm(total=total, desc="pictures", unit="", disable=not total) as progress, ThreadPoolExecutor() as pool:
+            pending: deque[tuple[str, _Job, list[str], Future[Measured]]] = deque()
+            for job in jobs:
+                for model, metrics, result in self._upscale(job, pool):
+                    pending.append((model, job, metrics, result))
+                    while len(pending) > 4:
+                        self._collect(*pending.popleft())
+                progress.update(len(job.wanted))
+            while pending:
+                self._collect(*pending.popleft())
+        if self.bench.cost:
+            self._measure_costs()
+        return self.results
+
+    # ------------------------------------------------------------------------------------------ pictures
+
+    def _plan(self) -> Iterator[_Job]:
+        """Take what is known from the cache; give the rest."""
+        images: dict[tuple[str, int], tuple[str, tuple[int, int]]] = {}
+        for pairs in self.bench.pairs:
+            shown = pairs.conditions[len(pairs.conditions) // 2]
+            for index in range(len(pairs.images)):
+                try:
+                    if (pairs.dataset, index) not in images:
+                        hr = pairs.hr(index)
+                        images[pairs.dataset, index] = content(hr), most_detailed(hr, self.bench.scale)
+                except UserError as error:
+                    for condition in pairs.conditions:
+                        place = (pairs.dataset, pairs.degradation, condition.name, index)
+                        self.results.failures[None, place] = str(error)
+                    continue
+                image, box = images[pairs.dataset, index]
+                for condition in pairs.conditions:
+                    crop = box if index < self.bench.crops and condition is shown else None
+                    job = _Job(pairs, condition, index, image, crop, {})
+                    for model in self.specs:
+                        if missing := self._take_known(model, job):
+                            job.wanted[model] = missing
+                    if job.wanted or job.box:
+                        yield job
+
+    def _take_known(self, model: str, job: _Job) -> list[str]:
+        """Fill in what the cache has; what it lacks comes back."""
+        found = {name: self.cache.get(self._key(model, job, name)) for name in self.metrics}
+        known = {name: value["value"] for name, value in found.items() if value is not None}
+        self.results.values[model, job.place] = known
+        missing = [name for name in self.metrics if name not in known]
+        if job.box:
+            crop = self.cache.get(self._key(model, job, "crop", job.box, CROP))
+            if crop is None:
+                missing.append("crop")
+            else:
+                self.results.crops.setdefault(job.place, {})[model] = crop
+        return missing
+
+    def _key(self, model: str, job: _Job, *what: Any) -> str:
+        seed = job.index if job.condition.random else None
+        scale, device = self.bench.scale, self.device.type
+        return cache_key(self.digests[model], job.image, job.condition.digest, seed, scale, device, *what)
+
+    def _upscale(self, job: _Job, pool: ThreadPoolExecutor) -> Iterator[tuple[str, list[str], Future[Measured]]]:
+        """One LR image through every model that lacks something; the metrics are computed beside it."""
+        try:
+            pair = job.pairs.make(job.index, job.condition)
+        except UserError as error:
+            self.results.failures[None, job.place] = str(error)
+            return
+        hr = tensor2img(pair.gt)
+        if job.box:
+            self._keep_crops(job, pair, hr)
+        for model, wanted in job.wanted.items():
+            sr = self._try(model, job, pair)
+            if sr is None:
+                continue
+            self.results.computed += 1
+            if "crop" in wanted and job.box:
+                crop = encode_image(_cut(sr, *job.box), "webp")
+                self.cache.put(self._key(model, job, "crop", job.box, CROP), crop)
+                self.results.crops.setdefault(job.place, {})[model] = crop
+            metrics = [name for name in wanted if name in METRICS]
+            yield model, metrics, pool.submit(_measure, metrics, sr, hr, self.bench.scale)
+
+    def _try(self, model: str, job: _Job, pair: Pair) -> Picture | None:
+        """The SR picture; None, with the reason in the results, where a model fails."""
+        if model in self.results.broken:
+            return None
+        try:
+            if model not in self._loaded:
+                self._loaded[model] = self.specs[model].load(self.bench.scale, self.device)
+        except Exception as error:
+            self.results.broken[model] = _reason(error)
+            return None
+        try:
+            return tensor2img(self._loaded[model](pair))
+        except Exception as error:
+            self.results.failures[model, job.place] = _reason(error)
+            return None
+
+    def _collect(self, model: str, job: _Job, metrics: list[str], result: Future[Measured]) -> None:
+        for name, value in result.result().items():
+            if isinstance(value, float):
+                self.cache.put(self._key(model, job, name), {"value": value})
+                self.results.values[model, job.place][name] = value
+            elif not isinstance(value, UserError):
+                self.results.failures[model, job.place] = f"{METRICS[name].label}: {_reason(value)}"
+            elif str(value) not in self.results.notes:
+                self.results.notes.append(str(value))
+
+    def _keep_crops(self, job: _Job, pair: Pair, hr: Picture) -> None:
+        """HR, and LR with every pixel as large as ``scale`` of HR's."""
+        assert job.box is not None
+        scale = self.bench.scale
+        top, left = (start // scale for start in job.box)
+        small = _cut(tensor2img(pair.lq), top, left, CROP // scale)
+        shown = self.results.crops.setdefault(job.place, {})
+        shown["LR"], shown["HR"] = encode_image(small, "webp"), encode_image(_cut(hr, *job.box), "webp")
+
+    # ------------------------------------------------------------------------------------------ cost
+
+    def _measure_costs(self) -> None:
+        machine = describe(self.device)
+        keys = {model: cache_key(digest, "cost", self.bench.scale, machine) for model, digest in self.digests.items()}
+        known = {model: self.cache.get(key) for model, key in keys.items()}
+        self.results.costs.update({model: cost for model, cost in known.items() if cost is not None})
+        unknown = [model for model, cost in known.items() if cost is None and model not in self.results.broken]
+        for model in tqdm(unknown, desc="costs", unit="model", disable=not unknown):
+            try:
+                cost = measure_apart(self.specs[model], self.bench.scale, self.device)
+            except UserError as error:
+                self.results.costs[model] = str(error)
+                continue
+            self.cache.put(keys[model], cost)
+            self.results.costs[model] = cost
+
+
+def most_detailed(hr: Picture, scale: int) -> tuple[int, int]:
+    """Top and left, multiples of the scale, of the crop with the strongest edges."""
+    grey = cv2.cvtColor(hr, cv2.COLOR_BGR2GRAY)
+    edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+    height, width = grey.shape
+    side = min(CROP, height, width)
+    sums = cv2.integral(edges)
+    tops, lefts = (np.arange(0, size - side + 1, scale) for size in (height, width))
+    below, right = tops + side, lefts + side
+    strength = sums[below][:, right] - sums[tops][:, right] - sums[below][:, lefts] + sums[tops][:, lefts]
+    row, column = np.unravel_index(strength.argmax(), strength.shape)
+    return int(tops[row]), int(lefts[column])
+
+
+def _measure(metrics: list[str], sr: Picture, hr: Picture, scale: int) -> Measured:
+    values: Measured = {}
+    for name in metrics:
+        try:
+            values[name] = float(METRICS[name].compute(sr, hr, scale))
+        except Exception as error:
+            values[name] = error
+    return values
+
+
+def _cut(picture: Picture, top: int, left: int, side: int = CROP) -> Picture:
+    return np.ascontiguousarray(picture[top : top + side, left : left + side])
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

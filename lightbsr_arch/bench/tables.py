@@ -1,0 +1,190 @@
+"""Results as plain data, and that data as Markdown and CSV."""
+
+import csv
+import io
+import time
+from base64 import b64encode
+from importlib.metadata import version
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from lightbsr_arch.bench.cache import LIBRARIES
+from lightbsr_arch.bench.config import Bench
+from lightbsr_arch.bench.cost import HEIGHT, WIDTH
+from lightbsr_arch.bench.machine import describe
+from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.bench.published import published_parameters, published_rows
+from lightbsr_arch.bench.runner import CROP, Place, Results
+
+Row = dict[str, Any]
+"""One model under one degradation on one data set: the means, and the same for each condition."""
+
+COSTS = {"parameters": ("Params", 1e6, "M", 2), "macs": ("MACs", 1e9, "G", 1),
+         "latency": ("Latency", 1e-3, "ms", 0), "memory": ("Memory", 2**20, "MiB", 0)}  # fmt: skip
+"""Heading, the unit's size, its name, digits."""
+
+
+def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str, Any]:
+    """All that the outputs say, as plain data that JSON can hold."""
+    rows = [_row(spec.name, pairs, results) for pairs in bench.pairs for spec in bench.models]
+    for row in rows:
+        if row["model"] in results.broken:
+            row["errors"].insert(0, results.broken[row["model"]])
+    published = published_rows(bench) if bench.published else []
+    return {
+        "created": time.strftime("%Y-%m-%d %H:%M %Z"),
+        "machine": describe(device),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "scale": bench.scale,
+        "cost_size": [HEIGHT, WIDTH],
+        "metrics": [
+            {"name": name, "label": METRICS[name].label, "better": METRICS[name].better, "digits": METRICS[name].digits}
+            for name in bench.metrics
+            if any(name in row for row in rows)
+        ],
+        "costs": [
+            {"name": name, "label": label, "unit": unit, "size": size, "digits": digits}
+            for name, (label, size, unit, digits) in COSTS.items()
+        ],
+        "models": [_model(spec.name, results) for spec in bench.models]
+        + [
+            {"name": name, "published": True, "parameters": published_parameters(name)}
+            for name in dict.fromkeys(row["model"] for row in published)
+        ],
+        "degradations": {
+            pairs.degradation: [{"name": each.name, "sigma": each.sigma} for each in pairs.conditions]
+            for pairs in bench.pairs
+        },
+        "datasets": {pairs.dataset: len(pairs.images) for pairs in bench.pairs},
+        "notes": results.notes,
+        "rows": rows + published,
+        "images": [
+            {**_named(place, bench.pairs), "model": model, **values}
+            for (model, place), values in results.values.items()
+            if values
+        ],
+        "crop_size": CROP,
+        "crops": [_crop(place, pictures, bench, results) for place, pictures in results.crops.items()],
+    }
+
+
+def failures(summary: dict[str, Any]) -> list[str]:
+    """One line for everything that could not be measured."""
+    lines = [
+        f"{row['model']} on {row['dataset']}, {row['degradation']}: {error}"
+        for row in summary["rows"]
+        for error in row.get("errors", [])
+    ]
+    lines += [f"{model['name']}: cost: {model['error']}" for model in summary["models"] if model.get("error")]
+    return [*dict.fromkeys(lines)]
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """One table a degradation."""
+    metrics = summary["metrics"]
+    lines = []
+    for degradation, conditions in summary["degradations"].items():
+        mean = f", mean over {len(conditions)} conditions" if len(conditions) > 1 else ""
+        lines += [f"## {degradation}, x{summary['scale']}{mean}", ""]
+        heads = [f"{cost['label']} ({cost['unit']})" for cost in summary["costs"]]
+        heads += [f"{dataset} {metric['label']}" for dataset in summary["datasets"] for metric in metrics]
+        lines += [f"| Model | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+        for model in summary["models"]:
+            rows = {
+                row["dataset"]: row
+                for row in summary["rows"]
+                if (row["model"], row["degradation"]) == (model["name"], degradation)
+                and ("published" in row) == model["published"]
+            }
+            if not rows:
+                continue
+            cells = [_number(model.get(cost["name"]), cost["digits"], cost["size"]) for cost in summary["costs"]]
+            for dataset in summary["datasets"]:
+                row = rows.get(dataset, {})
+                mark = "*" if row.get("errors") else ""
+                cells += [_number(row.get(metric["name"]), metric["digits"]) + mark for metric in metrics]
+            name = f"{model['name']} (published)" if model["published"] else model["name"]
+            lines.append(f"| {name.replace('|', '/')} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
+    if any(model.get("sees") for model in summary["models"]):
+        names = [f"{model['name']} ({model['sees']})" for model in summary["models"] if model.get("sees")]
+        lines += [f"Teachers, which see what no user has: {', '.join(names)}.", ""]
+    lines += [f"\\* {line}" for line in failures(summary)] + summary["notes"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def csv_table(summary: dict[str, Any]) -> str:
+    """One line a model, data set, degradation and condition, and one for the mean over the conditions."""
+    metrics = [metric["name"] for metric in summary["metrics"]]
+    costs = [cost["name"] for cost in summary["costs"]]
+    models = {(model["name"], model["published"]): model for model in summary["models"]}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    places = ["model", "dataset", "degradation", "condition"]
+    writer.writerow([*places, *metrics, *costs, "published", "errors"])
+    for row in summary["rows"]:
+        model = models[row["model"], "published" in row]
+        for name, values in [("mean", row), *((condition["name"], condition) for condition in row["conditions"])]:
+            figures = [values.get(metric) for metric in metrics] + [model.get(cost) for cost in costs]
+            if any(figure is not None for figure in figures) or row.get("errors"):
+                place = [row["model"], row["dataset"], row["degradation"], name]
+                writer.writerow([*place, *figures, row.get("published"), "; ".join(row.get("errors", []))])
+    return text.getvalue()
+
+
+def _row(model: str, pairs: Pairs, results: Results) -> Row:
+    conditions = []
+    errors: dict[str, None] = {}  # ordered and without repeats
+    for condition in pairs.conditions:
+        values = []
+        for index, image in enumerate(pairs.images):
+            place = (pairs.dataset, pairs.degradation, condition.name, index)
+            values.append(results.values.get((model, place), {}))
+            for whose in (None, model):
+                if reason := results.failures.get((whose, place)):
+                    errors[f"{image}: {reason}" if image not in reason else reason] = None
+        conditions.append({"name": condition.name, **_means(values)})
+    row = {"model": model, "dataset": pairs.dataset, "degradation": pairs.degradation}
+    return {**row, **_means(conditions), "conditions": conditions, "errors": list(errors)}
+
+
+def _means(values: list[dict[str, Any]]) -> dict[str, float]:
+    """Of each metric over those that have it."""
+    return {
+        name: fmean(each[name] for each in values if name in each)
+        for name in METRICS
+        if any(name in each for each in values)
+    }
+
+
+def _model(name: str, results: Results) -> dict[str, Any]:
+    cost = results.costs.get(name, {})
+    if isinstance(cost, str):
+        return {"name": name, "published": False, "error": cost}
+    return {"name": name, "published": False, **cost}
+
+
+def _crop(place: Place, pictures: dict[str, bytes], bench: Bench, results: Results) -> dict[str, Any]:
+    shown = []
+    order = ["LR", *(spec.name for spec in bench.models), "HR"]
+    for label in order:
+        if label in pictures:
+            data = f"data:image/webp;base64,{b64encode(pictures[label]).decode()}"
+            shown.append({"label": label, "src": data, **results.values.get((label, place), {})})
+        else:
+            shown.append({"label": label, "src": None})
+    return {**_named(place, bench.pairs), "pictures": shown}
+
+
+def _named(place: Place, all_pairs: list[Pairs]) -> dict[str, str]:
+    dataset, degradation, condition, index = place
+    images = next(pairs.images for pairs in all_pairs if pairs.dataset == dataset)
+    return {"dataset": dataset, "degradation": degradation, "condition": condition, "image": images[index]}
+
+
+def _number(value: Any, digits: int, size: float = 1) -> str:
+    return "–" if value is None else f"{value / size:.{digits}f}"

@@ -1,0 +1,244 @@
+"""``lightbsr bench`` from its options to its files."""
+
+import csv
+import json
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from basicsr.archs import build_network
+from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
+from basicsr.utils import tensor2img
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from lightbsr_arch.bench.config import read_config
+from lightbsr_arch.bench.cost import measure
+from lightbsr_arch.bench.models import ModelSpec
+from lightbsr_arch.data import DegradedDataset
+from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_arch.errors import UserError
+from lightbsr_cli import main
+from tests.bench.toys import EDSR, edsr, pictures, student
+
+BENCHMARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "benchmarks"
+FRACTION = {"cost": False, "metrics": ["psnr_y", "ssim_y"], "crops": 1}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def bench(config, *flags):
+    """Run a bench of these options; gives the exit code and results.json."""
+    Path("bench.yml").write_text(yaml.safe_dump({**FRACTION, **config}, sort_keys=False))
+    code = main(["bench", "bench.yml", "-o", "out", *flags])
+    return code, json.loads(Path("out/results.json").read_text())
+
+
+def figures(summary, model):
+    return {row["dataset"]: row for row in summary["rows"] if row["model"] == model and "published" not in row}
+
+
+def test_figures_are_basicsrs(folder):
+    hr = pictures(folder / "hr", 10, side=208, grain=3)
+    config = {"models": ["bicubic"], "datasets": {"toy": str(hr)}, "metrics": ["psnr_y", "ssim_y", "niqe"]}
+    code, summary = bench({**config, "degradations": {"mine": [{"sigma": 2.0}, {"sigma": [3.0, 1.0], "noise": 10}]}})
+    assert code == 0
+    settings = [{"sigma": 2.0}, {"sigma": [3.0, 1.0], "noise": 10}]
+    options = {"name": "toy", "dataroot_gt": str(hr), "io_backend": {"type": "disk"}, "scale": 4, "settings": settings}
+    wanted = {}
+    for item in DegradedDataset(options):
+        sr, gt = tensor2img(bicubic_resize(item["lq"][None], 4)), tensor2img(item["gt"])
+        wanted[item["gt_path"], item["lq_path"].partition("_")[2].removesuffix(".png")] = {
+            "psnr_y": calculate_psnr(sr, gt, crop_border=4, test_y_channel=True),
+            "ssim_y": calculate_ssim(sr, gt, crop_border=4, test_y_channel=True),
+            "niqe": calculate_niqe(sr, crop_border=4),
+        }
+    found = {(row["image"], row["condition"]): row for row in summary["images"]}
+    assert found.keys() == wanted.keys()
+    assert len(found) == 20
+    for key, values in wanted.items():
+        for name, value in values.items():
+            assert found[key][name] == pytest.approx(value, abs=1e-6)
+    mean = sum(values["psnr_y"] for values in wanted.values()) / 20
+    assert figures(summary, "bicubic")["toy"]["psnr_y"] == pytest.approx(mean, abs=1e-9)
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason=f"the benchmarks' HR pictures: no {BENCHMARKS}")
+def test_bicubic_is_as_measured_elsewhere(folder):
+    config = {"models": ["bicubic"], "datasets": {"Set5": str(BENCHMARKS / "Set5")}, "degradations": ["setting1"]}
+    code, summary = bench({**config, "metrics": ["psnr_y"]})
+    assert code == 0
+    found = [each["psnr_y"] for each in figures(summary, "bicubic")["Set5"]["conditions"]]
+    assert found == pytest.approx([28.43, 27.69, 25.99, 24.45], abs=0.02)
+    dasr = next(row for row in summary["rows"] if row["model"] == "DASR")
+    assert dasr["published"] == "DASR, CVPR 2021, table 2"
+    assert [each["psnr_y"] for each in dasr["conditions"]] == [31.99, 31.92, 31.75, 30.59]
+    assert "| DASR (published) | 5.84 |" in Path("out/table.md").read_text()
+
+
+def test_a_second_run_computes_what_is_new_alone(folder, capsys):
+    config = {"models": {"bicubic": "bicubic"}, "datasets": {"toy": str(pictures(folder / "hr", 3))}}
+    assert bench(config)[0] == 0
+    assert "24 pictures upscaled" in capsys.readouterr().out
+    config["models"] |= {"ours": str(student(folder / "student.safetensors"))}
+    _, both = bench(config)
+    assert "24 pictures upscaled" in capsys.readouterr().out
+    _, again = bench(config)
+    assert "\n0 pictures upscaled" in capsys.readouterr().out
+    assert again["rows"] == both["rows"]
+
+    (folder / "hr" / "01.png").write_bytes((folder / "hr" / "00.png").read_bytes())  # a known picture in its place
+    bench(config)
+    assert "\n0 pictures upscaled" in capsys.readouterr().out
+    student(folder / "student.safetensors", seed=1)
+    bench(config)
+    assert "24 pictures upscaled" in capsys.readouterr().out
+
+
+@ARCH_REGISTRY.register()
+class ToyStopped(torch.nn.Module):
+    """Presses Ctrl-C at the sixth picture of the process."""
+
+    calls = count(1)
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, lq):
+        if next(self.calls) == 6:
+            raise KeyboardInterrupt
+        return self.gain * lq.repeat_interleave(4, -1).repeat_interleave(4, -2)
+
+
+def test_an_interrupted_run_goes_on(folder, capsys):
+    torch.save({"params": {"gain": torch.ones(1)}}, "toy.pth")
+    models = {"toy": {"network": {"type": "ToyStopped"}, "weights": "toy.pth"}}
+    config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}}
+    Path("bench.yml").write_text(yaml.safe_dump({**FRACTION, **config}))
+    assert main(["bench", "bench.yml", "-o", "out"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    code, summary = bench(config)
+    assert code == 0
+    upscaled = int(capsys.readouterr().out.rpartition(" pictures upscaled")[0].split()[-1])
+    assert 3 <= upscaled < 8  # the last few may not have been measured yet
+    assert len(summary["images"]) == 8
+
+
+def test_a_broken_model_and_a_broken_picture_are_reported_and_the_rest_goes_on(folder, capsys):
+    hr = pictures(folder / "hr", 3)
+    whole = (hr / "02.png").read_bytes()
+    (hr / "02.png").write_bytes(whole[: len(whole) // 2])
+    Path("broken.pth").write_bytes(b"no checkpoint")
+    torch.save({"params": build_network({**EDSR, "upscale": 2}).state_dict()}, "x2.pth")
+    models = {
+        "bicubic": "bicubic",
+        "broken": "broken.pth",
+        "x2": {"network": {**EDSR, "upscale": 2}, "weights": "x2.pth"},
+        "EDSR": {"network": EDSR, "weights": str(edsr(folder / "edsr.pth"))},
+    }
+    code, summary = bench({"models": models, "datasets": {"toy": str(hr)}, "degradations": ["bicubic"]})
+    assert code == 1
+    errors = {model: figures(summary, model)["toy"]["errors"] for model in models}
+    assert len(errors["bicubic"]) == 1
+    assert "02.png: cut short or damaged" in errors["bicubic"][0]
+    assert errors["broken"][0] == "broken.pth: no checkpoint, or one that is cut short; get the file again"
+    assert "00.png: gives a picture of 32x32 where 64x64 is wanted; is it of another scale?" in errors["x2"]
+    assert summary["datasets"] == {"toy": 3}
+    assert {row["model"] for row in summary["images"]} == {"bicubic", "EDSR"}
+    assert len(summary["images"]) == 4
+    assert "02.png: cut short" in capsys.readouterr().err
+
+
+def test_basicsrs_network_takes_the_moving_average(folder):
+    spec = ModelSpec("EDSR", str(edsr(folder / "edsr.pth")), EDSR)
+    net = build_network(dict(EDSR))
+    net.load_state_dict(torch.load(folder / "edsr.pth")["params_ema"])
+    loaded = spec.load(4, torch.device("cpu")).net.state_dict()
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(loaded[name], value, rtol=0, atol=0)
+
+
+def test_cost_counts_what_edsr_does(folder):
+    cost = measure(ModelSpec("EDSR", str(edsr(folder / "edsr.pth")), EDSR), 4, torch.device("cpu"))
+    lr_pixels = 180 * 320
+    body = (3 * 8 + 3 * 8 * 8 + 8 * 32) * 9  # head; a block and the convolution after it; the first upsampling step
+    assert cost["macs"] == lr_pixels * (body + 4 * 8 * 32 * 9 + 16 * 8 * 3 * 9)
+    assert cost["parameters"] == sum(parameter.numel() for parameter in build_network(dict(EDSR)).parameters())
+    assert cost["latency"] > 0
+
+
+def test_cost_is_measured_apart_and_once(folder, capsys):
+    config = {"models": {"bicubic": "bicubic"}, "datasets": {"toy": str(pictures(folder / "hr", 1))}, "cost": True}
+    _, first = bench({**config, "degradations": ["bicubic"]})
+    (model,) = first["models"]
+    assert 10 * 2**20 < model["memory"] < 500 * 2**20
+    assert model["parameters"] == 0
+    _, second = bench({**config, "degradations": ["bicubic"]})
+    assert second["models"] == first["models"]  # a clock never gives the same twice
+
+
+def test_tables_hold_every_row(folder):
+    config = {"models": {"a|b": "bicubic"}, "datasets": {"toy": str(pictures(folder / "hr", 2))}}
+    bench({**config, "degradations": ["gaussian8", "bicubic"]})
+    lines = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
+    sigmas = ("1.8", "2", "2.2", "2.4", "2.6", "2.8", "3", "3.2")
+    wanted = [("gaussian8", "mean"), *(("gaussian8", f"sigma{sigma}") for sigma in sigmas)]
+    wanted += [("bicubic", "mean"), ("bicubic", "sigma0")]
+    assert [(line["degradation"], line["condition"]) for line in lines] == wanted
+    mean = sum(float(line["psnr_y"]) for line in lines[1:9]) / 8
+    assert float(lines[0]["psnr_y"]) == pytest.approx(mean)
+    assert f"| a/b | – | – | – | – | {mean:.2f} |" in Path("out/table.md").read_text()
+
+
+def test_a_registered_degradation_draws_the_same_every_time(folder, capsys):
+    section = {"type": "ClassicalDegradation", "kernel": "aniso", "sigma": [0.5, 3.0], "noise": [5, 20]}
+    config = {"models": ["bicubic"], "datasets": {"toy": str(pictures(folder / "hr", 2))}}
+    _, first = bench({**config, "degradations": {"wild": section}})
+    Path("out/cache.sqlite").unlink()
+    _, second = bench({**config, "degradations": {"wild": section}})
+    assert first["rows"] == second["rows"]
+    assert len({row["psnr_y"] for row in first["images"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("models: {a: missing.pth}", ":2: models.a: missing.pth: no such file, and no shipped weights of that name"),
+        ("models: [bicubic, bicubic]", ":2: models[1]: a second 'bicubic'"),
+        ("models: {a: {network: {type: EDSSR}, weights: x.pth}}", "no network is called EDSSR; did you mean EDSR?"),
+        ("models: [bicubic]\ndatasets: {Set5: nowhere}", ":3: datasets.Set5: nowhere: no such folder"),
+        ("models: [bicubic]\ndatasets: {hr: hr}\nmetric: [psnr_y]", ":4: metric: unknown key; did you mean metrics?"),
+        ("models: [bicubic]\ndatasets: {hr: hr}\nscale: 5", ":4: scale: expected 2 or 3 or 4, found 5"),
+        ("models: [bicubic]\ndatasets: {hr: hr}\ndegradations: {a: [{sigmas: 2}]}", "unknown key; did you mean sigma?"),
+        ("models: !!python/object/apply:os.getcwd []", "is refused: options are plain values"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(folder, line, text):
+    pictures(folder / "hr", 1)
+    Path("bench.yml").write_text(f"# a bench\n{line}\n" + ("datasets: {hr: hr}\n" if "datasets" not in line else ""))
+    with pytest.raises(UserError) as caught:
+        read_config("bench.yml")
+    lines = [found for found in str(caught.value).splitlines() if text in found]
+    assert len(lines) == 1
+    assert lines[0].startswith("bench.yml:")
+
+
+def test_flags_and_file_exclude_each_other(folder, capsys):
+    assert main(["bench", "bench.yml", "-m", "bicubic"]) == 2
+    assert "leave out --models" in capsys.readouterr().err
+
+
+def test_flags_alone(folder, capsys):
+    pictures(folder / "hr", 1)
+    flags = ["-m", "bicubic", "--images", "hr", "--degradations", "setting1", "--scale", "2", "-o", "out"]
+    assert main(["bench", *flags]) == 0
+    summary = json.loads(Path("out/results.json").read_text())
+    assert [each["sigma"] for each in summary["degradations"]["setting1"]] == [0.0, 1.2, 2.4, 3.6]
+    assert summary["scale"] == 2
+    assert "NIQE wants" in capsys.readouterr().out
