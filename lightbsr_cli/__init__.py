@@ -14,7 +14,7 @@ from importlib import import_module
 
 from lightbsr_cli.errors import UserError
 
-COMMANDS = ("bench", "convert", "degrade", "idr", "models", "upscale")
+COMMANDS = ("bench", "convert", "degrade", "export", "idr", "models", "upscale")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,45 @@
+"""``lightbsr export``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+OPSET = 18
+"""Of ONNX operators, unless another is asked for: the oldest that PyTorch's exporter writes, so that most programs read
+the file."""
+
+HELP = "write a network as ONNX"
+DESCRIPTION = (
+    "Write a student as an ONNX file, for programs without PyTorch. It takes lq, N x 3 x H x W, RGB in [0, 1], and "
+    "gives sr, N x 3 x H*scale x W*scale, not clamped, both in fp32; batch, height and width are dynamic. The file is "
+    "compared with PyTorch before it is put in place, if onnxruntime is installed. Its metadata hold name, scale, "
+    "value range, opset, dtype, network and card. Needs: pip install 'lightbsr-arch[onnx]'"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="shipped weights by name, or a file")
+    parser.add_argument("dst", type=Path, metavar="OUT", help="the file to write, NAME.onnx")
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="of weights and computation; lq and sr are fp32 in either; default %(default)s",
+    )
+    parser.add_argument(
+        "--opset", type=int, default=OPSET, metavar="N", help="version of the ONNX operators; default %(default)s"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightbsr_arch.inference.export import export_onnx
+
+    print(f"exporting {args.model}; a large network takes a minute or two ...", file=sys.stderr)
+    exported = export_onnx(args.model, args.dst, args.dtype, args.opset)
+    checked = (
+        "not compared with PyTorch: onnxruntime is not installed"
+        if exported.difference is None
+        else f"differs from PyTorch in fp32 by {exported.difference:.1e} at most, of 1"
+    )
+    print(f"{args.dst}: opset {exported.opset}, {args.dtype}, {exported.bytes / 1e6:.1f} MB, {checked}")
+    return 0
