@@ -10,7 +10,7 @@ from typing import Any
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.image_io import read_bytes, read_header
-from lightbsr_arch.data.picture_files import find_pictures
+from lightbsr_arch.data.picture_files import PictureFile, find_pictures
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.upscaler import upscale
@@ -67,20 +67,10 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
     """
     if STANDARD_STREAM in inputs and len(inputs) > 1:
         raise UserError("- (standard input) is one picture, and goes with no other input")
-    names_file = out == STANDARD_STREAM or (Path(out).suffix.lower() in _CODECS and not Path(out).is_dir())
-    if names_file:
-        if len(inputs) > 1 or Path(inputs[0]).is_dir():
-            raise UserError(f"{out}: one file for several pictures; name a folder")
-        by_name = _CODECS.get(Path(out).suffix.lower()) if out != STANDARD_STREAM else None
-        if codec and by_name and codec != by_name:
-            raise UserError(f"{out}: that name is not of format {codec}")
-        source = inputs[0]
-        if source != STANDARD_STREAM:
-            pictures = find_pictures(inputs)
-            if len(pictures) > 1:
-                raise UserError(f"{out}: one file for several pictures; name a folder")
-            source = str(pictures[0].path)
-        jobs = [Job(source, out, codec or by_name)]
+    if out == STANDARD_STREAM or (Path(out).suffix.lower() in _CODECS and not Path(out).is_dir()):
+        jobs = [_job_to_file(inputs, out, codec)]
+    elif Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f"{out}: a file, and no picture's name; name a folder")
     elif STANDARD_STREAM in inputs:
         raise UserError(f"{out}: a picture from standard input needs the name of a file, as {out}/picture.png")
     else:
@@ -170,7 +160,18 @@ def _job(source: Path, target: Path, codec: str | None, suffix: str) -> Job:
     return Job(str(source), str(target.with_name(target.stem + suffix + ending)), codec)
 
 
-def _outside(inputs: Sequence[str], out: Path) -> list[Any]:
+def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
+    by_name = None if out == STANDARD_STREAM else _CODECS[Path(out).suffix.lower()]
+    if codec and by_name and codec != by_name:
+        raise UserError(f"{out}: that name is not of format {codec}")
+    sources = inputs if STANDARD_STREAM in inputs else [str(picture.path) for picture in find_pictures(inputs)]
+    if len(sources) > 1 or Path(inputs[0]).is_dir():
+        raise UserError(f"{out}: one file for several pictures; name a folder")
+    return Job(sources[0], out, codec or by_name)
+
+
+def _outside(inputs: Sequence[str], out: Path) -> list[PictureFile]:
+    """The pictures of the inputs, without those in ``out`` where that lies in a folder that is searched through."""
     folders = [Path(text).resolve() for text in inputs if Path(text).is_dir()]
     above_out = any(folder in out.resolve().parents for folder in folders)
     pictures = find_pictures(inputs)

@@ -20,8 +20,8 @@ MAPS_SHARE = 0.6
 """Of the free memory, for the features of the whole picture."""
 
 BYTES_PER_FEATURE = {"cpu": 32, "other": 48}
-"""That the work on a strip needs for every pixel and feature channel of it, in units of the element size; measured. A
-CPU upsamples in smaller strips still."""
+"""That the work on a strip needs for every pixel and feature channel of it, in units of the element size: as measured
+on a CPU, where the upsampler works in smaller strips still; as reckoned elsewhere."""
 
 MOST_PIXELS = {"cpu": 2**17, "other": 2**22}
 """Of a strip; larger ones are not faster."""

@@ -158,6 +158,7 @@ def test_an_earlier_runs_output_is_no_input(tmp_path, run):
         (["a.png", "b.png"], ["in", "-o", "out.png"], "out.png: one file for several pictures"),
         (["a.png", "b.png"], ["in/*.png", "-o", "out.png"], "out.png: one file for several pictures"),
         (["a.png"], ["in/a.png", "-o", "out.jpg", "--format", "png"], "out.jpg: that name is not of format png"),
+        (["a.png", "b.png"], ["in/a.png", "-o", "weights.txt"], "weights.txt: a file, and no picture's name"),
         (["a.png"], ["in/b.png", "-o", "out"], "in/b.png: no such file or folder"),
         (["a.png"], ["-", "in/a.png", "-o", "out"], "- (standard input) is one picture"),
         (["a.png"], ["-", "-o", "out"], "needs the name of a file"),
@@ -170,6 +171,7 @@ def test_refused_before_anything_is_done(tmp_path, run, monkeypatch, names, argu
     monkeypatch.chdir(tmp_path)
     for name in names:
         save(tmp_path / "in" / name)
+    (tmp_path / "weights.txt").write_text("no folder")
     before = {name: (tmp_path / name).read_bytes() for name in tree(tmp_path)}
     code, out, err = run(*arguments)
     assert code == 2
