@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,5 +55,10 @@ class Cache:
 
 def cache_key(*parts: Any) -> str:
     """A digest of plain values, and of the versions of the libraries that compute."""
-    versions = [version(library) for library in LIBRARIES]
-    return hashlib.sha256(json.dumps([*parts, versions]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*parts, versions()]).encode()).hexdigest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of the libraries that compute."""
+    return {library: version(library) for library in LIBRARIES}

@@ -4,6 +4,7 @@ Each model is measured in a process of its own, so that the peak is its own: ``p
 reads the model's description as JSON and writes the figures as JSON.
 """
 
+import copy
 import json
 import statistics
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.degradations import Parameters
@@ -68,20 +71,27 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
         _wait(device)
         seconds.append(time.perf_counter() - start)
     memory = _peak_memory(device) - before
-    macs = None
-    if model.net is not None:
-        with FlopCounterMode(display=False) as counter:
-            model(pair)
-        macs = counter.get_total_flops() / 2
     known = model.net is not None or spec.weights == BICUBIC
     parameters = sum(parameter.numel() for parameter in model.net.parameters()) if model.net is not None else 0
     return {
         "parameters": parameters if known else None,
-        "macs": macs,
+        "macs": None if model.net is None else count_macs(model.net, model.sees, pair),
         "latency": statistics.median(seconds),
         "memory": memory,
         "sees": model.sees,
     }
+
+
+def count_macs(net: nn.Module, sees: str | None, pair: Pair) -> float | None:
+    """On the meta device nothing is computed, and networks take their plain path, whose operations are known."""
+    net = copy.deepcopy(net).to("meta")
+    meta = Pair(pair.lq.to("meta"), pair.gt.to("meta"), pair.prior.to(torch.device("meta")))
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            upscale_any_size(net, meta.lq, *([] if sees is None else [getattr(meta, sees)]))
+    except (RuntimeError, NotImplementedError):  # a network that looks at its values as it goes
+        return None
+    return counter.get_total_flops() / 2
 
 
 def _wait(device: torch.device) -> None:

@@ -4,13 +4,12 @@ import csv
 import io
 import time
 from base64 import b64encode
-from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from lightbsr_arch.bench.cache import LIBRARIES
+from lightbsr_arch.bench.cache import versions
 from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.cost import HEIGHT, WIDTH
 from lightbsr_arch.bench.machine import describe
@@ -37,7 +36,7 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
     return {
         "created": time.strftime("%Y-%m-%d %H:%M %Z"),
         "machine": describe(device),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "versions": versions(),
         "scale": bench.scale,
         "cost_size": [HEIGHT, WIDTH],
         "metrics": [

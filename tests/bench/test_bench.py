@@ -13,11 +13,13 @@ from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY
 
+from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.config import read_config
-from lightbsr_arch.bench.cost import measure
+from lightbsr_arch.bench.cost import count_macs, measure
 from lightbsr_arch.bench.models import ModelSpec
+from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.data import DegradedDataset
-from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_arch.degradations import Parameters, bicubic_resize
 from lightbsr_arch.errors import UserError
 from lightbsr_cli import main
 from tests.bench.toys import EDSR, edsr, pictures, student
@@ -164,6 +166,35 @@ def test_basicsrs_network_takes_the_moving_average(folder):
         torch.testing.assert_close(loaded[name], value, rtol=0, atol=0)
 
 
+def test_an_onnx_file(folder):
+    onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
+    pytest.importorskip("onnxruntime", reason="runs an ONNX file")
+    shape = [1, 3, "height", "width"]
+    images = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("lq", "sr")]
+    scales = onnx.helper.make_tensor("scales", onnx.TensorProto.FLOAT, [4], [1, 1, 4, 4])
+    rounding = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    node = onnx.helper.make_node("Resize", ["lq", "", "scales"], ["sr"], **rounding)
+    graph = onnx.helper.make_graph([node], "nearest", images[:1], images[1:], [scales])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), "nearest.onnx")
+    lq = torch.rand(1, 3, 12, 10)
+    pair = Pair(lq, torch.rand(1, 3, 48, 40), Parameters(torch.zeros(1, 21, 21), torch.zeros(1)))
+    sr = ModelSpec("nearest", "nearest.onnx").load(4, torch.device("cpu"))(pair)
+    assert torch.equal(sr, lq.repeat_interleave(4, -1).repeat_interleave(4, -2))
+    Path("half.onnx").write_bytes(Path("nearest.onnx").read_bytes()[:50])
+    with pytest.raises(UserError, match=r"half\.onnx: onnxruntime cannot load it"):
+        ModelSpec("half", "half.onnx").load(4, torch.device("cpu"))
+
+
+def test_learned_metrics_say_what_they_lack(folder, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    config = {"models": ["bicubic"], "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
+    code, summary = bench({**config, "metrics": ["psnr_y", "lpips", "dists"]})
+    assert code == 0
+    assert [metric["name"] for metric in summary["metrics"]] == ["psnr_y"]
+    assert [note.partition(" is not available: ")[0] for note in summary["notes"]] == ["LPIPS", "DISTS"]
+
+
 def test_cost_counts_what_edsr_does(folder):
     cost = measure(ModelSpec("EDSR", str(edsr(folder / "edsr.pth")), EDSR), 4, torch.device("cpu"))
     lr_pixels = 180 * 320
@@ -171,6 +202,22 @@ def test_cost_counts_what_edsr_does(folder):
     assert cost["macs"] == lr_pixels * (body + 4 * 8 * 32 * 9 + 16 * 8 * 3 * 9)
     assert cost["parameters"] == sum(parameter.numel() for parameter in build_network(dict(EDSR)).parameters())
     assert cost["latency"] > 0
+
+
+@pytest.mark.parametrize(
+    ("estimator", "restorer", "giga"),
+    [
+        ({"type": "KDIDEStudent", "num_feat": 64, "num_block": 9},
+         {"type": "IDRDCRBNet", "num_feat": 64, "num_block": 53, "scale": 4}, 228.7),
+        ({"type": "LightIDEStudent"}, {"type": "LightBSRNet", "scale": 4}, 182.5),
+    ],
+    ids=["KDSR-M", "LightBSR"],
+)  # fmt: skip
+def test_multiply_adds_are_the_published_networks(estimator, restorer, giga):
+    with torch.device("meta"):
+        net = BlindSR(estimator, restorer).eval()
+        pair = Pair(torch.empty(1, 3, 180, 320), torch.empty(1, 3, 720, 1280), Parameters(*torch.empty(2, 1)))
+    assert count_macs(net, None, pair) == pytest.approx(giga * 1e9, rel=2e-3)
 
 
 def test_cost_is_measured_apart_and_once(folder, capsys):
