@@ -13,7 +13,9 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yml", help="what to compare")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/bench"), metavar="DIR", help="%(default)s")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("results/bench"), metavar="DIR", help="where to write (%(default)s)"
+    )
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N; cuda where there is one unless given")
     flags = parser.add_argument_group("instead of CONFIG.yml")
     flags.add_argument(
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--degradations", nargs="+", metavar="NAME", help="gaussian8 (unless given), setting1, setting2, bicubic"
     )
     flags.add_argument("--scale", type=int, metavar="N", help="2, 3 or 4 (unless given)")
+    flags.add_argument("--no-cost", action="store_true", help="leave out parameters, multiply-adds, latency, memory")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,4 +38,6 @@ def run(args: argparse.Namespace) -> int:
 
     flags = {"models": args.models, "datasets": args.images, "degradations": args.degradations, "scale": args.scale}
     given = {name: value for name, value in flags.items() if value is not None}
+    if args.no_cost:
+        given["cost"] = False
     return bench(args.config, given, args.output, args.device)

@@ -30,7 +30,7 @@ def bench(config: Path | None, flags: dict[str, Any], output: Path, device_name:
         The exit code: 1 where something failed, which the report names.
     """
     if config is not None and flags:
-        raise UserError(f"{config} says what to compare: leave out --{', --'.join(flags)}, or the file")
+        raise UserError(f"{config} says it all ({', '.join(flags)} too): leave out the flags, or the file")
     device = _device(device_name)
     load_plugins()
     options = default_bench(**flags) if config is None else read_config(config)

@@ -13,6 +13,7 @@ from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY
 
+import lightbsr_arch
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.config import read_config
 from lightbsr_arch.bench.cost import count_macs, measure
@@ -278,14 +279,37 @@ def test_a_mistake_in_the_file_is_one_line(folder, line, text):
 
 def test_flags_and_file_exclude_each_other(folder, capsys):
     assert main(["bench", "bench.yml", "-m", "bicubic"]) == 2
-    assert "leave out --models" in capsys.readouterr().err
+    assert "bench.yml says it all (models too)" in capsys.readouterr().err
 
 
 def test_flags_alone(folder, capsys):
     pictures(folder / "hr", 1)
-    flags = ["-m", "bicubic", "--images", "hr", "--degradations", "setting1", "--scale", "2", "-o", "out"]
-    assert main(["bench", *flags]) == 0
+    run = folder / "experiments" / "my_run" / "models"
+    run.mkdir(parents=True)
+    torch.save({"params": lightbsr_arch.load(student(folder / "toy.safetensors")).state_dict()}, run / "net_g_5.pth")
+    flags = ["-m", "bicubic", "experiments/my_run/models/net_g_5.pth", "--images", "hr", "--degradations", "setting1"]
+    assert main(["bench", *flags, "--no-cost", "-o", "out"]) == 0
     summary = json.loads(Path("out/results.json").read_text())
+    assert [model["name"] for model in summary["models"]] == ["bicubic", "my_run"]
     assert [each["sigma"] for each in summary["degradations"]["setting1"]] == [0.0, 1.2, 2.4, 3.6]
-    assert summary["scale"] == 2
     assert "NIQE wants" in capsys.readouterr().out
+
+
+def test_the_demo_photos_unless_told_otherwise(folder):
+    assert main(["bench", "-m", "bicubic", "--no-cost", "-o", "out"]) == 0
+    summary = json.loads(Path("out/results.json").read_text())
+    assert summary["datasets"] == {"demo photos": 8}
+    assert figures(summary, "bicubic")["demo photos"]["psnr_y"] == pytest.approx(25.02, abs=0.005)  # as make demo says
+
+
+def test_the_documented_example_lacks_nothing_but_its_weights(folder):
+    (folder / "datasets").mkdir()
+    for name in ("Set5", "Set14"):
+        pictures(folder / "datasets" / name, 1)
+    text = (Path(__file__).parents[2] / "docs" / "bench.md").read_text(encoding="utf-8")
+    Path("bench.yml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    with pytest.raises(UserError) as caught:
+        read_config("bench.yml")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(": no such file, and no shipped weights" in line for line in lines)
