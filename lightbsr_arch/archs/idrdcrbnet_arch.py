@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lightbsr_arch.archs.dynamic_conv import dynamic_depthwise_conv
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.mean_shift import RGBMean
+from lightbsr_arch.archs.upscale import upscale
 
 SLOPE = 0.1  # of every LeakyReLU
 KERNEL_SIZE = 3  # of the dynamic depthwise convolution
@@ -83,4 +84,4 @@ class IDRDCRBNet(nn.Module):
         for block in self.body:
             x = block(x, guides["vector"])
         x = head + self.after_body(x)
-        return self.mean_out.add(self.tail(self.upsample(x)))
+        return self.mean_out.add(upscale(x, self.upsample, self.tail))
