@@ -69,7 +69,9 @@ def test_data_that_is_not_what_io_backend_says(
     assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {text.format(folder=run_folder)}"]
 
 
-@pytest.mark.parametrize("path", sorted([*OPTIONS.glob("*.yml"), *OPTIONS.glob("baselines/*.yml")]), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*OPTIONS.glob("*.yml"), *OPTIONS.glob("baselines/*.yml")]), ids=lambda path: path.stem
+)
 def test_every_options_file_lacks_nothing_but_its_data(run_folder: Path, path: Path) -> None:
     assert all(": no such f" in line for line in problems(str(path), is_train=path.stem != "test"))
 
