@@ -83,8 +83,9 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     model = checkpoint.build()
     if model.privileged is not None:
         raise UserError(f"{src}: the weights of a teacher, which also sees the {model.privileged}; use its student's")
+    restorer: Any = model.restorer
     n, height, width = EXAMPLE_SIZE
-    lq = torch.rand(n, model.restorer.mean_in.mean.shape[1], height, width, generator=torch.Generator().manual_seed(0))
+    lq = torch.rand(n, restorer.mean_in.mean.shape[1], height, width, generator=torch.Generator().manual_seed(0))
     program = _program(_HalfInside(model) if dtype == "fp16" else model, lq, opset, dst)
     program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset))
     program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.conftest import OPTIONS, STUDENT, make_lmdb, problems, write
+from tests import option_files
+from tests.config.conftest import STUDENT, make_lmdb, problems, write
 from tests.config.test_mutations import line_of
 
 GT = "  val:\n    name: DemoHeldOut\n    type: DegradedDataset\n    dataroot_gt: "
@@ -69,9 +70,7 @@ def test_data_that_is_not_what_io_backend_says(
     assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {text.format(folder=run_folder)}"]
 
 
-@pytest.mark.parametrize(
-    "path", sorted([*OPTIONS.glob("*.yml"), *OPTIONS.glob("baselines/*.yml")]), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", option_files.ALL, ids=lambda path: path.stem)
 def test_every_options_file_lacks_nothing_but_its_data(run_folder: Path, path: Path) -> None:
     assert all(": no such f" in line for line in problems(str(path), is_train=path.stem != "test"))
 

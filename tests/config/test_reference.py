@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightbsr_arch.config.reference import json_schema, options_page
+from tests import option_files
 from tests.config.conftest import OPTIONS
 
 AGAIN = "made anew by: python -m lightbsr_arch.config"
@@ -26,9 +27,7 @@ def test_every_reference_of_the_schema_is_defined() -> None:
     assert {"network KDIDEStudent", "loss L1Loss", "dataset GTDataset", "metric calculate_psnr"} <= used
 
 
-@pytest.mark.parametrize(
-    "path", sorted([*OPTIONS.glob("*.yml"), *OPTIONS.glob("baselines/*.yml")]), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", option_files.ALL, ids=lambda path: path.stem)
 def test_every_options_file_points_editors_to_the_schema(path: Path) -> None:
     schema = Path(*[".."] * len(path.relative_to(OPTIONS).parent.parts), "schema.json").as_posix()
     assert path.read_text(encoding="utf-8").startswith(f"# yaml-language-server: $schema={schema}\n")

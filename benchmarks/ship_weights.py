@@ -1,0 +1,159 @@
+"""From a finished training run to the weights that come with the package, and their cards.
+
+    python benchmarks/ship_weights.py pack options/weights/NAME_student.yml...
+    lightbsr bench options/weights/bench.yml -o results/weights
+    python benchmarks/ship_weights.py figures results/weights/results.json
+
+``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, out of experiments/, with what the recipe, the logs and
+options/weights/cards.yml say; ``figures`` adds what the bench measured, and writes NAME.md beside it.
+"""
+
+import argparse
+import json
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from machine import describe
+
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
+from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.errors import UserError
+from lightbsr_cli import shipped
+
+LARGEST = 12_000_000
+CARDS = Path("options/weights/cards.yml")
+TIMESTAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} INFO:", re.MULTILINE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("pack")
+    command.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
+    command.set_defaults(run=lambda args: pack(args.recipes))
+    command = commands.add_parser("figures")
+    command.add_argument("results", type=Path, metavar="results.json")
+    command.set_defaults(run=lambda args: add_figures(json.loads(args.results.read_text())))
+    args = parser.parse_args()
+    args.run(args)
+
+
+def pack(recipes: list[Path]) -> None:
+    for recipe in recipes:
+        _pack(recipe)
+
+
+def _pack(recipe: Path) -> None:
+    """One recipe's last checkpoint as shipped weights; its stages are NAME_teacher.yml and NAME_student.yml."""
+    name, role = recipe.stem.rsplit("_", 1)
+    stages = ["teacher", "student"][: 1 + (role == "student")]
+    recipes = {stage: load_file(recipe.with_name(f"{name}_{stage}.yml")).data for stage in stages}
+    options = recipes[role]
+    network = {key: value for key, value in options["network_g"].items() if key != "type"}
+    state = read_checkpoint(Path("experiments", options["name"], "models", "net_g_latest.pth")).state
+    texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
+    target = shipped.folder() / f"{name}{'_teacher' * (role == 'teacher')}.safetensors"
+    card = {
+        "summary": texts["models"][target.stem],
+        "scale": options["scale"],
+        "params": sum(parameter.numel() for parameter in BlindSR(**network).parameters()),
+        "data": texts["data"],
+        "licence": texts["licence"],
+        "degradation": options["degradation"],
+        "recipe": recipe.as_posix(),
+        "iterations": {stage: opt["train"]["total_iter"] for stage, opt in recipes.items()},
+        "time": str(sum((_time_taken(opt["name"]) for opt in recipes.values()), timedelta())),
+        "machine": describe("torch", "basicsr"),
+        "bad_at": texts["bad_at"],
+    }
+    half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    if not all(value.isfinite().all() for value in half.values()):
+        raise UserError(f"{recipe}: some weights do not fit fp16")
+    target.parent.mkdir(exist_ok=True)
+    Checkpoint(half, network, card).save(target)
+    if target.stat().st_size > LARGEST:
+        target.unlink()
+        raise UserError(f"{target.name}: more than {LARGEST} bytes; not shipped")
+    print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def _time_taken(run: str) -> timedelta:
+    """By the clock, from the first to the last line of each log: a run that was continued has several."""
+    taken = timedelta()
+    for log in Path("experiments", run).glob("train_*.log"):
+        times = [datetime.fromisoformat(time) for time in TIMESTAMP.findall(log.read_text(encoding="utf-8"))]
+        taken += times[-1] - times[0]
+    return taken
+
+
+def add_figures(results: dict[str, Any]) -> None:
+    """Put a bench's PSNR-Y on the cards of the shipped weights among its models."""
+    for name in shipped.names():
+        rows = [row for row in results["rows"] if row["model"] == name and "published" not in row]
+        if not rows:
+            continue
+        path = shipped.find_weights(name)
+        checkpoint = read_checkpoint(path)
+        checkpoint.card["psnr_y"] = {}
+        for row in rows:
+            by_dataset = checkpoint.card["psnr_y"].setdefault(row["degradation"], {})
+            each = [round(condition["psnr_y"], 2) for condition in row["conditions"]]
+            by_dataset[row["dataset"]] = round(row["psnr_y"], 2) if row["degradation"] == "gaussian8" else each
+        checkpoint.save(path)
+        path.with_suffix(".md").write_text(_card_text(name, checkpoint.card, results), encoding="utf-8")
+        print(path.with_suffix(".md"))
+
+
+def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
+    degradation = ", ".join(f"{key} {value}" for key, value in card["degradation"].items() if key != "type")
+    iterations = " + ".join(f"{count:,} ({stage})" for stage, count in card["iterations"].items())
+    lines = [
+        f"# {name}",
+        "",
+        f"{card['summary']}; {card['params'] / 1e6:.3f} M parameters, fp16.",
+        "",
+        f"- Data: {card['data']}.",
+        f"- Licence: {card['licence']}.",
+        f"- Degradation in training: {degradation}.",
+        f"- Training: {iterations} iterations in {card['time']} (two runs side by side on the same cores) on "
+        f"{card['machine']}. Again: {card['recipe']} and its teacher.",
+        "- Bad at: " + " ".join(card["bad_at"]),
+        "",
+        "PSNR-Y in dB, measured by `lightbsr bench options/weights/bench.yml`, beside bicubic and published figures of "
+        "full-sized networks:",
+        "",
+    ]
+    shown = [row for row in results["rows"] if row["model"] in (name, "bicubic") or "published" in row]
+    for degradation, conditions in results["degradations"].items():
+        named = ", ".join(condition["name"] for condition in conditions)
+        mean = "mean over" if degradation == "gaussian8" else "at"
+        datasets = list(results["datasets"])
+        lines += [
+            f"{degradation} ({mean} {named}):",
+            "",
+            f"| | {' | '.join(datasets)} |",
+            "|---|" + "---|" * len(datasets),
+        ]
+        table: dict[str, dict[str, str]] = {}
+        for row in shown:
+            if row["degradation"] == degradation and "psnr_y" in row:
+                values = [row["psnr_y"]] if degradation == "gaussian8" else [c["psnr_y"] for c in row["conditions"]]
+                model = f"{row['model']} (published)" if "published" in row else row["model"]
+                table.setdefault(model, {})[row["dataset"]] = " / ".join(f"{value:.2f}" for value in values)
+        lines += [f"| {model} | {' | '.join(cells.get(d, '') for d in datasets)} |" for model, cells in table.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    try:
+        main()
+    except (UserError, FileNotFoundError) as error:
+        sys.exit(f"ship_weights: {error}")
