@@ -1,0 +1,73 @@
+"""The shipped weights: what their cards say holds, and they restore pictures that no training saw."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.metrics import calculate_psnr
+from basicsr.utils import tensor2img
+
+import lightbsr_arch
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.checkpoint import read_checkpoint
+from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.data import DegradedDataset
+from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_cli import shipped
+
+ROOT = Path(__file__).parents[1]
+SET5 = ROOT.parent / "shared/data/benchmarks/Set5"
+GAIN = {"kdsr_s_x4_iso": 3.5, "lightbsr_s_x4_iso": 2.6}
+"""dB over bicubic on Set5, at least."""
+
+
+def test_the_shipped_weights_are_these() -> None:
+    assert shipped.names() == sorted(GAIN)
+
+
+@pytest.mark.parametrize("name", GAIN)
+def test_card_is_true(name: str) -> None:
+    path = shipped.find_weights(name)
+    assert path.stat().st_size <= 12_000_000
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.card
+    assert {value.dtype for value in checkpoint.state.values() if value.is_floating_point()} == {torch.float16}
+    assert card["params"] == sum(p.numel() for p in checkpoint.build().parameters())
+
+    recipe = load_file(ROOT / card["recipe"]).data
+    assert {"type": "BlindSR", **checkpoint.network} == recipe["network_g"]
+    assert card["degradation"] == recipe["degradation"]
+    assert card["iterations"]["student"] == recipe["train"]["total_iter"]
+    assert recipe["path"]["pretrain_network_teacher"].split("/")[1] == f"weights_{name}_teacher"
+
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    for figure in card["psnr_y"]["gaussian8"].values():
+        assert f"{figure:.2f}" in text
+    assert "CC BY-SA 4.0" in text
+
+
+def gain(model: BlindSR, pictures: Path, side: int | None = None) -> float:
+    """dB over bicubic at sigma 2.2, the mean over a folder; of each picture ``side`` x ``side`` pixels or all."""
+    options = {"name": pictures.name, "dataroot_gt": str(pictures), "io_backend": {"type": "disk"}, "scale": 4}
+    dataset = DegradedDataset({**options, "settings": [{"sigma": 2.2}]})
+    gains = []
+    for item in (dataset[index] for index in range(len(dataset))):
+        lq, gt = item["lq"][None, :, : side and side // 4, : side and side // 4], item["gt"][None, :, :side, :side]
+        with torch.inference_mode():
+            images = [tensor2img(image) for image in (model(lq), bicubic_resize(lq, 4), gt)]
+        ours, bicubic = (calculate_psnr(image, images[2], 4, test_y_channel=True) for image in images[:2])
+        gains.append(ours - bicubic)
+    return sum(gains) / len(gains)
+
+
+@pytest.mark.parametrize("name", GAIN)
+def test_photos_of_the_demo_gain(name: str) -> None:
+    """Their scenes were in training, at twice the size: this tells that the file is whole, not how good it is."""
+    assert gain(lightbsr_arch.load(name), ROOT / "examples/photos/held_out", 128) > 1
+
+
+@pytest.mark.parametrize("name", GAIN)
+def test_unseen_pictures_gain(name: str) -> None:
+    if not SET5.is_dir():
+        pytest.skip(f"{SET5} holds no Set5 here")
+    assert gain(lightbsr_arch.load(name), SET5) > GAIN[name]
