@@ -1,4 +1,5 @@
 # make demo   sets up .venv, trains a small teacher and student on the demo photos, shows table and pictures
+# make weights PHOTOS="DIR..."   makes the shipped weights again, in hours: docs/weights.md
 # make test   sets up .venv and runs the tests
 # make check  ruff and mypy
 
@@ -7,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-data test check clean
+.PHONY: demo demo-data weights test check clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -22,6 +23,13 @@ datasets/demo/train.lmdb: | $(READY)
 
 datasets/demo/held_out.lmdb: | $(READY)
 	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/held_out $@ --crop 0 --codec png
+
+weights: $(READY)
+	test -d datasets/photos/train.lmdb || \
+		$(BIN)/python datasets_prep/photos_to_lmdb.py $(PHOTOS) datasets/photos/train.lmdb --crop 512 --step 512 --codec bmp
+	for name in kdsr_s_x4_iso lightbsr_s_x4_iso; do for stage in teacher student; do \
+		$(BIN)/basicsr train -opt options/weights/$${name}_$$stage.yml --auto_resume || exit; done; done
+	$(BIN)/python benchmarks/ship_weights.py pack options/weights/*_student.yml
 
 test: $(READY)
 	$(BIN)/python -m pytest
