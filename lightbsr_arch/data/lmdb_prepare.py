@@ -145,7 +145,7 @@ def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -
     context: Any = multiprocessing.get_context(start_method or ("fork" if sys.platform == "linux" else "spawn"))
     pipes, processes = [], []
     try:
-        with _ctrl_c_held_back():
+        with _ctrl_c_held_back(), _opencv_single_threaded():
             for _ in range(count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, ours, rule, codec), daemon=True)
@@ -173,6 +173,17 @@ def _ctrl_c_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _opencv_single_threaded() -> Iterator[None]:
+    """Without threads of OpenCV's: a process forked while they run waits for them for ever, as it has none of them."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:
