@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightbsr_arch.data.image_io import CODECS
 from lightbsr_arch.data.lmdb_prepare import Report, prepare_lmdb
-from lightbsr_arch.data.picture_files import find_pictures
+from lightbsr_arch.data.picture_files import find_pictures, without
 from lightbsr_arch.data.subimages import CropRule
 from lightbsr_arch.errors import UserError
 
@@ -22,8 +22,9 @@ def main() -> int:
     args = parse_args()
     start = time.perf_counter()
     try:
+        pictures = find_pictures(args.sources, args.drop_suffix)
         report = prepare_lmdb(
-            find_pictures(args.sources, args.drop_suffix),
+            without(pictures, find_pictures(args.exclude)) if args.exclude else pictures,
             args.out,
             CropRule(args.crop, args.step, args.thresh),
             args.codec,
@@ -61,6 +62,9 @@ def parse_args() -> argparse.Namespace:
         "--codec", choices=CODECS, default="png", help="lossless all: png, bmp (large, reads fastest), webp (small)"
     )
     parser.add_argument("--drop-suffix", default="", metavar="X", help="cut from names, as x4 in 0001x4.png")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="SRC", help="leave out pictures of these names (held back)"
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing target, when the new one is done")
     parser.add_argument("--workers", type=int, help="processes that crop and encode (one per core)")

@@ -58,6 +58,21 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
     return [PictureFile(by_name[name], name, key) for name, key in zip(names, keys)]
 
 
+def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -> list[PictureFile]:
+    """The pictures but those whose file has the name, endings aside, of one that is held back for testing.
+
+    Raises:
+        UserError: none has such a name, which is hardly meant, or all have.
+    """
+    names = {picture.path.stem for picture in held_back}
+    kept = [picture for picture in pictures if picture.path.stem not in names]
+    if len(kept) == len(pictures):
+        raise UserError(f"--exclude: no picture is named as {held_back[0].path.name} or another of those")
+    if not kept:
+        raise UserError("--exclude leaves no picture")
+    return kept
+
+
 def lmdb_keys(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
     """Make keys safe for BasicSR and unique: ASCII letters, digits, ``_``, ``-`` and the folder's ``/``.
 

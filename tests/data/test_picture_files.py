@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightbsr_arch.data.picture_files import find_pictures, lmdb_keys
+from lightbsr_arch.data.picture_files import find_pictures, lmdb_keys, without
 from lightbsr_arch.errors import UserError
 
 
@@ -107,3 +107,14 @@ def test_long_names_fit_lmdb() -> None:
     long_keys = lmdb_keys([name[:-4] for name in names], names)
     assert max(map(len, long_keys)) + len("_s100000") <= 511
     assert long_keys[0] != long_keys[1]
+
+
+def test_pictures_held_back_are_left_out_by_name(tmp_path: Path) -> None:
+    touch(tmp_path, "all/a.png", "all/b.png", "all/sub/c.png", "back/a.webp", "back/c.jpg", "other/z.png")
+    every = find_pictures([tmp_path / "all"])
+    kept = without(every, find_pictures([tmp_path / "back"]))
+    assert [picture.name for picture in kept] == ["b.png"]
+    with pytest.raises(UserError, match=r"no picture is named as z\.png"):
+        without(every, find_pictures([tmp_path / "other"]))
+    with pytest.raises(UserError, match="leaves no picture"):
+        without(every, every)

@@ -44,6 +44,15 @@ def test_exit_1_lists_what_was_left_out(
     assert run_script(monkeypatch, "photos_to_lmdb", tmp_path / "in", tmp_path / "o.lmdb", "--crop", 0, "--strict") == 2
 
 
+def test_held_back_pictures_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photos(tmp_path / "in", 3)
+    make_photos(tmp_path / "back", 1)
+    out = tmp_path / "out.lmdb"
+    arguments = [tmp_path / "in", out, "--crop", 0, "--exclude", tmp_path / "back"]
+    assert run_script(monkeypatch, "photos_to_lmdb", *arguments) == 0
+    assert sorted(content(out)[0]) == [b"p001", b"p002"]
+
+
 def test_exit_2_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
     assert run_script(monkeypatch, "photos_to_lmdb", tmp_path / "gone", tmp_path / "out.lmdb") == 2
     assert capfd.readouterr().err == (
