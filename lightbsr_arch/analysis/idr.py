@@ -19,10 +19,10 @@ from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
-from lightbsr_arch.data.sampler import derive_seed
 from lightbsr_arch.degradations import Draws, Parameters, Setting, named_settings
 from lightbsr_arch.degradations.classical import degrade
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.seeds import derive_seed
 
 ANGLES = (0.0, 45.0, 90.0, 135.0)
 WIDTHS = (4.0, 1.5)

@@ -13,8 +13,8 @@ from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
-from lightbsr_arch.data.sampler import derive_seed
 from lightbsr_arch.degradations import Draws, Parameters, Setting, build_degradation
+from lightbsr_arch.seeds import derive_seed
 
 
 class Pair(NamedTuple):

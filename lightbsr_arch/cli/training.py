@@ -12,8 +12,9 @@ from torch import distributed
 
 from lightbsr_arch import compat
 from lightbsr_arch.cli.stop import Stopped, StopRequest
-from lightbsr_arch.data.sampler import SeededDataset, TrainSampler, derive_seed
+from lightbsr_arch.data.sampler import SeededDataset, TrainSampler
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.seeds import derive_seed
 
 
 class TrainingLoop:

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
-from lightbsr_arch.data.sampler import derive_seed
 from lightbsr_arch.degradations.classical import Downsample, Parameters, degrade
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import Setting, named_settings
+from lightbsr_arch.seeds import derive_seed
 
 
 @DATASET_REGISTRY.register()

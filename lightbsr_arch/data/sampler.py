@@ -3,20 +3,13 @@
 A resumed run therefore sees what the uninterrupted one would have seen, whatever the number of loader processes.
 """
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import Dataset
 
-
-def derive_seed(*numbers: int) -> int:
-    """A 32-bit seed that differs between any two sequences of non-negative numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+from lightbsr_arch.seeds import derive_seed, seeded
 
 
 class SampleIndex(int):
@@ -71,20 +64,5 @@ class SeededDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: SampleIndex) -> Any:
-        with _seeded(index.seed):
+        with seeded(index.seed):
             return self.dataset[index]
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python, NumPy and PyTorch (CPU) for a while; without workers the training loop shares their state."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

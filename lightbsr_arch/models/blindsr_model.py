@@ -14,9 +14,9 @@ from torch import nn
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
-from lightbsr_arch.data.sampler import derive_seed
 from lightbsr_arch.degradations import Draws, Parameters, build_degradation
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.seeds import derive_seed
 from lightbsr_cli.shipped import find_weights
 
 # So many steps in a row without a finite loss are no accident any more.

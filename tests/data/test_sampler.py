@@ -10,7 +10,8 @@ import torch
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader
 
-from lightbsr_arch.data.sampler import SampleIndex, SeededDataset, TrainSampler, derive_seed
+from lightbsr_arch.data.sampler import SampleIndex, SeededDataset, TrainSampler
+from lightbsr_arch.seeds import derive_seed
 
 
 class Noise:
