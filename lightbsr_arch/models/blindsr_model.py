@@ -122,24 +122,46 @@ class BlindSRModel(SRModel):
             self.lq = self.lq.contiguous(memory_format=torch.channels_last)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        self.optimizer_g.zero_grad()
-        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-            losses = self.losses(current_iter)
-        total = torch.stack(list(losses.values())).sum()
-        if self._all_ranks_finite(total):
-            self.scaler.scale(total).backward()
-            if self._clip_gradients():
-                self.scaler.step(self.optimizer_g)
-                self.skipped_in_a_row = 0
-            else:
-                self._skip_or_stop(current_iter, "the gradient")
-            self.scaler.update()
+        self.logged: Losses = {}
+        fault = self.update_weights(current_iter)
+        if fault is None:
+            self.skipped_in_a_row = 0
         else:
-            bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-            self._skip_or_stop(current_iter, f"loss {', '.join(bad) or 'of another process'}")
-        self.log_dict = self.reduce_loss_dict(OrderedDict((name, loss.detach()) for name, loss in losses.items()))
+            self._skip_or_stop(current_iter, fault)
+        self.log_dict = self.reduce_loss_dict(OrderedDict(self.logged))
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def update_weights(self, current_iter: int) -> str | None:
+        """Learn from the batch; names what is not finite, because of which weights stay as they are."""
+        self.optimizer_g.zero_grad()
+        with self.autocast():
+            losses = self.losses(current_iter)
+        self.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        largest = self.opt["train"].get("grad_clip")
+        return self._step(self.optimizer_g, self.scaler, losses, largest)
+
+    def autocast(self) -> torch.autocast:
+        """The precision that ``train.amp`` asks for."""
+        return torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
+
+    def _step(
+        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, losses: Losses, largest: float | None
+    ) -> str | None:
+        """Update weights by their gradients, clipped to the norm ``largest``; names what is not finite instead."""
+        self.logged.update((name, loss.detach()) for name, loss in losses.items())
+        if not self._all_ranks_finite(torch.stack(list(losses.values())).sum()):
+            bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+            return f"loss {', '.join(bad) or 'of another process'}"
+        if largest is not None:
+            scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
+            # With fp16 an infinite gradient is the scaler's everyday business: it skips the step and lowers the scale.
+            if not (scaler.is_enabled() or norm.isfinite()):
+                return "the gradient"
+        scaler.step(optimizer)
+        scaler.update()
+        return None
 
     def losses(self, current_iter: int) -> Losses:
         """The weighted losses of this step by name; their sum is what is minimised."""
@@ -163,16 +185,6 @@ class BlindSRModel(SRModel):
     def model_ema(self, decay: float = 0.999) -> None:
         """BasicSR's moving average, in one call for all parameters, and with the buffers, which it forgets."""
         move_average(self.net_g_ema, self.get_bare_model(self.net_g), decay)
-
-    def _clip_gradients(self) -> bool:
-        """Clip to the largest norm; False where the gradient holds NaN or infinity, which would spoil the weights."""
-        largest = self.opt["train"].get("grad_clip")
-        if largest is None:
-            return True
-        self.scaler.unscale_(self.optimizer_g)
-        norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), largest)
-        # With fp16 an infinite gradient is the scaler's everyday business: it skips the step and lowers the scale.
-        return self.scaler.is_enabled() or bool(norm.isfinite())
 
     def _all_ranks_finite(self, total: torch.Tensor) -> bool:
         """Whether every process has a finite loss: all must go the same way, or the next reduction hangs."""
@@ -202,6 +214,12 @@ class BlindSRModel(SRModel):
         return {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
+        saved = len(resume_state["optimizers"])
+        if saved != len(self.optimizers):
+            raise UserError(
+                f"the training state is of {saved} networks that learn, the options describe {len(self.optimizers)}: "
+                "network_d must be that of the run that is resumed"
+            )
         super().resume_training(resume_state)
         self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
         if resume_state.get("scaler"):  # empty unless the saved run was one in fp16
