@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lightbsr_arch.config.cross_checks import sections
+from lightbsr_arch.config.cross_checks import section, sections
 from lightbsr_arch.config.problems import Finding
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import package
@@ -15,16 +15,23 @@ def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
     """Build each network without memory for its weights, in milliseconds.
 
     The options must have passed the type check. BasicSR's networks and those of other plugins are left out, as some of
-    them read files or download weights when they are built.
+    them read files or download weights when they are built; but for the discriminator of our GAN stage, which must also
+    take images of the training's size.
     """
     for key, network in sections(options):
         if not key.startswith("network_"):
             continue
         arguments = dict(network)
         cls = registered("network")[arguments.pop("type")]
-        if package(cls) == "lightbsr_arch":
+        is_judge = key == "network_d" and options["model_type"] == "KDStudentModel"
+        gt_size = section(options, "datasets", "train").get("gt_size")
+        if package(cls) == "lightbsr_arch" or is_judge:
+            problem = "cannot be built"
             try:
                 with torch.device("meta"):
-                    cls(**arguments)
-            except Exception as error:  # whatever a constructor finds wrong
-                yield Finding((key,), f"cannot be built: {error}")
+                    built = cls(**arguments)
+                    if is_judge and gt_size is not None:
+                        problem = f"takes no RGB images of {gt_size} x {gt_size} pixels, datasets.train.gt_size"
+                        built(torch.empty(1, 3, gt_size, gt_size))
+            except Exception as error:  # whatever a network finds wrong
+                yield Finding((key,), f"{problem}: {error}")

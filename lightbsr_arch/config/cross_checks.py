@@ -92,11 +92,8 @@ def _testing(options: dict[str, Any]) -> Iterator[Finding]:
 
 def _models(options: dict[str, Any]) -> Iterator[Finding]:
     train = section(options, "train")
-    if train.get("gan_opt") is not None:
-        if "network_d" not in options:
-            yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
-        if "optim_d" not in train:
-            yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
+    if train:
+        yield from _gan(options, train)
     if options.get("model_type") == "KDStudentModel" and train:
         if "network_teacher" not in options:
             yield Finding(("network_teacher",), "missing; KDStudentModel learns from a teacher")
@@ -104,6 +101,29 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
         if section(options, "path").get("pretrain_network_teacher") is None:
             yield Finding(("path", "pretrain_network_teacher"), "missing; KDStudentModel needs a trained teacher")
+
+
+def _gan(options: dict[str, Any], train: dict[str, Any]) -> Iterator[Finding]:
+    model_type = options.get("model_type")
+    is_ours = _is_ours(model_type)
+    if train.get("gan_opt") is not None:
+        if is_ours and model_type != "KDStudentModel":
+            yield Finding(("train", "gan_opt"), f"{model_type} has no GAN stage; KDStudentModel has one")
+        if "network_d" not in options:
+            yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
+        if "optim_d" not in train:
+            yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
+    elif is_ours:
+        for key in (("network_d",), ("train", "optim_d"), ("path", "pretrain_network_d")):
+            if section(options, *key[:-1]).get(key[-1]) is not None:
+                yield Finding(key, "is for the GAN stage, but train.gan_opt is missing; add it, or remove this")
+    if is_ours and train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
+        yield Finding(("train", "pixel_opt"), "missing; training needs it or perceptual_opt")
+
+
+def _is_ours(model_type: Any) -> bool:
+    model = registered("model").get(model_type) if isinstance(model_type, str) else None
+    return model is not None and package(model) == "lightbsr_arch"
 
 
 def _scales(options: dict[str, Any]) -> Iterator[Finding]:

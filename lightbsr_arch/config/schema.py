@@ -224,7 +224,12 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
         Literal["restorer", "all"],
         Meta(description="what a student takes over: the restorer, or all weights of equal name and shape"),
     ] = "restorer"
-    grad_clip: Annotated[Positive | None, Meta(description="largest norm of the gradient; null for no limit")] = None
+    gan_gt_usm: Annotated[
+        bool, Meta(description="real images of the discriminator: sharpened as those of the other losses are")
+    ] = False
+    grad_clip: Annotated[
+        Positive | None, Meta(description="largest norm of network_g's gradient; null for no limit")
+    ] = None
     amp: Annotated[Literal["bf16", "fp16"] | None, Meta(description="mixed precision; null for fp32")] = None
     channels_last: Annotated[bool, Meta(description="NHWC memory format")] = False
     compile: Annotated[bool, Meta(description="torch.compile the networks")] = False

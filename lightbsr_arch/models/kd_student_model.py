@@ -7,18 +7,19 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.models.adversarial import AdversarialModel
 from lightbsr_arch.models.blindsr_model import Losses
-from lightbsr_arch.models.two_phase_model import TwoPhaseModel
 
 
 @MODEL_REGISTRY.register()
-class KDStudentModel(TwoPhaseModel):
+class KDStudentModel(AdversarialModel):
     """Trains ``network_g``, a ``BlindSR`` with a student's estimator, under a frozen ``network_teacher``.
 
     KDSR (ICLR 2023), section 3.3; LightBSR (ICCV 2025), section 3.4. Unless ``path.pretrain_network_g`` names weights
     to start from, they are the teacher's: ``train.start_from_teacher`` says which. ``train.distill_opt`` is the
     distillation loss. During the first ``train.estimator_iter`` iterations it is the only one, and the restorer rests;
-    then all losses count.
+    then all losses count. With ``network_d`` and ``train.gan_opt`` it is KDSR's third stage, the GAN, which starts from
+    a student trained without.
     """
 
     def init_training_settings(self) -> None:

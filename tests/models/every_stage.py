@@ -18,20 +18,33 @@ from tests.models.helpers import batch, build, kdsr, lightbsr, options, train
 DISTILL = {"kdsr": {"type": "KDSRDistillLoss"}, "lightbsr": {"type": "LightBSRDistillLoss"}}
 CONTRAST = {"type": "MomentumContrastLoss", "num_patch": 4, "queue_size": 10}
 NETWORKS = {"kdsr": kdsr, "lightbsr": lightbsr}
+STAGES = [
+    ("kdsr", "teacher"), ("kdsr", "student"), ("kdsr", "gan"), ("lightbsr", "teacher"), ("lightbsr", "student"),
+]  # fmt: skip
+GAN = {
+    "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
+    "optim_d": {"type": "Adam", "lr": 1e-3},
+    "net_d_iters": 2,
+    "estimator_iter": 0,
+}
 STEPS = 20
 ALONE = 8  # of them, those of the phase that trains the estimator alone, where there is one
 
 
 def stage_options(folder, system, role, is_shared):
     train_opt = {"ema_decay": 0.9}
-    if role == "student":
+    if role != "teacher":
         train_opt |= {"distill_opt": DISTILL[system], "estimator_iter": ALONE}
     elif system == "lightbsr":
         train_opt |= {"contrast_opt": CONTRAST, "estimator_iter": ALONE}
-    model_type = {"teacher": "KDTeacherModel", "student": "KDStudentModel"}[role]
+    if role == "gan":
+        train_opt |= GAN
+    model_type = "KDTeacherModel" if role == "teacher" else "KDStudentModel"
     opt = options(folder, model_type, NETWORKS[system](role), **train_opt)
+    if role == "gan":
+        opt["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 8}
     opt["degradation"] = {"type": "ClassicalDegradation", "kernel": "aniso", "noise": [0, 25]}
-    if role == "student":
+    if role != "teacher":
         opt["network_teacher"] = NETWORKS[system]("teacher")
         opt["path"]["pretrain_network_teacher"] = str(folder / f"{system}_{STEPS}.pth")
     if is_shared:
@@ -72,13 +85,12 @@ def main():
     distributed.init_process_group("gloo", timeout=timedelta(seconds=100))
     folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     report = {}
-    for system in NETWORKS:
-        for role in ("teacher", "student"):
-            shared, queues_agree = run(folder, system, role, is_shared=True)
-            distributed.barrier()
-            if rank == 0:
-                alone, _ = run(folder, system, role, is_shared=False)
-                report[f"{system} {role}"] = {"shared": shared, "alone": alone, "queues agree": queues_agree}
+    for system, role in STAGES:
+        shared, queues_agree = run(folder, system, role, is_shared=True)
+        distributed.barrier()
+        if rank == 0:
+            alone, _ = run(folder, system, role, is_shared=False)
+            report[f"{system} {role}"] = {"shared": shared, "alone": alone, "queues agree": queues_agree}
     if rank == 0:
         (folder / "report.json").write_text(json.dumps(report))
     distributed.destroy_process_group()

@@ -13,7 +13,7 @@ import torch
 import yaml
 from basicsr.utils import tensor2img
 
-from tests.models.every_stage import ALONE, STEPS
+from tests.models.every_stage import ALONE, STAGES, STEPS
 from tests.models.helpers import batch, lightbsr
 
 ROOT = Path(__file__).parents[2]
@@ -36,12 +36,14 @@ def report(tmp_path_factory):
     return json.loads((folder / "report.json").read_text())
 
 
-@pytest.mark.parametrize("stage", ["kdsr teacher", "kdsr student", "lightbsr teacher", "lightbsr student"])
+@pytest.mark.parametrize("stage", [" ".join(stage) for stage in STAGES])
 def test_two_processes_train_as_one(report, stage):
     shared, alone = report[stage]["shared"], report[stage]["alone"]
     assert len(shared) == STEPS
     for step, (ours, theirs) in enumerate(zip(shared, alone), 1):
-        assert ("l_pix" in ours) == (stage == "kdsr teacher" or step > ALONE)
+        learns = step % 2 == 0 if stage == "kdsr gan" else stage == "kdsr teacher" or step > ALONE
+        assert ("l_pix" in ours) == learns
+        assert ("l_d_fake" in ours) == (stage == "kdsr gan")
         assert ours == pytest.approx(theirs, abs=1e-4)
     assert report[stage]["queues agree"]
 

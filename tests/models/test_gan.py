@@ -1,0 +1,223 @@
+"""The GAN stage: as BasicSR's, resumed exactly, and through the same accidents as the stages before it."""
+
+import pytest
+import torch
+
+from lightbsr_arch.errors import UserError
+from tests.models.helpers import batch, build, kdsr, options, train
+
+DISTILL = {"type": "KDSRDistillLoss", "temperature": 0.15}
+NETWORK_D = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 8}
+GAN = {
+    "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
+    "optim_d": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.99]},
+}
+LOSSES_D = {"l_d_real", "l_d_fake", "out_d_real", "out_d_fake"}
+
+
+@pytest.fixture(scope="module")
+def student_file(tmp_path_factory):
+    """A student of the stage before, as BasicSR saves it; its teacher lies beside it."""
+    folder = tmp_path_factory.mktemp("student")
+    build(options(folder, "KDTeacherModel", kdsr("teacher"))).save(0, 1)
+    (folder / "net_g_1.pth").rename(folder / "teacher.pth")
+    opt = options(folder, "KDStudentModel", kdsr("student"), distill_opt=DISTILL, ema_decay=0.9)
+    opt["network_teacher"] = kdsr("teacher")
+    opt["path"]["pretrain_network_teacher"] = str(folder / "teacher.pth")
+    model = build(opt)
+    train(model, 1, 3)
+    model.save(0, 3)
+    return folder / "net_g_3.pth"
+
+
+def gan_options(tmp_path, student_file, **more):
+    opt = options(tmp_path, "KDStudentModel", kdsr("student"), **{"distill_opt": DISTILL, **GAN, **more})
+    opt |= {"network_teacher": kdsr("teacher"), "network_d": NETWORK_D}
+    opt["path"] |= {
+        "pretrain_network_teacher": str(student_file.with_name("teacher.pth")),
+        "pretrain_network_g": str(student_file),
+        "param_key_g": "params_ema",
+    }
+    return opt
+
+
+def snapshot(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def changed(module, before):
+    return {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
+
+
+def test_steps_are_those_of_basicsr(tmp_path, student_file):
+    more = {"net_d_iters": 2, "net_d_init_iters": 3}
+    ours = build(gan_options(tmp_path, student_file, distill_opt={**DISTILL, "loss_weight": 0.0}, **more))
+    theirs = build({**gan_options(tmp_path, student_file, **more), "model_type": "SRGANModel"})
+    theirs.net_d.load_state_dict(ours.net_d.state_dict())
+    for current_iter in range(1, 9):
+        (log,) = train(ours, current_iter, current_iter)
+        theirs.update_learning_rate(current_iter)
+        theirs.feed_data({"lq": ours.lq, "gt": ours.gt})
+        theirs.optimize_parameters(current_iter)
+        expected = {key.replace("l_g_", "l_"): value for key, value in theirs.get_current_log().items()}
+        assert log.pop("l_distill", None) == (0 if current_iter in (4, 6, 8) else None)
+        assert set(log) == LOSSES_D | ({"l_pix", "l_gan"} if current_iter in (4, 6, 8) else set())
+        assert log == pytest.approx(expected, abs=1e-6)
+    for net_ours, net_theirs in ((ours.net_g, theirs.net_g), (ours.net_d, theirs.net_d)):
+        torch.testing.assert_close(net_ours.state_dict(), net_theirs.state_dict(), rtol=0, atol=1e-5)
+
+
+def test_it_starts_from_the_student_before(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, ema_decay=0.9))
+    saved = torch.load(student_file, weights_only=True)["params_ema"]
+    for net in (model.net_g, model.net_g_ema):
+        assert changed(net, saved) == set()
+
+
+def test_the_gan_begins_where_the_estimator_s_phase_ends(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, estimator_iter=2, net_d_init_iters=1))
+    before = snapshot(model.net_d)
+    assert [set(log) for log in train(model, 1, 2)] == [{"l_distill"}] * 2
+    assert changed(model.net_d, before) == set()
+    generator = snapshot(model.net_g)
+    (log,) = train(model, 3, 3)
+    assert set(log) == LOSSES_D
+    assert changed(model.net_g, generator) == set()
+    assert "conv9.weight" in changed(model.net_d, before)
+    (log,) = train(model, 4, 4)
+    assert set(log) == {"l_pix", "l_gan", "l_distill"} | LOSSES_D
+    assert any(key.startswith("restorer.") for key in changed(model.net_g, generator))
+
+
+def test_each_of_the_two_gains_when_the_other_rests(tmp_path, student_file):
+    at_rest = {"type": "Adam", "lr": 1e-9}
+    logs = train(build(gan_options(tmp_path, student_file, optim_g=at_rest)), 1, 30, batch())
+    first, last = (log["out_d_real"] - log["out_d_fake"] for log in (logs[0], logs[-1]))
+    assert abs(first) < 0.1
+    assert last > 0.2
+    pixel_opt = {"type": "L1Loss", "loss_weight": 0.0}
+    model = build(gan_options(tmp_path, student_file, optim_d=at_rest, pixel_opt=pixel_opt))
+    logs = train(model, 1, 30, batch())
+    assert logs[-1]["out_d_fake"] > logs[0]["out_d_fake"] + 0.02
+
+
+@pytest.mark.parametrize("sharpened", [False, True])
+def test_what_is_real_may_be_sharpened(sharpened, tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, gan_gt_usm=sharpened))
+    model.update_learning_rate(1)
+    model.feed_data(batch())
+    model.gt_plain = model.gt * 0.5
+    judge = snapshot(model.net_d)
+    model.optimize_parameters(1)
+    model.net_d.load_state_dict(judge)
+    model.net_d(model.output.detach())  # a step of spectral normalisation, as before the real images
+    verdict = model.net_d(model.gt if sharpened else model.gt_plain)
+    assert model.log_dict["out_d_real"] == pytest.approx(verdict.mean().item(), abs=1e-6)
+
+
+def test_a_run_in_two_parts_is_the_uninterrupted_one(tmp_path, student_file):
+    more = {
+        "ema_decay": 0.9,
+        "net_d_iters": 2,
+        "scheduler": {"type": "MultiStepLR", "milestones": [4, 9], "gamma": 0.3},
+    }
+    opt = gan_options(tmp_path, student_file, **more)
+    model = build(opt)
+    whole = train(model, 1, 16)
+    average = snapshot(model.net_g_ema)
+    model = build(opt)
+    train(model, 1, 6)
+    model.save(0, 6)
+    paths = {f"pretrain_network_{name}": str(tmp_path / f"net_{name}_6.pth") for name in "gd"}
+    again = build({**opt, "path": {**opt["path"], **paths, "param_key_g": "params"}}, seed=1)
+    again.resume_training(torch.load(tmp_path / "6.state", weights_only=True))
+    assert again.optimizer_d.param_groups[0]["lr"] == pytest.approx(0.3e-3)
+    for ours, theirs in zip(train(again, 7, 16), whole[6:], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+    torch.testing.assert_close(snapshot(again.net_g_ema), average, rtol=0, atol=1e-6)
+
+
+def test_a_state_of_the_stage_before_is_no_state_of_this_one(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file))
+    state = torch.load(student_file.with_name("3.state"), weights_only=True)
+    with pytest.raises(UserError, match=r"state is of 1 networks that learn, the options describe 2: network_d must"):
+        model.resume_training(state)
+
+
+@pytest.mark.parametrize("more", [{"amp": "bf16"}, {"amp": "fp16"}, {"channels_last": True}], ids=str)
+def test_the_fast_ways_agree_with_the_plain_one(more, tmp_path, student_file):
+    plain, fast = (build(gan_options(tmp_path, student_file, **extra)) for extra in ({}, more))
+    fast.net_d.load_state_dict(plain.net_d.state_dict())
+    for one, other in zip(train(fast, 1, 3), train(plain, 1, 3)):
+        assert one == pytest.approx(other, rel=0.05 if "amp" in more else 1e-4, abs=1e-2)
+    if "channels_last" in more:
+        assert fast.net_d.conv0.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_scaler_of_the_discriminator_is_resumed(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, amp="fp16"))
+    train(model, 1, 1)
+    model.scaler_d.update(1024.0)
+    model.save(0, 1)
+    again = build(gan_options(tmp_path, student_file, amp="fp16"))
+    again.resume_training(torch.load(tmp_path / "1.state", weights_only=True))
+    assert again.scaler_d.get_scale() == 1024
+    assert again.scaler.get_scale() == 65536
+
+
+def test_the_generator_s_gradients_are_clipped_and_no_others(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, grad_clip=1e-4))
+    train(model, 1, 1)
+    norms = [
+        torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None]).norm().item()
+        for net in (model.net_g, model.net_d)
+    ]
+    assert norms[0] == pytest.approx(1e-4, rel=1e-2)
+    assert norms[1] > 1e-2
+
+
+def with_nan_to_judge(model, current_iter):
+    """An iteration whose real images are NaN, as the discriminator alone sees them."""
+    model.update_learning_rate(current_iter)
+    model.feed_data(batch())
+    model.gt_plain = model.gt * float("nan")
+    model.optimize_parameters(current_iter)
+
+
+def test_nan_of_either_network_stops(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file))
+    with pytest.raises(UserError, match=r"iter 1: loss l_d_real is not finite; no checkpoint was saved before it"):
+        with_nan_to_judge(model, 1)
+    with torch.no_grad():
+        model.net_d.conv9.bias.fill_(float("nan"))
+    before = snapshot(model.net_d)
+    with pytest.raises(UserError, match=r"iter 2: loss l_gan is not finite"):
+        train(model, 2, 2)
+    assert changed(model.net_d, before) <= {key for key in before if key.endswith(("_u", "_v")) or "conv9" in key}
+
+
+def test_nan_of_the_discriminator_is_skipped_but_not_for_ever(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, nan_loss="skip"))
+    before = {name: value.clone() for name, value in model.net_d.named_parameters()}
+    for current_iter in range(1, 11):
+        with_nan_to_judge(model, current_iter)
+    assert all(torch.equal(value, before[name]) for name, value in model.net_d.named_parameters())
+    train(model, 11, 11)
+    assert not torch.equal(model.net_d.conv9.weight, before["conv9.weight"])
+    assert model.skipped_in_a_row == 0
+    for current_iter in range(12, 22):
+        with_nan_to_judge(model, current_iter)
+    with pytest.raises(UserError, match=r"iter 22: loss l_d_real is not finite"):
+        with_nan_to_judge(model, 22)
+
+
+def test_a_trained_discriminator_to_start_from(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file))
+    train(model, 1, 2)
+    model.save(0, 2)
+    opt = gan_options(tmp_path, student_file)
+    opt["path"]["pretrain_network_d"] = str(tmp_path / "net_d_2.pth")
+    assert changed(build(opt, seed=1).net_d, snapshot(model.net_d)) == set()
+    opt["network_d"] = {**NETWORK_D, "num_feat": 4}
+    with pytest.raises(UserError, match=r"net_d_2.pth: \d+ weights do not fit UNetDiscriminatorSN"):
+        build(opt)
