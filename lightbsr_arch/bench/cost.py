@@ -85,7 +85,7 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
 def count_macs(net: nn.Module, sees: str | None, pair: Pair) -> float | None:
     """On the meta device nothing is computed, and networks take their plain path, whose operations are known."""
     net = copy.deepcopy(net).to("meta")
-    meta = Pair(pair.lq.to("meta"), pair.gt.to("meta"), pair.prior.to(torch.device("meta")))
+    meta = pair.to(torch.device("meta"))
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             upscale_any_size(net, meta.lq, *([] if sees is None else [getattr(meta, sees)]))

@@ -88,7 +88,7 @@ class Upscaler:
 
     @torch.inference_mode()
     def __call__(self, pair: Pair) -> torch.Tensor:
-        pair = Pair(pair.lq.to(self.device), pair.gt.to(self.device), pair.prior.to(self.device))
+        pair = pair.to(self.device)
         sr = self.run(pair).float().cpu()
         if sr.shape != pair.gt.shape:
             given, wanted = (f"{shape[-1]}x{shape[-2]}" for shape in (sr.shape, pair.gt.shape))

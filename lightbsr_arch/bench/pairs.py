@@ -23,12 +23,16 @@ class Pair(NamedTuple):
     Attributes:
         lq: 1 x 3 x H x W, RGB in [0, 1].
         gt: 1 x 3 x H*scale x W*scale, likewise.
-        prior: what degraded it, as teachers of LightBSR want to know.
+        prior: what degraded it, as teachers of LightBSR want to know; None where no kernel tells it.
     """
 
     lq: torch.Tensor
     gt: torch.Tensor
-    prior: Parameters
+    prior: Parameters | None
+
+    def to(self, device: torch.device) -> "Pair":
+        prior = None if self.prior is None else self.prior.to(device)
+        return Pair(self.lq.to(device), self.gt.to(device), prior)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class Pairs:
         gt = to_tensor(self.hr(index))[None]
         seed = derive_seed(index, *condition.digest.encode())
         degraded = self._drawn(gt, Draws(torch.Generator().manual_seed(seed)))
-        return Pair(degraded.lq, gt, degraded.parameters)
+        return Pair(degraded.lq, degraded.gt, degraded.parameters)
 
 
 def open_images(root: str) -> GTSource:

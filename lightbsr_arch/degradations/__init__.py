@@ -7,6 +7,7 @@ from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
+from lightbsr_arch.degradations.second_order import SecondOrderDegradation
 from lightbsr_arch.degradations.settings import Setting, named_settings
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Degraded",
     "Draws",
     "Parameters",
+    "SecondOrderDegradation",
     "Setting",
     "bicubic_resize",
     "build_degradation",

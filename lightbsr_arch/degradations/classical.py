@@ -35,10 +35,19 @@ class Parameters(NamedTuple):
 
 
 class Degraded(NamedTuple):
-    """Low-quality images, N x 3 x H/scale x W/scale in [0, 1], 8-bit rounded, and what degraded them."""
+    """Low-quality images and their ground truth.
+
+    Attributes:
+        lq: N x 3 x H/scale x W/scale in [0, 1], 8-bit rounded.
+        parameters: what degraded each sample, where two numbers or so can tell.
+        gt: N x 3 x H x W in [0, 1], what a network is to make of ``lq``; not always that which was given to degrade.
+        gt_plain: the same without the sharpening that some training asks for.
+    """
 
     lq: torch.Tensor
-    parameters: Parameters
+    parameters: Parameters | None
+    gt: torch.Tensor
+    gt_plain: torch.Tensor
 
 
 class Degradation(Protocol):
@@ -124,4 +133,4 @@ class ClassicalDegradation:
     def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
         """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results."""
         parameters = self.sample(len(gt), draws).to(gt.device)
-        return Degraded(degrade(gt, parameters, self.scale, self.downsample, draws), parameters)
+        return Degraded(degrade(gt, parameters, self.scale, self.downsample, draws), parameters, gt, gt)

@@ -14,7 +14,7 @@ from torch import nn
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
-from lightbsr_arch.degradations import Draws, Parameters, build_degradation
+from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_cli.shipped import find_weights
@@ -42,12 +42,15 @@ class BlindSRModel(SRModel):
     own. So a resumed run continues as the uninterrupted one would have, and several processes train as one would.
 
     Attributes:
+        gt: ground truth as losses and teachers see it; a degradation may have sharpened it.
+        gt_plain: the same as it was before (training).
         prior: what degraded ``lq``, where that is known.
         num_patch: neighbours in a batch that share a degradation.
     """
 
     lq: torch.Tensor
     gt: torch.Tensor
+    gt_plain: torch.Tensor
     prior: Parameters | None = None
     num_patch = 1
 
@@ -114,7 +117,8 @@ class BlindSRModel(SRModel):
             self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
             draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch, per_item)
             degraded = self.degradation(gt, draws)
-            data = {"lq": degraded.lq, "gt": gt, "degradation": degraded.parameters}
+            self.gt_plain = degraded.gt_plain
+            data = {"lq": degraded.lq, "gt": degraded.gt, "degradation": degraded.parameters}
         super().feed_data(data)
         known = data.get("degradation")
         self.prior = None if known is None else Parameters(*known).to(self.device)
@@ -211,7 +215,10 @@ class BlindSRModel(SRModel):
 
     def more_training_state(self) -> dict[str, Any]:
         """What a resumed run needs besides networks, optimisers and schedulers."""
-        return {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
+        state = {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
+        if isinstance(self.degradation, SecondOrderDegradation):
+            state["degradation"] = self.degradation.state_dict()
+        return state
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         saved = len(resume_state["optimizers"])
@@ -222,6 +229,9 @@ class BlindSRModel(SRModel):
             )
         super().resume_training(resume_state)
         self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
+        # Of several processes the first saves, and so goes on with its pairs; the others fill their pools anew.
+        if resume_state.get("degradation") and self.opt["rank"] == 0:
+            self.degradation.load_state_dict(resume_state["degradation"])
         if resume_state.get("scaler"):  # empty unless the saved run was one in fp16
             self.scaler.load_state_dict(resume_state["scaler"])
 

@@ -169,7 +169,8 @@ def test_processes_share_what_one_would_draw(group, item):
 
 
 def test_a_group_shares_its_degradation_but_not_the_noise():
-    lq, (kernel, noise) = ClassicalDegradation(2, noise=(25, 26))(torch.full((6, 3, 16, 16), 0.5), draws(group=3))
+    degraded = ClassicalDegradation(2, noise=(25, 26))(torch.full((6, 3, 16, 16), 0.5), draws(group=3))
+    lq, (kernel, noise) = degraded.lq, degraded.parameters
     assert len(noise.unique()) == 2
     assert torch.equal(kernel[0], kernel[2])
     assert not torch.equal(kernel[2], kernel[3])

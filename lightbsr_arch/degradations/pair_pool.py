@@ -1,0 +1,50 @@
+"""Real-ESRGAN's training-pair pool."""
+
+import math
+from typing import Any
+
+import torch
+
+
+class PairPool:
+    """Gives for each batch of pairs one that is drawn from many batches.
+
+    As ``RealESRNetModel._dequeue_and_enqueue`` of BasicSR, which moves the whole pool at every step; here its order
+    alone is shuffled. Until it is full, batches pass through.
+
+    Args:
+        size: pairs that it holds; rounded up to a multiple of the first batch's.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.parts: list[torch.Tensor] = []
+        self.order = torch.arange(0)
+        self.filled = 0
+
+    def exchange(self, *batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Put the samples of ``batch`` in, and take as many out; a sample is a row of each tensor.
+
+        The shuffling is drawn from PyTorch's generator on the CPU.
+        """
+        n = len(batch[0])
+        if not self.parts:
+            self.order = torch.arange(math.ceil(self.size / n) * n)
+            self.parts = [part.new_empty(len(self.order), *part.shape[1:]) for part in batch]
+        if self.filled < len(self.order):
+            for part, new in zip(self.parts, batch):
+                part[self.filled : self.filled + n] = new
+            self.filled += n
+            return batch
+        self.order = self.order[torch.randperm(len(self.order))]
+        rows = self.order[:n].to(batch[0].device)
+        taken = tuple(part[rows] for part in self.parts)
+        for part, new in zip(self.parts, batch):
+            part[rows] = new
+        return taken
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": self.parts, "order": self.order, "filled": self.filled}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.parts, self.order, self.filled = state["parts"], state["order"], state["filled"]

@@ -1,0 +1,350 @@
+"""The second-order degradation of real photos: blur, resize, noise and JPEG, twice, then a sinc filter.
+
+Real-ESRGAN (ICCVW 2021), section 3 and figure 2; the practical degradation of BSRGAN (ICCV 2021), section 3, shuffles
+the steps. Kernels, noise, JPEG and sharpening are BasicSR's.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from basicsr.data.degradations import (
+    circular_lowpass_kernel,
+    random_add_gaussian_noise_pt,
+    random_add_poisson_noise_pt,
+    random_mixed_kernels,
+)
+from basicsr.data.transforms import paired_random_crop
+from basicsr.utils import DiffJPEG
+from basicsr.utils.img_process_util import filter2D
+from msgspec import Meta
+from torch.nn import functional as F
+
+from lightbsr_arch.degradations.classical import Degraded, NonNegative
+from lightbsr_arch.degradations.draws import Draws
+from lightbsr_arch.degradations.pair_pool import PairPool
+from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
+from lightbsr_arch.degradations.usm import usm_sharp
+from lightbsr_arch.errors import UserError
+from lightbsr_arch.seeds import derive_seed, seeded
+
+Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Quality = Annotated[float, Meta(ge=1, le=100)]
+Range = tuple[NonNegative, NonNegative]
+Kernels = Annotated[list[Kernel], Meta(min_length=1)]
+Odds = tuple[NonNegative, NonNegative, NonNegative]
+
+KERNELS: list[Kernel] = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+KERNEL_PROB = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
+KERNEL_SIZE = 21
+"""Side of all kernels; smaller ones are padded with zeros."""
+KERNEL_SIZES = range(7, KERNEL_SIZE + 1, 2)
+RESIZE_MODES = ("area", "bilinear", "bicubic")
+
+
+class Round(NamedTuple):
+    """The options of one of the two rounds."""
+
+    kernel_list: list[Kernel]
+    kernel_prob: list[float]
+    sinc_prob: float
+    blur_sigma: Range
+    betag_range: Range
+    betap_range: Range
+    blur_prob: float
+    resize_prob: Odds
+    resize_range: Range
+    gaussian_noise_prob: float
+    noise_range: Range
+    poisson_scale_range: Range
+    gray_noise_prob: float
+    jpeg_range: Range
+
+    def draw_kernel(self) -> np.ndarray:
+        """KERNEL_SIZE x KERNEL_SIZE; a Gaussian of one kind or another, or a sinc filter."""
+        size = random.choice(KERNEL_SIZES)
+        if np.random.uniform() < self.sinc_prob:
+            cutoff = np.random.uniform(np.pi / (3 if size < 13 else 5), np.pi)
+            kernel = circular_lowpass_kernel(cutoff, size, pad_to=False)
+        else:
+            kernel = random_mixed_kernels(
+                self.kernel_list,
+                self.kernel_prob,
+                size,
+                self.blur_sigma,
+                self.blur_sigma,
+                [-math.pi, math.pi],
+                self.betag_range,
+                self.betap_range,
+                noise_range=None,
+            )
+        return np.pad(kernel, (KERNEL_SIZE - size) // 2)
+
+    def draw_resize(self) -> tuple[float, str]:
+        """The factor and the interpolation."""
+        change = random.choices(("up", "down", "keep"), self.resize_prob)[0]
+        low, high = self.resize_range
+        factor = {"up": lambda: np.random.uniform(1, high), "down": lambda: np.random.uniform(low, 1)}
+        return factor.get(change, lambda: 1)(), random.choice(RESIZE_MODES)
+
+    def add_noise(self, images: torch.Tensor) -> torch.Tensor:
+        gaussian = np.random.uniform() < self.gaussian_noise_prob
+        add, level = (
+            (random_add_gaussian_noise_pt, self.noise_range)
+            if gaussian
+            else (random_add_poisson_noise_pt, self.poisson_scale_range)
+        )
+        return add(images, level, gray_prob=self.gray_noise_prob, clip=True, rounds=False)
+
+
+@DEGRADATION_REGISTRY.register()
+class SecondOrderDegradation:
+    """Real-ESRGAN's degradation of real photos, in two rounds (keys with a 2 are of the second), or BSRGAN's shuffled one.
+
+    With the same random choices it gives what BasicSR's ``RealESRNetModel`` gives. Every sample has kernels, noise
+    levels and JPEG qualities of its own; a batch shares the kinds of noise, the resizing and the place of the crop, and
+    so ``queue_size`` mixes the pairs of many batches. It knows no ``Parameters`` to tell a teacher.
+
+    Args:
+        scale: of the images, gt to lq.
+        gt_size: side of the crop that is left in the end, in ground-truth pixels: data sets give larger ones, whose
+            borders the blur has spoilt; null: no crop.
+        gt_usm: sharpen the ground truth first, as unsharp masking does.
+        queue_size: pairs in the pool that mixes batches, rounded up to whole batches; 0: no pool.
+        order: "fixed" is Real-ESRGAN's; "shuffled" is BSRGAN's, with resizing and final JPEG where they are.
+        kernel_list: kinds of blur kernels.
+        kernel_prob: their odds.
+        sinc_prob: probability of a sinc filter instead.
+        blur_sigma: standard deviations of the blur, in pixels.
+        betag_range: shapes of generalised Gaussian kernels.
+        betap_range: shapes of plateau kernels.
+        resize_prob: odds of up, down and keep.
+        resize_range: smallest and largest factor.
+        gaussian_noise_prob: probability of Gaussian rather than Poisson noise.
+        noise_range: standard deviations of Gaussian noise, on the 8-bit scale.
+        poisson_scale_range: factors of Poisson noise.
+        gray_noise_prob: probability of noise that is alike in all channels.
+        jpeg_range: JPEG qualities.
+        second_blur_prob: probability of a blur in the second round.
+        final_sinc_prob: probability of the sinc filter at the end.
+
+    The defaults are Real-ESRGAN's, but for ``gt_size``, ``gt_usm`` and ``queue_size``: 256, true and 180.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        gt_size: Annotated[int, Meta(ge=8)] | None = None,
+        gt_usm: bool = False,
+        queue_size: Annotated[int, Meta(ge=0)] = 0,
+        order: Literal["fixed", "shuffled"] = "fixed",
+        kernel_list: Kernels = KERNELS,
+        kernel_prob: list[NonNegative] = KERNEL_PROB,
+        sinc_prob: Probability = 0.1,
+        blur_sigma: Range = (0.2, 3),
+        betag_range: Range = (0.5, 4),
+        betap_range: Range = (1, 2),
+        resize_prob: Odds = (0.2, 0.7, 0.1),
+        resize_range: Range = (0.15, 1.5),
+        gaussian_noise_prob: Probability = 0.5,
+        noise_range: Range = (1, 30),
+        poisson_scale_range: Range = (0.05, 3),
+        gray_noise_prob: Probability = 0.4,
+        jpeg_range: tuple[Quality, Quality] = (30, 95),
+        second_blur_prob: Probability = 0.8,
+        kernel_list2: Kernels = KERNELS,
+        kernel_prob2: list[NonNegative] = KERNEL_PROB,
+        sinc_prob2: Probability = 0.1,
+        blur_sigma2: Range = (0.2, 1.5),
+        betag_range2: Range = (0.5, 4),
+        betap_range2: Range = (1, 2),
+        resize_prob2: Odds = (0.3, 0.4, 0.3),
+        resize_range2: Range = (0.3, 1.2),
+        gaussian_noise_prob2: Probability = 0.5,
+        noise_range2: Range = (1, 25),
+        poisson_scale_range2: Range = (0.05, 2.5),
+        gray_noise_prob2: Probability = 0.4,
+        jpeg_range2: tuple[Quality, Quality] = (30, 95),
+        final_sinc_prob: Probability = 0.8,
+    ) -> None:
+        if gt_size is not None and gt_size % scale:
+            raise UserError(f"degradation.gt_size: {gt_size} is no multiple of the scale, {scale}")
+        for key, kinds, odds in (("", kernel_list, kernel_prob), ("2", kernel_list2, kernel_prob2)):
+            if len(kinds) != len(odds):
+                raise UserError(f"degradation.kernel_prob{key}: {len(odds)} numbers for {len(kinds)} kernels")
+        self.scale = scale
+        self.gt_size = gt_size
+        self.gt_usm = gt_usm
+        self.order = order
+        self.final_sinc_prob = final_sinc_prob
+        self.first = Round(
+            kernel_list,
+            kernel_prob,
+            sinc_prob,
+            blur_sigma,
+            betag_range,
+            betap_range,
+            1.0,
+            resize_prob,
+            resize_range,
+            gaussian_noise_prob,
+            noise_range,
+            poisson_scale_range,
+            gray_noise_prob,
+            jpeg_range,
+        )
+        self.second = Round(
+            kernel_list2,
+            kernel_prob2,
+            sinc_prob2,
+            blur_sigma2,
+            betag_range2,
+            betap_range2,
+            second_blur_prob,
+            resize_prob2,
+            resize_range2,
+            gaussian_noise_prob2,
+            noise_range2,
+            poisson_scale_range2,
+            gray_noise_prob2,
+            jpeg_range2,
+        )
+        self.jpeg = DiffJPEG(differentiable=False)
+        self.pool = PairPool(queue_size) if queue_size else None
+
+    # ------------------------------------------------------------------------------------------ a batch
+
+    @torch.no_grad()
+    def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
+        """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results.
+
+        Processes that share a batch draw each for itself.
+
+        Raises:
+            UserError: ``gt`` is too small to be degraded, or samples are to share a degradation.
+        """
+        if draws.group > 1:
+            raise UserError("SecondOrderDegradation gives every sample a degradation of its own: no contrast_opt")
+        self._check_size(gt)
+        generator = draws.generator
+        seed = torch.randint(2**31, (), generator=generator, device=generator.device)
+        with seeded(derive_seed(int(seed), draws.rank), gt.device):
+            return self._mix(self._degrade(gt))
+
+    def _degrade(self, plain: torch.Tensor) -> Degraded:
+        kernels = self.draw_kernels(len(plain), plain.device)
+        gt = usm_sharp(plain) if self.gt_usm else plain
+        lq = self.degrade(gt, *kernels)
+        if self.gt_size is not None:
+            (gt, plain), lq = paired_random_crop([gt, plain], lq, self.gt_size, self.scale)
+        return Degraded(lq.contiguous(), None, gt, plain)
+
+    def _mix(self, new: Degraded) -> Degraded:
+        if self.pool is None:
+            return new
+        if not self.gt_usm:
+            lq, gt = self.pool.exchange(new.lq, new.gt)
+            return Degraded(lq, None, gt, gt)
+        lq, gt, plain = self.pool.exchange(new.lq, new.gt, new.gt_plain)
+        return Degraded(lq, None, gt, plain)
+
+    def draw_kernels(self, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The blur kernels of both rounds and the sinc filters of the end, each n x KERNEL_SIZE x KERNEL_SIZE."""
+        each = [(self.first.draw_kernel(), self.second.draw_kernel(), self._draw_final_sinc()) for _ in range(n)]
+        first, second, final = (torch.from_numpy(np.stack(kernels)).float().to(device) for kernels in zip(*each))
+        return first, second, final
+
+    def _draw_final_sinc(self) -> np.ndarray:
+        if np.random.uniform() < self.final_sinc_prob:
+            size = random.choice(KERNEL_SIZES)
+            return circular_lowpass_kernel(np.random.uniform(np.pi / 3, np.pi), size, pad_to=KERNEL_SIZE)
+        pulse = np.zeros((KERNEL_SIZE, KERNEL_SIZE))
+        pulse[KERNEL_SIZE // 2, KERNEL_SIZE // 2] = 1
+        return pulse
+
+    def degrade(
+        self, gt: torch.Tensor, kernel1: torch.Tensor, kernel2: torch.Tensor, sinc_kernel: torch.Tensor
+    ) -> torch.Tensor:
+        """Degrade with these kernels; all else is drawn from the global generators.
+
+        Args:
+            gt: N x 3 x H x W in [0, 1].
+            kernel1: blur of the first round, N x K x K.
+            kernel2: of the second.
+            sinc_kernel: of the end.
+
+        Returns:
+            N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
+        """
+        height, width = (side // self.scale for side in gt.shape[-2:])
+
+        def blur1(out: torch.Tensor) -> torch.Tensor:
+            return filter2D(out, kernel1)
+
+        def resize1(out: torch.Tensor) -> torch.Tensor:
+            factor, mode = self.first.draw_resize()
+            return F.interpolate(out, scale_factor=factor, mode=mode)
+
+        def blur2(out: torch.Tensor) -> torch.Tensor:
+            return filter2D(out, kernel2) if np.random.uniform() < self.second.blur_prob else out
+
+        def resize2(out: torch.Tensor) -> torch.Tensor:
+            factor, mode = self.second.draw_resize()
+            sides = (side / self.scale * factor for side in gt.shape[-2:])
+            return F.interpolate(out, size=tuple(map(int, sides)), mode=mode)
+
+        def jpeg1(out: torch.Tensor) -> torch.Tensor:
+            return self._compress(out, self.first)
+
+        def jpeg2(out: torch.Tensor) -> torch.Tensor:
+            return self._compress(out, self.second)
+
+        def resize_back(out: torch.Tensor) -> torch.Tensor:
+            mode = random.choice(RESIZE_MODES)
+            return filter2D(F.interpolate(out, size=(height, width), mode=mode), sinc_kernel)
+
+        steps: list[Callable[[torch.Tensor], torch.Tensor]]
+        steps = [blur1, resize1, self.first.add_noise, jpeg1, blur2, resize2, self.second.add_noise]
+        if self.order == "shuffled":
+            random.shuffle(steps)
+            # The second resizing goes to a size, the first by a factor: the other way round little would be left.
+            one, other = sorted((steps.index(resize1), steps.index(resize2)))
+            steps[one], steps[other] = resize1, resize2
+        out = gt
+        for step in steps:
+            out = step(out)
+        for step in (resize_back, jpeg2) if np.random.uniform() < 0.5 else (jpeg2, resize_back):
+            out = step(out)
+        return (out * 255.0).round().clamp(0, 255) / 255.0
+
+    def _compress(self, images: torch.Tensor, options: Round) -> torch.Tensor:
+        quality = images.new_zeros(len(images)).uniform_(*options.jpeg_range)
+        # It comes out in the memory order of images, which a blur on the CPU cannot take.
+        return self.jpeg.to(images.device)(images.clamp(0, 1), quality=quality).contiguous()
+
+    def _check_size(self, gt: torch.Tensor) -> None:
+        """A blur reflects half a kernel at each border, and so wants more pixels than that."""
+        side = min(gt.shape[-2:])
+        smallest = min(side * min(self.first.resize_range[0], 1), side // self.scale)
+        if self.order == "shuffled":
+            smallest = min(smallest, side / self.scale * min(self.second.resize_range[0], 1))
+        least = max(math.ceil(side / smallest * (KERNEL_SIZE // 2 + 1)), self.gt_size or 0)
+        if side < least:
+            raise UserError(
+                f"SecondOrderDegradation: images of {side} pixels are too small: give at least {least} "
+                "(datasets.train.gt_size)"
+            )
+
+    # ------------------------------------------------------------------------------------------ resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pool of pairs, without which a resumed run would see others."""
+        return {} if self.pool is None else self.pool.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.pool is not None:
+            self.pool.load_state_dict(state)
