@@ -48,11 +48,6 @@ class AdversarialModel(TwoPhaseModel):
 
     # ------------------------------------------------------------------------------------------ training
 
-    def feed_data(self, data: dict[str, Any]) -> None:
-        super().feed_data(data)
-        if self.is_train and "lq" not in data:
-            self.gt_plain = self.gt
-
     def update_weights(self, current_iter: int) -> str | None:
         if self.net_d is None or current_iter <= self.estimator_iter:
             return super().update_weights(current_iter)

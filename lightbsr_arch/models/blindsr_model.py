@@ -117,9 +117,12 @@ class BlindSRModel(SRModel):
             self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
             draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch, per_item)
             degraded = self.degradation(gt, draws)
-            self.gt_plain = degraded.gt_plain
-            data = {"lq": degraded.lq, "gt": degraded.gt, "degradation": degraded.parameters}
+            data = {
+                "lq": degraded.lq, "gt": degraded.gt, "gt_plain": degraded.gt_plain, "degradation": degraded.parameters,
+            }  # fmt: skip
         super().feed_data(data)
+        if "gt" in data:
+            self.gt_plain = data.get("gt_plain", self.gt)
         known = data.get("degradation")
         self.prior = None if known is None else Parameters(*known).to(self.device)
         if self.channels_last:
