@@ -103,7 +103,7 @@ class Round(NamedTuple):
 
 @DEGRADATION_REGISTRY.register()
 class SecondOrderDegradation:
-    """Real-ESRGAN's degradation of real photos, in two rounds (keys with a 2 are of the second), or BSRGAN's shuffled one.
+    """Real-ESRGAN's degradation of real photos, in two rounds (a key with a 2 is of the second), or BSRGAN's.
 
     With the same random choices it gives what BasicSR's ``RealESRNetModel`` gives. Every sample has kernels, noise
     levels and JPEG qualities of its own; a batch shares the kinds of noise, the resizing and the place of the crop, and
