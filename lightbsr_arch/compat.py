@@ -34,6 +34,7 @@ import basicsr.data
 import cv2
 import torch
 from basicsr import test, train
+from basicsr.archs import vgg_arch
 from basicsr.data import prefetch_dataloader
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, get_root_logger, options
@@ -54,6 +55,8 @@ def install() -> None:
     basicsr.data.worker_init_fn = worker_init_fn  # Ctrl-C reaches the loader's processes too; OpenCV's threads hang
     prefetch_dataloader.PrefetchGenerator = PrefetchGenerator  # waits for ever once its thread has failed
     torch.serialization.add_safe_globals([Counter])  # in the state of BasicSR's MultiStepLR; not all versions load it
+    vgg_arch.VGG_PRETRAIN_PATH = ""  # takes this file for the weights of any VGG network, not of vgg19 alone
+    vgg_arch.vgg = VggFromFile()  # downloads what is missing, and asks for weights as torchvision did before 0.13
     train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
     BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
@@ -194,6 +197,18 @@ class LazyPrefetcher(prefetch_dataloader.CPUPrefetcher):
 
     def __init__(self, loader: Any) -> None:
         self.ori_loader = loader
+
+
+# Perceptual loss
+
+
+class VggFromFile:
+    """Takes the place of torchvision's module in BasicSR's feature extractor."""
+
+    def __getattr__(self, vgg_type: str) -> Any:
+        from lightbsr_arch.losses.vgg_weights import load_vgg
+
+        return lambda pretrained: load_vgg(vgg_type)
 
 
 # Checkpoints

@@ -8,7 +8,7 @@ from typing import Any
 from lightbsr_arch.config.build_checks import build_checks
 from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.cross_checks import cross_checks, sections
-from lightbsr_arch.config.files import file_checks
+from lightbsr_arch.config.files import file_checks, vgg_checks
 from lightbsr_arch.config.overrides import override
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
@@ -35,6 +35,8 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     if not findings:
         findings += build_checks(document.data)
     findings += file_checks(document.data, Path(path))
+    if is_train and not findings:
+        findings += vgg_checks(document.data)
     raise_findings(findings, document)
     return document.data
 

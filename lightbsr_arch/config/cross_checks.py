@@ -6,12 +6,13 @@ check's to report.
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from lightbsr_arch.config.checker import unknown_key
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
-from lightbsr_arch.config.signatures import OWN, package
+from lightbsr_arch.config.signatures import OWN, VggType, package
+from lightbsr_arch.losses.vgg_weights import layers
 
 PHASES = ("train", "val", "test")
 # Read without a default while training alone.
@@ -24,6 +25,7 @@ def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding
     yield from _phases(options, is_train)
     yield from _training(options) if is_train else _testing(options)
     yield from _models(options)
+    yield from _perceptual(options)
     yield from _scales(options)
     yield from _scheduler(options)
     yield from _loggers(options)
@@ -124,6 +126,22 @@ def _gan(options: dict[str, Any], train: dict[str, Any]) -> Iterator[Finding]:
 def _is_ours(model_type: Any) -> bool:
     model = registered("model").get(model_type) if isinstance(model_type, str) else None
     return model is not None and package(model) == "lightbsr_arch"
+
+
+def _perceptual(options: dict[str, Any]) -> Iterator[Finding]:
+    for name, vgg_type in perceptual_losses(options):
+        known = layers(vgg_type)
+        for layer in section(options, "train", name, "layer_weights"):
+            if layer not in known:
+                yield unknown_key(("train", name, "layer_weights", layer), known)
+
+
+def perceptual_losses(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """BasicSR's losses on features of a VGG network: their names within ``train``, and which network."""
+    for name, loss in sections(options, "train"):
+        vgg_type = loss.get("vgg_type", "vgg19")
+        if loss.get("type") == "PerceptualLoss" and vgg_type in get_args(VggType):
+            yield name, vgg_type
 
 
 def _scales(options: dict[str, Any]) -> Iterator[Finding]:

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.cross_checks import section, sections
+from lightbsr_arch.config.cross_checks import perceptual_losses, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
 from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.errors import UserError
+from lightbsr_arch.losses.vgg_weights import check_weights
 from lightbsr_cli import shipped
 
 LMDB_FILES = ("data.mdb", "meta_info.txt")
@@ -30,6 +32,15 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
         is_weights = key.startswith("pretrain_network_") and value not in shipped.names()
         if (is_weights or key == "resume_state") and isinstance(value, str) and not _path(value).is_file():
             yield Finding(("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}")
+
+
+def vgg_checks(options: dict[str, Any]) -> Iterator[Finding]:
+    """Whether perceptual losses find their networks' weights, whole. These are read for it, in a second or two."""
+    for name, vgg_type in perceptual_losses(options):
+        try:
+            check_weights(vgg_type)
+        except UserError as error:
+            yield Finding(("train", name), f"{error}; --force_yml train:{name}=null trains without this loss")
 
 
 def _data_root(value: str, backend: Any, key: KeyPath) -> Iterator[Finding]:

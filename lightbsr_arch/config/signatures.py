@@ -15,12 +15,15 @@ from lightbsr_arch.config.schema import Count, CountOrZero, Network
 OWN = ("basicsr", "lightbsr_arch", "torch")
 Reduction = Literal["none", "mean", "sum"]
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
+VggType = Literal["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 # BasicSR's code has no annotations, and ours keeps to its terms. A wrong value of these is refused only when the class
 # is built or, for a metric, at the first validation.
 BASICSR_TERMS: Mapping[str, Any] = {
     "reduction": Reduction,
     "gan_type": GanType,
     "layer_weights": dict[str, float],
+    "vgg_type": VggType,
+    "criterion": Literal["l1", "fro"],  # its third, l2, is a name that PyTorch does not have
     "input_order": Literal["HWC", "CHW"],
     "crop_border": CountOrZero,
     "num_in_ch": Count,

@@ -81,7 +81,7 @@ def check(archive: Archive, folder: Path) -> None:
     size = target.stat().st_size
     if archive.size is not None and size != archive.size:
         raise UserError(f"{target}: {size} bytes, published are {archive.size}; delete it and download it again")
-    found = _sha256(target)
+    found = sha256(target)
     expected = archive.sha256 or (kept.read_text().split()[0] if kept.exists() else None)
     if expected is None:
         kept.write_text(f"{found}  {archive.name}\n")
@@ -157,7 +157,8 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error or type(error).__name__)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """A file's SHA-256, behind a progress bar."""
     digest = hashlib.sha256()
     with (
         path.open("rb") as file,

@@ -151,7 +151,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", [PLAIN, SRGAN, REALESRNET, EDVR], ids=["MSRResNet", "SRGAN", "RealESRNet", "EDVR"])
 def test_basicsr_files_are_accepted(text: str) -> None:
     write("a.yml", text)
-    assert problems("a.yml") == []
+    assert problems("a.yml", "train:perceptual_opt=null") == []
+
+
+def test_weights_of_the_perceptual_loss_are_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    write("a.yml", SRGAN)
+    (refusal,) = problems("a.yml")
+    assert "train.perceptual_opt: vgg19-dcbb9e9d.pth, the weights of vgg19, is neither in" in refusal
 
 
 def test_a_basicsr_file_for_testing_is_accepted() -> None:

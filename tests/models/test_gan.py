@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from basicsr.losses import build_loss
 
 from lightbsr_arch.errors import UserError
+from tests.losses.test_vgg_weights import LOSS as PERCEPTUAL
+from tests.losses.test_vgg_weights import features, hub  # noqa: F401
 from tests.models.helpers import batch, build, kdsr, options, train
 
 DISTILL = {"type": "KDSRDistillLoss", "temperature": 0.15}
@@ -101,6 +104,17 @@ def test_each_of_the_two_gains_when_the_other_rests(tmp_path, student_file):
     assert logs[-1]["out_d_fake"] > logs[0]["out_d_fake"] + 0.02
 
 
+@pytest.mark.usefixtures("features")
+def test_all_losses_of_the_published_stage(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file, perceptual_opt=PERCEPTUAL))
+    first = train(model, 1, 1, batch())[0]
+    assert set(first) == {"l_pix", "l_percep", "l_gan", "l_distill"} | LOSSES_D
+    perceptual, _ = build_loss(PERCEPTUAL)(model.output.detach(), model.gt)
+    assert first["l_percep"] == pytest.approx(perceptual.item(), rel=1e-5)
+    last = train(model, 2, 15, batch())[-1]
+    assert last["l_percep"] < 0.9 * first["l_percep"]
+
+
 @pytest.mark.parametrize("sharpened", [False, True])
 def test_what_is_real_may_be_sharpened(sharpened, tmp_path, student_file):
     model = build(gan_options(tmp_path, student_file, gan_gt_usm=sharpened))
@@ -113,6 +127,14 @@ def test_what_is_real_may_be_sharpened(sharpened, tmp_path, student_file):
     model.net_d(model.output.detach())  # a step of spectral normalisation, as before the real images
     verdict = model.net_d(model.gt if sharpened else model.gt_plain)
     assert model.log_dict["out_d_real"] == pytest.approx(verdict.mean().item(), abs=1e-6)
+
+
+def test_pairs_are_real_as_they_are(tmp_path, student_file):
+    model = build(gan_options(tmp_path, student_file))
+    gt = batch()["gt"]
+    (log,) = train(model, 1, 1, {"lq": gt[..., ::2, ::2], "gt": gt})
+    assert set(log) == {"l_pix", "l_gan", "l_distill"} | LOSSES_D
+    assert model.gt_plain is model.gt
 
 
 def test_a_run_in_two_parts_is_the_uninterrupted_one(tmp_path, student_file):

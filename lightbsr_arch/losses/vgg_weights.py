@@ -1,0 +1,90 @@
+"""The weights of the VGG networks whose features a perceptual loss compares: read from a file, never downloaded."""
+
+from pathlib import Path
+
+import torch
+from basicsr.archs.vgg_arch import NAMES, insert_bn
+from torch import nn
+from torchvision import models
+
+from lightbsr_arch.checkpoint import read_pth
+from lightbsr_arch.data.archives import sha256
+from lightbsr_arch.errors import UserError
+
+
+def layers(vgg_type: str) -> list[str]:
+    """The names of a network's layers, as ``layer_weights`` has them."""
+    return insert_bn(NAMES[vgg_type.removesuffix("_bn")]) if vgg_type.endswith("_bn") else NAMES[vgg_type]
+
+
+def find_weights_file(vgg_type: str) -> Path:
+    """The file of torchvision's weights, where BasicSR looks for it: in the current folder, or in torch.hub's.
+
+    Raises:
+        UserError: it is in neither; the message says how to get it.
+    """
+    places = _places(vgg_type)
+    for path in places:
+        if path.is_file():
+            return path
+    raise UserError(
+        f"{places[0].name}, the weights of {vgg_type}, is neither in {places[0].parent} (of {Path.cwd()}) nor in "
+        f"{places[1].parent}; {_how_to_get(vgg_type)}"
+    )
+
+
+def check_whole(path: Path, how_to_get: str = "get it again") -> None:
+    """Compare a file's checksum with the one in its name, as in ``vgg19-dcbb9e9d.pth``.
+
+    Raises:
+        UserError: they differ.
+    """
+    named = path.stem.rpartition("-")[2]
+    found = sha256(path)[: len(named)]
+    if found != named:
+        raise UserError(f"{path} is damaged: its sha256 begins {found}, not {named} as its name says; {how_to_get}")
+
+
+def check_weights(vgg_type: str) -> None:
+    """Make sure that the weights of a network are there, and whole; reading them takes a second or two.
+
+    Raises:
+        UserError: they are not.
+    """
+    check_whole(find_weights_file(vgg_type), _how_to_get(vgg_type))
+
+
+def load_vgg(vgg_type: str) -> nn.Module:
+    """torchvision's network; its ``features`` have their weights, its classifier none.
+
+    Raises:
+        UserError: the weights are not there, or of another network.
+    """
+    path = find_weights_file(vgg_type)
+    content = read_pth(path)
+    with torch.device("meta"):  # no time is lost on weights that are replaced, or not used
+        net = getattr(models, vgg_type)(weights=None)
+    try:
+        weights = {key: value for key, value in content.items() if not key.startswith("classifier.")}
+        net.features.load_state_dict(
+            {key.removeprefix("features."): value for key, value in weights.items()}, assign=True
+        )
+    except (AttributeError, RuntimeError):
+        raise UserError(f"{path}: holds no weights of {vgg_type}; {_how_to_get(vgg_type)}") from None
+    return net
+
+
+def _places(vgg_type: str) -> tuple[Path, Path]:
+    name = Path(_published(vgg_type).url).name
+    return Path("experiments/pretrained_models", name), Path(torch.hub.get_dir(), "checkpoints", name)
+
+
+def _how_to_get(vgg_type: str) -> str:
+    published, path = _published(vgg_type), _places(vgg_type)[1]
+    megabytes = published.meta["_file_size"] * 2**20 / 1e6
+    digits = path.stem.rpartition("-")[2]
+    return f"get it ({megabytes:.0f} MB, its sha256 begins {digits}): curl --create-dirs -fo {path} {published.url}"
+
+
+def _published(vgg_type: str) -> models.Weights:
+    return models.get_model_weights(vgg_type)["IMAGENET1K_V1"]

@@ -1,0 +1,70 @@
+"""The perceptual loss: its network, its layers, and the file of weights, which must be there before training starts."""
+
+from pathlib import Path
+
+import pytest
+
+from lightbsr_arch.config.check import load_options
+from tests.config.conftest import STUDENT, problems, write
+from tests.config.test_mutations import line_of
+
+LOSS = (
+    "perceptual_opt: {type: PerceptualLoss, layer_weights: {conv1_2: 0.1, conv5_4: 1}, vgg_type: vgg19, criterion: l1}"
+)
+PERCEPTUAL = STUDENT.read_text().replace("\ntrain:\n", f"\ntrain:\n  {LOSS}\n")
+LINE = f"options/student.yml:{line_of(LOSS, PERCEPTUAL)}: train.perceptual_opt"
+
+
+@pytest.fixture(autouse=True)
+def hub(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch.hub's folder of checkpoints."""
+    monkeypatch.setenv("TORCH_HOME", str(run_folder / "home"))
+    return run_folder / "home/hub/checkpoints"
+
+
+def refusals(right: str = "", wrong: str = "", *overrides: str) -> list[str]:
+    assert not right or LOSS.count(right) == 1
+    write("options/student.yml", PERCEPTUAL.replace(LOSS, LOSS.replace(right, wrong) if right else LOSS))
+    return problems("options/student.yml", *overrides)
+
+
+def test_weights_that_are_missing(run_folder: Path, hub: Path) -> None:
+    assert refusals() == [
+        f"{LINE}: vgg19-dcbb9e9d.pth, the weights of vgg19, is neither in experiments/pretrained_models (of "
+        f"{run_folder}) nor in {hub}; get it (575 MB, its sha256 begins dcbb9e9d): curl --create-dirs -fo "
+        f"{hub}/vgg19-dcbb9e9d.pth https://download.pytorch.org/models/vgg19-dcbb9e9d.pth; "
+        "--force_yml train:perceptual_opt=null trains without this loss"
+    ]
+    assert refusals("", "", "train:perceptual_opt=null") == []
+
+
+def test_weights_that_are_damaged(run_folder: Path) -> None:
+    write("experiments/pretrained_models/vgg16-397923af.pth", "half a download")
+    (refusal,) = refusals("vgg19", "vgg16", "train:perceptual_opt:layer_weights={conv5_3: 1}")
+    damaged = "experiments/pretrained_models/vgg16-397923af.pth is damaged: its sha256 begins"
+    assert refusal.startswith(f"{LINE}: {damaged} ")
+    assert "not 397923af as its name says; get it (553 MB" in refusal
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "refusal"),
+    [
+        ("conv5_4", "conv5_6", ".layer_weights.conv5_6: unknown key; did you mean conv5_4?"),
+        ("conv5_4", "bn5_4", ".layer_weights.bn5_4: unknown key; did you mean conv5_4?"),
+        ("vgg19", "vgg16", ".layer_weights.conv5_4: unknown key; did you mean conv5_3?"),
+        ("vgg19", "vgg17", ".vgg_type: expected vgg11 or vgg11_bn or vgg13 or vgg13_bn or vgg16 or vgg16_bn or vgg19 "
+         "or vgg19_bn, found the text 'vgg17'"),
+        ("criterion: l1", "criterion: l2", ".criterion: expected fro or l1, found the text 'l2'"),
+        ("layer_weights", "layer_weigths", ".layer_weigths: unknown key; did you mean layer_weights?"),
+    ],
+)  # fmt: skip
+def test_refused_before_anything_is_read(right: str, wrong: str, refusal: str) -> None:
+    assert refusals(right, wrong) == [LINE + refusal]
+
+
+def test_testing_needs_no_weights(run_folder: Path) -> None:
+    text = PERCEPTUAL.replace("  train:\n    name", "  test_1:\n    name").replace(
+        "val:\n  val_freq", "val:\n  suffix: x\n  val_freq"
+    )
+    write("options/student.yml", text)
+    assert load_options("options/student.yml", is_train=False)["train"]["perceptual_opt"]["vgg_type"] == "vgg19"
