@@ -55,7 +55,7 @@ def main() -> None:
 @torch.inference_mode()
 def psnr_table(models: dict[str, Upscale], held_out: DegradedDataset, scale: int) -> str:
     """PSNR-Y (dB) by model and sigma, and the mean, as Markdown."""
-    sigmas = [f"{setting.sigma:g}" for setting in held_out.settings]
+    sigmas = [setting.name.removeprefix("sigma") for setting in held_out.settings]
     psnr = {model: np.zeros(len(sigmas)) for model in models}
     for index in tqdm(range(len(held_out)), desc="Gaussian8", unit="image", file=sys.stderr):
         item = held_out[index]
@@ -79,7 +79,7 @@ def psnr_table(models: dict[str, Upscale], held_out: DegradedDataset, scale: int
 @torch.inference_mode()
 def write_picture(models: dict[str, Upscale], held_out: DegradedDataset, path: Path) -> None:
     """Bicubic, student and ground truth of a few held-out photos side by side."""
-    view = next(view for view in held_out.by_setting() if view.settings[0].sigma == PICTURE_SIGMA)
+    view = next(view for view in held_out.by_setting() if view.settings[0].name == f"sigma{PICTURE_SIGMA:g}")
     rows = []
     for index in range(min(PICTURE_PHOTOS, len(view))):
         lq, gt = view[index]["lq"][None], view[index]["gt"][None]

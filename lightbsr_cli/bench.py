@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     flags.add_argument("--images", nargs="+", metavar="DIR", help="HR pictures: folders, or NAME.lmdb")
     flags.add_argument(
-        "--degradations", nargs="+", metavar="NAME", help="gaussian8 (unless given), setting1, setting2, bicubic"
+        "--degradations",
+        nargs="+",
+        metavar="NAME",
+        help="gaussian8 (unless given), setting1, setting2, bicubic, second-order",
     )
     flags.add_argument("--scale", type=int, metavar="N", help="2, 3 or 4 (unless given)")
     flags.add_argument("--no-cost", action="store_true", help="leave out parameters, multiply-adds, latency, memory")

@@ -8,7 +8,7 @@ DESCRIPTION = (
     "Blur, downsample and add noise to a folder (or LMDB) of good pictures, as validation and lightbsr bench do, the "
     "same way every time: OUT/sigma2.6/NAME.png, one folder a degradation. What exists is left as it is."
 )
-NAMED = ("bicubic", "gaussian8", "setting1", "setting2")
+NAMED = ("bicubic", "gaussian8", "setting1", "setting2", "second-order")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the low-quality ones")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--setting", choices=NAMED, help="the test degradations of the published tables")
+    which.add_argument("--setting", choices=NAMED, help="of the published tables; or Real-ESRGAN's")
     which.add_argument("--sigma", type=float, nargs="+", metavar="PIXELS", help="of the blur; two for its two axes")
     parser.add_argument("--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the first axis (0)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="LEVEL", help="of 255: standard deviation (0)")

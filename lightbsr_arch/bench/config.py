@@ -23,7 +23,7 @@ from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.errors import UserError
 from lightbsr_cli.shipped import find_weights, names, read_metadata
 
-Named = Literal["bicubic", "gaussian8", "setting1", "setting2"]
+Named = Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"]
 Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
 
 _GAUSSIAN8: list[Named] = ["gaussian8"]

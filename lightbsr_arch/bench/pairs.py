@@ -14,6 +14,7 @@ from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.degradations import Draws, Parameters, Setting, build_degradation
+from lightbsr_arch.degradations.settings import SecondOrderSetting
 from lightbsr_arch.seeds import derive_seed
 
 
@@ -106,7 +107,9 @@ class Pairs:
         """Degrade one picture."""
         if self._drawn is None:
             item = self._degraded[self.conditions.index(condition) * len(self.images) + index]
-            return Pair(item["lq"][None], item["gt"][None], Parameters(*(part[None] for part in item["degradation"])))
+            known = item.get("degradation")
+            prior = None if known is None else Parameters(*(part[None] for part in known))
+            return Pair(item["lq"][None], item["gt"][None], prior)
         gt = to_tensor(self.hr(index))[None]
         seed = derive_seed(index, *condition.digest.encode())
         degraded = self._drawn(gt, Draws(torch.Generator().manual_seed(seed)))
@@ -131,7 +134,9 @@ def _backend(root: str) -> Literal["lmdb", "disk"]:
     return "lmdb" if root.rstrip("/").endswith(".lmdb") else "disk"
 
 
-def _condition(setting: Setting, scale: int, downsample: str) -> Condition:
+def _condition(setting: Setting | SecondOrderSetting, scale: int, downsample: str) -> Condition:
+    if isinstance(setting, SecondOrderSetting):
+        return Condition(setting.name, None, _digest(setting.name, scale), random=True)
     plain = not isinstance(setting.sigma, tuple) and not setting.noise
     digest = _digest(msgspec.json.encode(setting), scale, downsample)
     return Condition(setting.name, setting.sigma if plain else None, digest, random=bool(setting.noise))  # type: ignore[arg-type]

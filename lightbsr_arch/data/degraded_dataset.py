@@ -1,6 +1,6 @@
 """Test images degraded on the fly, the same way every time, over a list of settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
-from lightbsr_arch.degradations.classical import Downsample, Parameters, degrade
+from lightbsr_arch.degradations.classical import Downsample, Parameters
 from lightbsr_arch.degradations.draws import Draws
-from lightbsr_arch.degradations.settings import Setting, named_settings
+from lightbsr_arch.degradations.settings import SECOND_ORDER, SecondOrderSetting, Setting, named_settings
 from lightbsr_arch.seeds import derive_seed
 
 
@@ -23,15 +23,19 @@ from lightbsr_arch.seeds import derive_seed
 class DegradedDataset(Dataset):
     """Every ground-truth image under every setting; BasicSR's validation loop takes the items as they are.
 
-    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "degradation": its kernel and noise level, "lq_path":
-    "KEY_SETTING.png", "gt_path": KEY}``. Images are cut to multiples of the scale. Noise depends on the image's place
-    and the setting alone, so that every model on every machine sees the same pictures.
+    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY,
+    "degradation": its kernel and noise level}``, the last where these tell all. Images are cut to multiples of the
+    scale. Whatever is drawn depends on the image's place and the setting alone, so that every model on every machine
+    sees the same pictures.
     """
 
     class Options(DatasetOptions, kw_only=True):
         settings: Annotated[
-            Literal["bicubic", "gaussian8", "setting1", "setting2"] | list[Setting],
-            msgspec.Meta(description="test degradations: a name out of the published tables, or a list of your own"),
+            Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"] | list[Setting],
+            msgspec.Meta(
+                description="test degradations: a name out of the published tables, second-order (Real-ESRGAN's, drawn "
+                "once for each image), or a list of your own"
+            ),
         ]
         downsample: Annotated[Downsample, msgspec.Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
         cache_gb: Annotated[float, msgspec.Meta(ge=0, description="memory for decoded images in GB")] = 0.0
@@ -41,7 +45,9 @@ class DegradedDataset(Dataset):
         self.opt = opt
         self.scale: int = opt["scale"]
         settings = msgspec.convert(opt["settings"], str | list[Setting])
-        self.settings = named_settings(settings, self.scale)
+        self.settings: Sequence[Setting | SecondOrderSetting] = (
+            [SecondOrderSetting()] if settings == SECOND_ORDER else named_settings(settings, self.scale)
+        )
         self.source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
         self.keys = self.source.keys()
 
@@ -62,10 +68,11 @@ class DegradedDataset(Dataset):
         height, width = (size - size % self.scale for size in image.shape[:2])
         gt = to_tensor(image[:height, :width])
         draws = Draws(torch.Generator().manual_seed(derive_seed(which, *setting.name.encode())))
-        parameters = setting.parameters()
-        lq = degrade(gt[None], parameters, self.scale, self.opt.get("downsample", "bicubic"), draws)[0]
-        degradation = Parameters(*(of_batch[0] for of_batch in parameters))
+        degraded = setting.degrade(gt[None], self.scale, self.opt.get("downsample", "bicubic"), draws)
         key = self.keys[which]
         # BasicSR names saved pictures by the last part of this path, less its ending.
         name = Path(key).with_suffix("").as_posix().replace("/", "_")
-        return {"lq": lq, "gt": gt, "degradation": degradation, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}
+        item = {"lq": degraded.lq[0], "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}
+        if degraded.parameters is not None:
+            item["degradation"] = Parameters(*(of_batch[0] for of_batch in degraded.parameters))
+        return item

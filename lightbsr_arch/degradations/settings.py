@@ -6,9 +6,13 @@ from collections.abc import Sequence
 import msgspec
 import torch
 
-from lightbsr_arch.degradations.classical import NonNegative, Parameters
+from lightbsr_arch.degradations.classical import Degraded, Downsample, NonNegative, Parameters, degrade
+from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.degradations.second_order import SecondOrderDegradation
 from lightbsr_arch.errors import UserError
+
+SECOND_ORDER = "second-order"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +43,21 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         sigma_x, sigma_y = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
         x, y, theta = torch.tensor([[sigma_x], [sigma_y], [math.radians(self.theta)]])
         return Parameters(gaussian_kernels(x, y, theta), torch.tensor([self.noise]))
+
+    def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
+        """Degrade one image, 1 x 3 x H x W in [0, 1]."""
+        parameters = self.parameters()
+        return Degraded(degrade(gt, parameters, scale, downsample, draws), parameters, gt, gt)
+
+
+class SecondOrderSetting:
+    """What Real-ESRGAN's degradation draws for each image: "second-order"."""
+
+    name = SECOND_ORDER
+
+    def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
+        """Degrade one image, 1 x 3 x H x W in [0, 1]; ``downsample`` is drawn, too, whatever is asked for."""
+        return SecondOrderDegradation(scale)(gt, draws)
 
 
 # Isotropic Gaussian8 (IKC, CVPR 2019): eight widths, evenly spaced.

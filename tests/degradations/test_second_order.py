@@ -15,7 +15,15 @@ from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
 from torch.nn import functional as F
 
-from lightbsr_arch.degradations import Draws, SecondOrderDegradation, build_degradation, second_order
+from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.data import DegradedDataset
+from lightbsr_arch.degradations import (
+    Draws,
+    SecondOrderDegradation,
+    bicubic_resize,
+    build_degradation,
+    second_order,
+)
 from lightbsr_arch.degradations.usm import usm_sharp
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import seeded
@@ -238,3 +246,24 @@ def test_one_line_for_what_cannot_be_degraded() -> None:
         SecondOrderDegradation(4, kernel_prob2=[1.0])
     with pytest.raises(UserError, match="no contrast_opt"):
         SecondOrderDegradation(4)(pictures(2, 80), draws(group=2))
+
+
+def test_validation_and_bench_see_the_same_drawn_pictures(tmp_path: Any) -> None:
+    for index, picture in enumerate(pictures(2, 90)):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), (picture.permute(1, 2, 0).numpy()[..., ::-1] * 255).round())
+    section = {"name": "x", "scale": 4, "dataroot_gt": str(tmp_path), "io_backend": {"type": "disk"}}
+    dataset = DegradedDataset({**section, "settings": "second-order"})
+    (view,) = dataset.by_setting()
+    assert view.opt["name"] == "x/second-order"
+    pairs = Pairs("x", str(tmp_path), "second-order", "second-order", 4, "bicubic")
+    (condition,) = pairs.conditions
+    for index in range(2):
+        item, again, pair = view[index], dataset[index], pairs.make(index, condition)
+        assert item["lq"].shape == (3, 22, 22)
+        assert item["lq_path"] == f"{index}_second-order.png"
+        assert "degradation" not in item
+        assert pair.prior is None
+        assert torch.equal(item["lq"], again["lq"])
+        assert torch.equal(item["lq"], pair.lq[0])
+        assert 10 < -10 * (bicubic_resize(item["gt"][None], 1 / 4)[0] - item["lq"]).square().mean().log10() < 40
+    assert not torch.equal(view[0]["lq"], view[1]["lq"])
