@@ -1,9 +1,11 @@
 """How much memory is free, how tall strips may be, and where a picture's features are held."""
 
+import ctypes
 import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,13 @@ def feature_maps(count: int, num_feat: int, lq: torch.Tensor) -> torch.Tensor:
         if size <= MAPS_SHARE * free_memory(device):
             return torch.empty(shape, dtype=lq.dtype, device=device).permute(0, 3, 1, 2)
     return _in_a_file(size).view(lq.dtype).view(shape).permute(0, 3, 1, 2)
+
+
+def release_freed() -> None:
+    """Give back to the system what the C library keeps of freed memory, which strips of varying height make much of."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # not glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_a_file(size: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.errors import UserError
-from lightbsr_arch.inference.memory import rows_that_fit
+from lightbsr_arch.inference.memory import release_freed, rows_that_fit
 from lightbsr_arch.inference.tiling import Advance, sr_strips
 from lightbsr_cli.shipped import default_name
 
@@ -134,6 +134,7 @@ def _clamped_strips(model: BlindSR, lq: torch.Tensor, tile: int | str, advance: 
             if not sr.isfinite().all():
                 raise UserError(f"the network's numbers overflow in {parameter.dtype}; use fp32 or bf16")
             yield (sr if len(lq) == 3 else sr.mean(dim=0, keepdim=True)).clamp_(0, 1)
+            release_freed()
     except (MemoryError, RuntimeError) as error:
         out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
         if not out_of_memory:
