@@ -13,6 +13,7 @@ from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
+from lightbsr_arch.models.blindsr_model import compares_with_gt
 
 PHASES = ("train", "val", "test")
 # Read without a default while training alone.
@@ -24,6 +25,7 @@ CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
 def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
     yield from _phases(options, is_train)
     yield from _training(options) if is_train else _testing(options)
+    yield from _without_gt(options)
     yield from _models(options)
     yield from _perceptual(options)
     yield from _scales(options)
@@ -90,6 +92,26 @@ def _testing(options: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("val",), "missing; testing needs a `val` section with save_img and metrics")
     elif val.get("save_img") is True and "suffix" not in val:
         yield Finding(("val", "suffix"), "missing; testing with `save_img: true` needs it (null: the run's name)")
+
+
+def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
+    """Validation on LR images alone."""
+    types = {name: data.get("type") for name, data in sections(options, "datasets") if phase_of(name) != "train"}
+    blind = [name for name, dataset_type in types.items() if dataset_type == "SingleImageDataset"]
+    model_type = options.get("model_type")
+    if model_type == "KDTeacherModel":
+        for name in blind:
+            yield Finding(("datasets", name, "type"), "SingleImageDataset has no HR images, which a teacher must see")
+    if not blind or (_is_ours(model_type) and len(blind) < len(types)):
+        return  # our models take of each data set the metrics that it has images for
+    for name, metric in sections(options, "val", "metrics"):
+        measure = registered("metric").get(str(metric.get("type")))
+        if measure is not None and compares_with_gt(measure):
+            yield Finding(
+                ("val", "metrics", name),
+                f"{metric['type']} compares with HR images, which datasets.{blind[0]} lacks; take calculate_niqe, or "
+                "a data set that has them",
+            )
 
 
 def _models(options: dict[str, Any]) -> Iterator[Finding]:

@@ -1,14 +1,18 @@
 """BasicSR's SRModel with degradation on the fly, and a training step fit for today's hardware."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.data import build_dataloader
+from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
 from lightbsr_arch.archs.window_padding import upscale_any_size
@@ -260,8 +264,15 @@ class BlindSRModel(SRModel):
         net.train(net is trained and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        """BasicSR's loop, once a setting for a dataset of several, and then their mean under the dataset's name."""
+        """BasicSR's loop, once a setting for a dataset of several, and then their mean under the dataset's name.
+
+        Of a dataset without ground truth only the metrics are taken that need none.
+        """
         dataset = dataloader.dataset
+        if isinstance(dataset, SingleImageDataset):
+            with self._without_gt():
+                super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+            return
         if not isinstance(dataset, DegradedDataset):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
             return
@@ -278,6 +289,26 @@ class BlindSRModel(SRModel):
         for metric, value in self.metric_results.items():
             self._update_best_metric_result(name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    @contextmanager
+    def _without_gt(self) -> Iterator[None]:
+        self.__dict__.pop("gt", None)  # BasicSR's loop would compare with the last training batch's
+        val = self.opt["val"]
+        every = val.get("metrics")
+        kept = {name: of for name, of in (every or {}).items() if not compares_with_gt(METRIC_REGISTRY.get(of["type"]))}
+        val["metrics"] = kept or None
+        self.__dict__.pop("metric_results", None)  # its keys are those of all metrics
+        try:
+            yield
+        finally:
+            self.__dict__.pop("metric_results", None)
+            val["metrics"] = every
+
+
+def compares_with_gt(metric: Callable[..., Any]) -> bool:
+    """Whether one of BasicSR's metrics takes the ground truth beside the restored image."""
+    gt = signature(metric).parameters.get("img2")
+    return gt is not None and gt.default is gt.empty
 
 
 @torch.no_grad()

@@ -1,8 +1,17 @@
 """The GAN stage: as BasicSR's, resumed exactly, and through the same accidents as the stages before it."""
 
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
 import pytest
 import torch
+import yaml
 from basicsr.losses import build_loss
+from basicsr.metrics import calculate_niqe
+from basicsr.utils import tensor2img
 
 from lightbsr_arch.errors import UserError
 from tests.losses.test_vgg_weights import LOSS as PERCEPTUAL
@@ -243,3 +252,59 @@ def test_a_trained_discriminator_to_start_from(tmp_path, student_file):
     opt["network_d"] = {**NETWORK_D, "num_feat": 4}
     with pytest.raises(UserError, match=r"net_d_2.pth: \d+ weights do not fit UNetDiscriminatorSN"):
         build(opt)
+
+
+def test_the_command_trains_validates_saves_and_resumes(tmp_path, student_file):
+    """On pairs, and on LR pictures without HR, of which it takes NIQE alone."""
+    for folder, images in (("photos", batch(2, 200)["gt"]), ("real", batch(2, 100, seed=1)["gt"])):
+        (tmp_path / folder).mkdir()
+        for index, image in enumerate(images):
+            noise = np.random.default_rng(index).normal(0, 10, (*image.shape[1:], 3))
+            picture = (tensor2img(image) + noise).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f"{index}.png"), picture)
+    photos = {"dataroot_gt": "photos", "io_backend": {"type": "disk"}}
+    opt = gan_options(tmp_path, student_file, total_iter=4, ema_decay=0.9)
+    opt["datasets"] = {
+        "train": {
+            **photos, "name": "Photos", "type": "GTDataset", "gt_size": 32, "batch_size_per_gpu": 2,
+            "num_worker_per_gpu": 0,
+        },
+        "val": {**photos, "name": "Pairs", "type": "DegradedDataset", "settings": "bicubic"},
+        "val_2": {"name": "Real", "type": "SingleImageDataset", "dataroot_lq": "real", "io_backend": {"type": "disk"}},
+    }  # fmt: skip
+    metrics = {name: {"type": f"calculate_{name}", "crop_border": 2} for name in ("niqe", "psnr")}
+    opt["val"] = {"val_freq": 4, "save_img": True, "metrics": metrics}
+    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
+    for key in ("is_train", "dist", "rank", "world_size"):  # what BasicSR adds itself
+        del opt[key]
+    for key in ("models", "training_states", "visualization"):
+        del opt["path"][key]
+    (tmp_path / "gan.yml").write_text(yaml.safe_dump(opt))
+
+    whole = run_command(tmp_path)
+    run = tmp_path / "experiments/toy"
+    assert {f"net_{name}_{when}.pth" for name in "gd" for when in (2, 4, "latest")} == {
+        path.name for path in run.glob("models/*")
+    }
+    logs = re.findall(r"iter: +(\d),.*?\] ((?:\w+: \S+ ?)+)", whole)
+    assert [number for number, _ in logs] == ["1", "2", "3", "4"]
+    assert {*re.findall(r"(\w+):", logs[0][1])} == {"l_pix", "l_gan", "l_distill"} | LOSSES_D
+    figures = re.findall(r"Validation (\S+)\n((?:\t # \w+: \S+.*\n)+)", whole)
+    assert {name: re.findall(r"# (\w+):", text) for name, text in figures} == {
+        "Pairs/sigma0": ["niqe", "psnr"], "Pairs": ["niqe", "psnr"], "Real": ["niqe"],
+    }  # fmt: skip
+    saved = [cv2.imread(str(run / f"visualization/{index}/{index}_4.png")) for index in (0, 1)]
+    assert saved[0].shape == (200, 200, 3)
+    by_hand = np.mean([calculate_niqe(picture, crop_border=2) for picture in saved])
+    assert float(re.findall(r"niqe: (\S+)", figures[-1][1])[0]) == pytest.approx(by_hand, abs=1e-4)
+
+    (run / "training_states/4.state").unlink()
+    again = run_command(tmp_path, "--auto_resume", "--force_yml", "val:save_img=false", "val:metrics=null")
+    assert re.findall(r"iter: +(\d),.*?\] ((?:\w+: \S+ ?)+)", again) == logs[2:]
+
+
+def run_command(folder, *flags):
+    command = [sys.executable, "-m", "lightbsr_arch.cli.basicsr", "train", "-opt", "gan.yml", *flags]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stderr

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from lightbsr_arch.errors import UserError
-from tests.models.helpers import batch, build, kdsr, options
+from tests.models.helpers import batch, build, kdsr, options, train
 
 SETTINGS = [{"sigma": 0.8}, {"sigma": [2.0, 1.0], "theta": 30, "noise": 10}]
 NAMES = ["Toy/sigma0.8", "Toy/sigma2.0x1.0_theta30_noise10"]
@@ -96,3 +96,13 @@ def test_a_teacher_without_ground_truth_is_told(tmp_path):
     model.feed_data({"lq": torch.rand(1, 3, 8, 8)})
     with pytest.raises(UserError, match=r"a teacher needs the ground truth"):
         model.test()
+
+
+def test_a_teacher_does_not_take_the_last_batch_for_ground_truth(photos, tmp_path):
+    model = build(options(tmp_path, "KDTeacherModel", kdsr("teacher")))
+    train(model, 1, 1)
+    opt = {"name": "Real", "type": "SingleImageDataset", "phase": "val", "dataroot_lq": str(photos)}
+    opt["io_backend"] = {"type": "disk"}
+    with pytest.raises(UserError, match=r"a teacher needs the ground truth of every image: use a dataset that has it"):
+        model.validation(build_dataloader(build_dataset(opt), opt), 1, None, False)
+    assert set(model.opt["val"]["metrics"]) == {"psnr_y", "ssim_y"}

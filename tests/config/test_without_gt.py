@@ -1,0 +1,50 @@
+"""Validation on LR images without HR: the metrics that it allows, and no teacher."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.config.conftest import STUDENT, problems, write
+from tests.config.test_cross_checks import PLAIN
+from tests.config.test_mutations import line_of
+
+REAL = "name: Real\n    type: SingleImageDataset\n    dataroot_lq: .\n    io_backend: {type: disk}\n"
+BEFORE, AFTER = STUDENT.read_text().split("  val:\n    name: DemoHeldOut")
+REST = AFTER[AFTER.index("\nnetwork_g") :]
+ALONE = f"{BEFORE}  val:\n    {REAL}{REST}"
+BESIDE = f"{BEFORE}  val:\n    name: DemoHeldOut{AFTER[: -len(REST)]}  val_2:\n    {REAL}{REST}"
+ADVICE = "compares with HR images, which datasets.{} lacks; take calculate_niqe, or a data set that has them"
+
+
+def refusals(text: str) -> list[str]:
+    write("options/student.yml", text)
+    return [line.removeprefix("options/student.yml:") for line in problems()]
+
+
+def test_metrics_that_compare(run_folder: Path) -> None:
+    assert refusals(ALONE) == [
+        f"{line_of('psnr_y:', ALONE)}: val.metrics.psnr_y: calculate_psnr {ADVICE.format('val')}",
+        f"{line_of('ssim_y:', ALONE)}: val.metrics.ssim_y: calculate_ssim {ADVICE.format('val')}",
+    ]
+    niqe = ALONE[: ALONE.index("    psnr_y")] + "    niqe: {type: calculate_niqe, crop_border: 4, better: lower}\n"
+    assert refusals(niqe + ALONE[ALONE.index("\nlogger:") :]) == []
+
+
+def test_beside_pairs_they_are_of_use(run_folder: Path) -> None:
+    assert refusals(BESIDE) == []
+
+
+def test_beside_pairs_they_crash_basicsr_s_own_models(run_folder: Path) -> None:
+    text = PLAIN.replace("\nnetwork_g:", f"\n  val_2:\n    {REAL}network_g:")
+    write("a.yml", text)
+    line = line_of("psnr:", text)
+    assert problems("a.yml") == [f"a.yml:{line}: val.metrics.psnr: calculate_psnr {ADVICE.format('val_2')}"]
+
+
+@pytest.mark.parametrize("text", [ALONE, BESIDE], ids=["alone", "beside pairs"])
+def test_teachers_must_see_hr(run_folder: Path, text: str) -> None:
+    teacher = text.replace("KDStudentModel", "KDTeacherModel")
+    name = "val" if text is ALONE else "val_2"
+    line = line_of("type: SingleImageDataset", teacher)
+    what = "SingleImageDataset has no HR images, which a teacher must see"
+    assert f"{line}: datasets.{name}.type: {what}" in refusals(teacher)
