@@ -11,7 +11,7 @@ import time
 import types
 from collections import Counter
 from datetime import timedelta
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def _provide_functional_tensor() -> None:
 _provide_functional_tensor()
 
 import basicsr.data
+import basicsr.metrics
 import cv2
 import torch
 from basicsr import test, train
@@ -39,6 +40,7 @@ from basicsr.data import prefetch_dataloader
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, get_root_logger, options
 from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch import distributed, nn
 
 from lightbsr_arch.errors import UserError
@@ -57,6 +59,7 @@ def install() -> None:
     torch.serialization.add_safe_globals([Counter])  # in the state of BasicSR's MultiStepLR; not all versions load it
     vgg_arch.VGG_PRETRAIN_PATH = ""  # takes this file for the weights of any VGG network, not of vgg19 alone
     vgg_arch.vgg = VggFromFile()  # downloads what is missing, and asks for weights as torchvision did before 0.13
+    METRIC_REGISTRY._obj_map["calculate_niqe"] = calculate_niqe  # fails on small pictures without a reason
     train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
     BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
@@ -209,6 +212,20 @@ class VggFromFile:
         from lightbsr_arch.losses.vgg_weights import load_vgg
 
         return lambda pretrained: load_vgg(vgg_type)
+
+
+# Metrics
+
+NIQE_BLOCK = 96
+
+
+@wraps(basicsr.metrics.calculate_niqe)
+def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
+    rows, columns = ((side - 2 * crop_border) // NIQE_BLOCK for side in img.shape[:2])
+    if rows * columns < 2:
+        size = f"{img.shape[1]}x{img.shape[0]}"
+        raise UserError(f"NIQE wants two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
+    return basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
 
 
 # Checkpoints

@@ -6,8 +6,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from basicsr.metrics import calculate_metric, niqe
 from basicsr.models.base_model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
@@ -257,3 +259,18 @@ def test_prefetcher_starts_its_workers_once() -> None:
     prefetcher.reset()
     assert [prefetcher.next() for _ in range(3)] == ["a", "b", None]
     assert len(started) == 1
+
+
+# Metrics
+
+
+@pytest.mark.parametrize(("width", "enough"), [(200, True), (199, False)])
+def test_niqe_says_what_it_wants(width: int, enough: bool) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (104, width, 3), np.uint8)
+    metric = {"type": "calculate_niqe", "crop_border": 4}
+    if enough:
+        value = calculate_metric({"img": picture, "img2": picture}, metric)
+        assert value == niqe.calculate_niqe(picture, crop_border=4) > 10
+    else:
+        with pytest.raises(UserError, match=r"NIQE wants two blocks of 96x96 pixels, this picture has 199x104"):
+            calculate_metric({"img": picture}, metric)

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
+from basicsr.metrics import calculate_psnr, calculate_ssim
 
+from lightbsr_arch.compat import calculate_niqe
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
-from lightbsr_arch.errors import UserError
-
-NIQE_BLOCK = 96
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,6 @@ def _ssim_y(sr: Picture, hr: Picture, scale: int) -> float:
 
 
 def _niqe(sr: Picture, hr: Picture, scale: int) -> float:
-    rows, columns = ((side - 2 * scale) // NIQE_BLOCK for side in sr.shape[:2])
-    if rows * columns < 2:
-        raise UserError(f"NIQE wants two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels; smaller pictures are left out")
     return calculate_niqe(sr, crop_border=scale)
 
 

@@ -18,20 +18,21 @@ def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
     them read files or download weights when they are built; but for the discriminator of our GAN stage, which must also
     take images of the training's size.
     """
+    # A degradation may cut what the data set has cut.
+    gt_size = section(options, "degradation").get("gt_size") or section(options, "datasets", "train").get("gt_size")
     for key, network in sections(options):
         if not key.startswith("network_"):
             continue
         arguments = dict(network)
         cls = registered("network")[arguments.pop("type")]
         is_judge = key == "network_d" and options["model_type"] == "KDStudentModel"
-        gt_size = section(options, "datasets", "train").get("gt_size")
         if package(cls) == "lightbsr_arch" or is_judge:
             problem = "cannot be built"
             try:
                 with torch.device("meta"):
                     built = cls(**arguments)
                     if is_judge and gt_size is not None:
-                        problem = f"takes no RGB images of {gt_size} x {gt_size} pixels, datasets.train.gt_size"
+                        problem = f"takes no RGB images of {gt_size} x {gt_size} pixels, the gt_size that is trained on"
                         built(torch.empty(1, 3, gt_size, gt_size))
             except Exception as error:  # whatever a network finds wrong
                 yield Finding((key,), f"{problem}: {error}")

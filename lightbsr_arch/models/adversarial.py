@@ -15,8 +15,8 @@ class AdversarialModel(TwoPhaseModel):
     """Trains against ``network_d`` where ``train.gan_opt`` asks for it, step by step as BasicSR's RealESRGANModel.
 
     The GAN begins where the phase of the estimator alone ends. From there, the first ``net_d_init_iters`` iterations
-    train the discriminator alone, and so do all but every ``net_d_iters``-th. What it is told is real is the ground
-    truth as it was photographed, or, with ``gan_gt_usm``, as the other losses see it.
+    train the discriminator alone, and so do all but every ``net_d_iters``-th. The real images are the ground truth
+    before any sharpening or, with ``gan_gt_usm``, as the other losses see it.
     """
 
     net_d: nn.Module | None = None

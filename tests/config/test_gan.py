@@ -79,5 +79,14 @@ def test_a_discriminator_must_take_the_training_s_size(network: str) -> None:
     text = GAN.replace("UNetDiscriminatorSN", network).replace("  gt_size: ", "  gt_size: 100 # ")
     (refusal,) = refusals(text)
     line = line_of("network_d: {type", text)
-    start = "network_d: takes no RGB images of 100 x 100 pixels, datasets.train.gt_size: "
+    start = "network_d: takes no RGB images of 100 x 100 pixels, the gt_size that is trained on: "
     assert refusal.startswith(f"{line}: {start}")
+
+
+def test_a_degradation_may_cut_to_another_size() -> None:
+    text = GAN.replace("UNetDiscriminatorSN,", "VGGStyleDiscriminator, input_size: 128,")
+    text = text.replace("  gt_size: 96", "  gt_size: 160")
+    before, after = text.split("  type: ClassicalDegradation\n  kernel: iso\n  sigma: [0.2, 4.0]\n")
+    cut = "  type: SecondOrderDegradation\n  gt_size: {}\n"
+    assert refusals(before + cut.format(128) + after) == []
+    assert "takes no RGB images of 96 x 96" in refusals(before + cut.format(96) + after)[0]
