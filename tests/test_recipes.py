@@ -10,7 +10,8 @@ from tests import option_files
 from tests.models.helpers import batch, build, train
 from tests.option_files import OPTIONS
 
-PUBLISHED = sorted([*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")])
+REAL = sorted(OPTIONS.glob("kdsr_real_*.yml"))  # tests/test_real_recipes.py
+PUBLISHED = sorted({*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")} - {*REAL})
 RECIPES = [*PUBLISHED, *option_files.WEIGHTS]
 BASELINES = sorted((OPTIONS / "baselines").glob("*.yml"))
 KDSR = [path for path in PUBLISHED if path.stem.startswith("kdsr_")]
