@@ -9,7 +9,7 @@ from lightbsr_arch.config.cross_checks import perceptual_losses, section, sectio
 from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
 from lightbsr_arch.config.yaml_loader import load_file
 from lightbsr_arch.errors import UserError
-from lightbsr_arch.losses.vgg_weights import check_weights
+from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file
 from lightbsr_cli import shipped
 
 LMDB_FILES = ("data.mdb", "meta_info.txt")
@@ -34,11 +34,13 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
             yield Finding(("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}")
 
 
-def vgg_checks(options: dict[str, Any]) -> Iterator[Finding]:
-    """Whether perceptual losses find their networks' weights, whole. These are read for it, in a second or two."""
+def vgg_checks(options: dict[str, Any], *, read: bool) -> Iterator[Finding]:
+    """Whether perceptual losses find their networks' weights, and, where these may be read, whole."""
     for name, vgg_type in perceptual_losses(options):
         try:
-            check_weights(vgg_type)
+            path = find_weights_file(vgg_type)
+            if read:
+                check_whole(path, vgg_type)
         except UserError as error:
             yield Finding(("train", name), f"{error}; --force_yml train:{name}=null trains without this loss")
 

@@ -28,12 +28,12 @@ def find_weights_file(vgg_type: str) -> Path:
         if path.is_file():
             return path
     raise UserError(
-        f"{places[0].name}, the weights of {vgg_type}, is neither in {places[0].parent} (of {Path.cwd()}) nor in "
-        f"{places[1].parent}; {_how_to_get(vgg_type)}"
+        f"no such file: {places[0].name}, the weights of {vgg_type}, neither in {places[0].parent} (in {Path.cwd()}) "
+        f"nor in {places[1].parent}; {_how_to_get(vgg_type)}"
     )
 
 
-def check_whole(path: Path, how_to_get: str = "get it again") -> None:
+def check_whole(path: Path, vgg_type: str) -> None:
     """Compare a file's checksum with the one in its name, as in ``vgg19-dcbb9e9d.pth``.
 
     Raises:
@@ -42,16 +42,9 @@ def check_whole(path: Path, how_to_get: str = "get it again") -> None:
     named = path.stem.rpartition("-")[2]
     found = sha256(path)[: len(named)]
     if found != named:
-        raise UserError(f"{path} is damaged: its sha256 begins {found}, not {named} as its name says; {how_to_get}")
-
-
-def check_weights(vgg_type: str) -> None:
-    """Make sure that the weights of a network are there, and whole; reading them takes a second or two.
-
-    Raises:
-        UserError: they are not.
-    """
-    check_whole(find_weights_file(vgg_type), _how_to_get(vgg_type))
+        raise UserError(
+            f"{path} is damaged: its sha256 begins {found}, not {named} as its name says; {_how_to_get(vgg_type)}"
+        )
 
 
 def load_vgg(vgg_type: str) -> nn.Module:

@@ -30,7 +30,7 @@ def refusals(right: str = "", wrong: str = "", *overrides: str) -> list[str]:
 
 def test_weights_that_are_missing(run_folder: Path, hub: Path) -> None:
     assert refusals() == [
-        f"{LINE}: vgg19-dcbb9e9d.pth, the weights of vgg19, is neither in experiments/pretrained_models (of "
+        f"{LINE}: no such file: vgg19-dcbb9e9d.pth, the weights of vgg19, neither in experiments/pretrained_models (in "
         f"{run_folder}) nor in {hub}; get it (575 MB, its sha256 begins dcbb9e9d): curl --create-dirs -fo "
         f"{hub}/vgg19-dcbb9e9d.pth https://download.pytorch.org/models/vgg19-dcbb9e9d.pth; "
         "--force_yml train:perceptual_opt=null trains without this loss"
@@ -58,7 +58,9 @@ def test_weights_that_are_damaged(run_folder: Path) -> None:
         ("layer_weights", "layer_weigths", ".layer_weigths: unknown key; did you mean layer_weights?"),
     ],
 )  # fmt: skip
-def test_refused_before_anything_is_read(right: str, wrong: str, refusal: str) -> None:
+def test_refused_before_weights_are_read(hub: Path, right: str, wrong: str, refusal: str) -> None:
+    for name in ("vgg16-397923af.pth", "vgg19-dcbb9e9d.pth"):
+        write(str(hub / name), "half a download")
     assert refusals(right, wrong) == [LINE + refusal]
 
 
