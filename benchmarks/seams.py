@@ -1,11 +1,15 @@
 """Tiled against untiled: strips under one IDR, as `lightbsr upscale` works, and tiles that are run alone, as others do.
 
-    python benchmarks/seams.py --model NAME_OR_PATH ... --photos FILE ... [--tiles 64 128] [--save seams.png]
+    python benchmarks/seams.py --model NAME_OR_PATH ... --photos FILE ... [--tiles 64 128] [--picture seams.png]
 
 A tile run alone has an IDR of its own; it is padded by 10 pixels, of which what comes out is cut away. For both: PSNR
 of the 8-bit picture against the untiled one, and the share of values that are more than one grey level off. A network
-named `random-kdsr-m` or `random-lightbsr` is of the published size with random weights, of which every residual block
-contributes as much as those before it: the receptive field is then used more than trained networks use it.
+named `random-kdsr-m`, `random-kdsr-l` or `random-lightbsr` is of the published size with random weights, of which every
+residual block contributes as much as those before it: the receptive field is then used more than trained networks use
+it.
+
+The picture shows the untiled result and both others, and below them how they differ from it, around grey and amplified;
+below the untiled one stands the low-quality picture. It is the case in which tiles run alone differ most.
 """
 
 import argparse
@@ -14,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from upscale_memory import RANDOM
 
 from lightbsr_arch import upscale
@@ -25,18 +29,18 @@ from lightbsr_arch.inference.upscaler import load_student
 PAD = 10
 """Of a tile that is run alone: Real-ESRGAN's default."""
 
+LABEL = 24
+"""Rows above a panel of the picture."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", nargs="+", required=True, help="shipped weights, files, random-kdsr-m, random-lightbsr"
-    )
+    parser.add_argument("--model", nargs="+", required=True, help="shipped weights, files, random-kdsr-m and the like")
     parser.add_argument("--photos", nargs="+", required=True, help="low-quality pictures")
     parser.add_argument("--tiles", nargs="+", type=int, default=[64, 128], help="rows of a strip, side of a tile")
     parser.add_argument("--crop", type=int, default=0, help="of the photos' middle, a side; 0 takes them whole")
-    parser.add_argument(
-        "--save", type=Path, help="untiled, ours, tiles alone and its error of the worst case, side by side"
-    )
+    parser.add_argument("--picture", type=Path, metavar="OUT", help="PNG, JPEG or WebP of what is compared, see above")
+    parser.add_argument("--amplify", type=int, default=16, metavar="N", help="the differences in the picture (16)")
     args = parser.parse_args()
     print(f"{'':60}  {'one IDR, in strips':>24}  {'tiles run alone':>24}")
     print(f"{'model, photo, tile':60}" + 2 * f"  {'PSNR dB':>9} {'off by > 1':>14}")
@@ -53,9 +57,9 @@ def main() -> None:
                 figures = [compare(picture, whole) for picture in pictures]
                 row = f"{name[-24:]}, {Path(photo).name} {lq.shape[1]}x{lq.shape[0]}, {tile}"
                 print(f"{row:60}" + "".join(f"  {psnr:9.1f} {share:14.6%}" for psnr, share in figures), flush=True)
-                if args.save and figures[1][1] > worst:
+                if args.picture and figures[1][1] > worst:
                     worst = figures[1][1]
-                    save(args.save, whole, *pictures)
+                    draw(args.picture, panels(lq, whole, *pictures, tile, args.amplify))
 
 
 def random_network(size: str) -> BlindSR:
@@ -105,10 +109,37 @@ def compare(picture: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
     return 10 * math.log10(255**2 / mse) if mse else math.inf, (difference > 1).mean()
 
 
-def save(path: Path, whole: np.ndarray, ours: np.ndarray, alone: np.ndarray) -> None:
-    """The last of the four is the difference of tiles run alone, eight times enlarged, on grey."""
-    error = (128 + 8 * (alone.astype(int) - whole)).clip(0, 255).astype(np.uint8)
-    Image.fromarray(np.concatenate([whole, ours, alone, error], axis=1)).save(path)
+def panels(
+    lq: np.ndarray, whole: np.ndarray, ours: np.ndarray, alone: np.ndarray, tile: int, factor: int
+) -> list[list[tuple[str, np.ndarray]]]:
+    """Two rows of labelled 8-bit pictures of one size."""
+
+    def difference(picture: np.ndarray) -> np.ndarray:
+        return (128 + factor * (picture.astype(int) - whole)).clip(0, 255).astype(np.uint8)
+
+    scale = len(whole) // len(lq)
+    return [
+        [("untiled", whole), (f"strips of {tile}, one IDR", ours), (f"tiles of {tile}, each run alone", alone)],
+        [
+            ("low quality", lq.repeat(scale, axis=0).repeat(scale, axis=1)),
+            (f"strips - untiled, x{factor}", difference(ours)),
+            (f"tiles run alone - untiled, x{factor}", difference(alone)),
+        ],
+    ]
+
+
+def draw(path: Path, rows: list[list[tuple[str, np.ndarray]]]) -> None:
+    height, width = rows[0][0][1].shape[:2]
+    sheet = Image.new("RGB", (len(rows[0]) * width, len(rows) * (height + LABEL)), "white")
+    text = ImageDraw.Draw(sheet)
+    for i, row in enumerate(rows):
+        for j, (label, picture) in enumerate(row):
+            left, top = j * width, i * (height + LABEL)
+            text.text((left + 6, top + 5), label, "black", font_size=14)
+            sheet.paste(Image.fromarray(picture), (left, top + LABEL))
+    unfinished = path.with_name(f".{path.name}")
+    sheet.save(unfinished, quality=85)
+    unfinished.replace(path)
 
 
 if __name__ == "__main__":

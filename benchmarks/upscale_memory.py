@@ -2,8 +2,9 @@
 
     python benchmarks/upscale_memory.py [--model kdsr-m] [--height 2000] [--width 3000] [--tile auto] [--threads 2]
 
-``kdsr-m`` and ``lightbsr`` are the published sizes at x4 with random weights, which take as long as trained ones; or
-name weights. The picture is made here. Peak memory is the largest resident set of the process, imports included.
+``kdsr-m``, ``kdsr-l`` and ``lightbsr`` are the published sizes at x4 with random weights, which take as long as trained
+ones; or name weights. The picture is made here. Peak memory is the largest resident set of the process, imports
+included.
 """
 
 import argparse
@@ -24,13 +25,17 @@ from lightbsr_cli import main as lightbsr
 
 RANDOM: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "kdsr-m": ({"type": "KDIDEStudent"}, {"type": "IDRDCRBNet"}),
+    "kdsr-l": (
+        {"type": "KDIDEStudent", "num_feat": 128, "num_block": 5},
+        {"type": "IDRDCRBNet", "num_feat": 128, "num_block": 28},
+    ),
     "lightbsr": ({"type": "LightIDEStudent"}, {"type": "LightBSRNet"}),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="kdsr-m", help="kdsr-m, lightbsr, or weights")
+    parser.add_argument("--model", default="kdsr-m", help=f"{', '.join(RANDOM)}, or weights")
     parser.add_argument("--height", type=int, default=2000, help="of the low-quality picture")
     parser.add_argument("--width", type=int, default=3000)
     parser.add_argument("--tile", default="auto", help="as of lightbsr upscale")
