@@ -45,6 +45,13 @@ def test_the_default_is_the_best_student_of_the_largest_scale(three):
     assert shipped.default_name() == "good_x4"
 
 
+def test_weights_for_real_pictures_go_before_those_for_blur_alone(three):
+    net = network("kdsr", 4)
+    for_real = {**card(4, 26.0), "degradation": {"type": "SecondOrderDegradation", "gt_usm": True}}
+    Checkpoint(net.state_dict(), net.config, for_real).save(three / "real_x4.safetensors")
+    assert shipped.default_name() == "real_x4"
+
+
 def test_weights_without_figures_come_last(weights):
     net = network("kdsr", 4)
     Checkpoint(net.state_dict(), net.config).save(weights / "a.safetensors")
