@@ -31,9 +31,10 @@ class PairPool:
         if not self.parts:
             self.order = torch.arange(math.ceil(self.size / n) * n)
             self.parts = [part.new_empty(len(self.order), *part.shape[1:]) for part in batch]
-        if self.filled < len(self.order):
+        self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # a resumed pool may lie elsewhere
+        if (room := len(self.order) - self.filled) > 0:
             for part, new in zip(self.parts, batch):
-                part[self.filled : self.filled + n] = new
+                part[self.filled : self.filled + n] = new[:room]
             self.filled += n
             return batch
         self.order = self.order[torch.randperm(len(self.order))]
@@ -47,4 +48,4 @@ class PairPool:
         return {"parts": self.parts, "order": self.order, "filled": self.filled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.parts, self.order, self.filled = state["parts"], state["order"], state["filled"]
+        self.parts, self.order, self.filled = state["parts"], state["order"].cpu(), state["filled"]
