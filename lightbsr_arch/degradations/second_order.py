@@ -47,7 +47,7 @@ RESIZE_MODES = ("area", "bilinear", "bicubic")
 
 
 class Round(NamedTuple):
-    """The options of one of the two rounds."""
+    """The options of one of the two rounds, by their names without the 2."""
 
     kernel_list: list[Kernel]
     kernel_prob: list[float]
@@ -55,7 +55,6 @@ class Round(NamedTuple):
     blur_sigma: Range
     betag_range: Range
     betap_range: Range
-    blur_prob: float
     resize_prob: Odds
     resize_range: Range
     gaussian_noise_prob: float
@@ -171,6 +170,7 @@ class SecondOrderDegradation:
         jpeg_range2: tuple[Quality, Quality] = (30, 95),
         final_sinc_prob: Probability = 0.8,
     ) -> None:
+        options = {**locals()}
         if gt_size is not None and gt_size % scale:
             raise UserError(f"degradation.gt_size: {gt_size} is no multiple of the scale, {scale}")
         for key, kinds, odds in (("", kernel_list, kernel_prob), ("2", kernel_list2, kernel_prob2)):
@@ -180,39 +180,9 @@ class SecondOrderDegradation:
         self.gt_size = gt_size
         self.gt_usm = gt_usm
         self.order = order
+        self.second_blur_prob = second_blur_prob
         self.final_sinc_prob = final_sinc_prob
-        self.first = Round(
-            kernel_list,
-            kernel_prob,
-            sinc_prob,
-            blur_sigma,
-            betag_range,
-            betap_range,
-            1.0,
-            resize_prob,
-            resize_range,
-            gaussian_noise_prob,
-            noise_range,
-            poisson_scale_range,
-            gray_noise_prob,
-            jpeg_range,
-        )
-        self.second = Round(
-            kernel_list2,
-            kernel_prob2,
-            sinc_prob2,
-            blur_sigma2,
-            betag_range2,
-            betap_range2,
-            second_blur_prob,
-            resize_prob2,
-            resize_range2,
-            gaussian_noise_prob2,
-            noise_range2,
-            poisson_scale_range2,
-            gray_noise_prob2,
-            jpeg_range2,
-        )
+        self.first, self.second = (Round(*(options[name + key] for name in Round._fields)) for key in ("", "2"))
         self.jpeg = DiffJPEG(differentiable=False)
         self.pool = PairPool(queue_size) if queue_size else None
 
@@ -290,7 +260,7 @@ class SecondOrderDegradation:
             return F.interpolate(out, scale_factor=factor, mode=mode)
 
         def blur2(out: torch.Tensor) -> torch.Tensor:
-            return filter2D(out, kernel2) if np.random.uniform() < self.second.blur_prob else out
+            return filter2D(out, kernel2) if np.random.uniform() < self.second_blur_prob else out
 
         def resize2(out: torch.Tensor) -> torch.Tensor:
             factor, mode = self.second.draw_resize()
