@@ -72,6 +72,12 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
     for key in keys if train else ():
         if key not in train:
             yield Finding(("datasets", "train", key), "missing; training needs it")
+    given, left = train.get("gt_size"), section(options, "degradation").get("gt_size")
+    if isinstance(given, int) and isinstance(left, int) and given < left:
+        yield Finding(
+            ("datasets", "train", "gt_size"),
+            f"{given} is less than degradation.gt_size, {left}, to which the degraded images are cut",
+        )
     if train.get("prefetch_mode") == "cuda" and train.get("pin_memory") is not True:
         yield Finding(("datasets", "train", "prefetch_mode"), "cuda needs `pin_memory: true` beside it")
     val_sets = [name for name in datasets if phase_of(name) == "val"]

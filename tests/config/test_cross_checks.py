@@ -111,6 +111,16 @@ def test_refused(right: str, wrong: str, refusal: str) -> None:
     assert refusal in refusals(PLAIN.replace(right, wrong))
 
 
+def test_what_is_degraded_is_not_smaller_than_what_is_left_of_it() -> None:
+    text = PLAIN.replace("SRModel", "BlindSRModel").replace(
+        "path:", "degradation: {type: SecondOrderDegradation, gt_size: 128}\npath:"
+    )
+    assert refusals(text) == [
+        "12: datasets.train.gt_size: 96 is less than degradation.gt_size, 128, to which the degraded images are cut"
+    ]
+    assert refusals(text.replace("gt_size: 96", "gt_size: 160")) == []
+
+
 def test_a_val_section_needs_a_data_set() -> None:
     text = "there is no datasets.val to validate on; add one, or remove this section"
     assert refusals(PLAIN.replace(VAL_SET, "")) == [f"24: val: {text}"]
