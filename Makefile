@@ -26,8 +26,9 @@ datasets/demo/held_out.lmdb: | $(READY)
 
 weights: $(READY)
 	test -d datasets/photos/train.lmdb || \
-		$(BIN)/python datasets_prep/photos_to_lmdb.py $(PHOTOS) datasets/photos/train.lmdb --crop 512 --step 512 --codec bmp
-	for name in kdsr_s_x4_iso lightbsr_s_x4_iso; do for stage in teacher student; do \
+		$(BIN)/python datasets_prep/photos_to_lmdb.py $(PHOTOS) datasets/photos/train.lmdb --crop 512 --step 512 --codec bmp \
+			--exclude examples/photos/held_out
+	for name in kdsr_s_x4_iso lightbsr_s_x4_iso kdsr_s_x4_real; do for stage in teacher student; do \
 		$(BIN)/basicsr train -opt options/weights/$${name}_$$stage.yml --auto_resume || exit; done; done
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/*_student.yml
 

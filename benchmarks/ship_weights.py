@@ -60,17 +60,17 @@ def _pack(recipe: Path) -> None:
     texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     target = shipped.folder() / f"{name}{'_teacher' * (role == 'teacher')}.safetensors"
     card = {
-        "summary": texts["models"][target.stem],
+        "summary": texts[target.stem]["summary"],
         "scale": options["scale"],
         "params": sum(parameter.numel() for parameter in BlindSR(**network).parameters()),
-        "data": texts["data"],
+        "data": texts[target.stem]["data"],
         "licence": texts["licence"],
         "degradation": options["degradation"],
         "recipe": recipe.as_posix(),
         "iterations": {stage: opt["train"]["total_iter"] for stage, opt in recipes.items()},
         "time": str(sum((_time_taken(opt["name"]) for opt in recipes.values()), timedelta())),
         "machine": describe("torch", "basicsr"),
-        "bad_at": texts["bad_at"],
+        "bad_at": texts[target.stem]["bad_at"],
     }
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     if not all(value.isfinite().all() for value in half.values()):
@@ -111,7 +111,8 @@ def add_figures(results: dict[str, Any]) -> None:
 
 
 def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
-    degradation = ", ".join(f"{key} {value}" for key, value in card["degradation"].items() if key != "type")
+    options = [f"{key} {value}" for key, value in card["degradation"].items() if key != "type"]
+    degradation = ", ".join([card["degradation"]["type"], *options])
     iterations = " + ".join(f"{count:,} ({stage})" for stage, count in card["iterations"].items())
     lines = [
         f"# {name}",
