@@ -122,7 +122,7 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         f"- Data: {card['data']}.",
         f"- Licence: {card['licence']}.",
         f"- Degradation in training: {degradation}.",
-        f"- Training: {iterations} iterations in {card['time']} (two runs side by side on the same cores) on "
+        f"- Training: {iterations} iterations in {card['time']} on one core beside other work, "
         f"{card['machine']}. Again: {card['recipe']} and its teacher.",
         "- Bad at: " + " ".join(card["bad_at"]),
         "",
