@@ -1,5 +1,6 @@
 """The shipped weights: what their cards say holds, and they restore pictures that no training saw."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.yaml_loader import load_file
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_cli import main as lightbsr
 from lightbsr_cli import shipped
 
 ROOT = Path(__file__).parents[1]
@@ -78,3 +80,11 @@ def test_unseen_pictures_gain(name: str) -> None:
     if not SET5.is_dir():
         pytest.skip(f"{SET5} holds no Set5 here")
     assert gain(name, SET5) > GAIN[name]
+
+
+def test_lightbsr_reads_the_blur_off_unseen_photos(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "4", "-o", str(tmp_path / "idr.png")]
+    sigmas = ["--factors", "sigma", "--sigma", "0.5", "1.5", "2.5", "3.5"]
+    assert lightbsr(["idr", "lightbsr_s_x4_iso", *photos, *sigmas, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["models"]["lightbsr_s_x4_iso"]["figures"]["sigma"]
+    assert figures["knn"] > 0.5  # chance is 0.25
