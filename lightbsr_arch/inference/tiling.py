@@ -16,7 +16,6 @@ measurements). A network that is not known here runs whole.
 
 from collections.abc import Callable, Iterator
 from functools import partial, singledispatch
-from itertools import tee
 from typing import Any
 
 import torch
@@ -109,11 +108,13 @@ def restore(restorer: Any, lq: torch.Tensor, guides: dict[str, torch.Tensor], ro
 
 @restore.register
 def _(restorer: IDRDCRBNet, lq: torch.Tensor, guides: dict[str, torch.Tensor], rows: int, advance: Advance) -> Strips:
-    body, skipped = tee(_head(restorer, lq, rows))
+    body = _head(restorer, lq, rows)
     for block in restorer.body:
         body = streamed(partial(block, idr=guides["vector"]), body, halo=2)
     body = streamed(restorer.after_body, body, halo=1)
-    return _tail(restorer, added(body, skipped), rows, lambda done: advance(done / lq.shape[2]))
+    # The head is run twice, as `itertools.tee` would keep the strips of the whole picture.
+    whole = added(body, _head(restorer, lq, rows))
+    return _tail(restorer, whole, rows, lambda done: advance(done / lq.shape[2]))
 
 
 @restore.register
