@@ -25,6 +25,8 @@ from lightbsr_cli.shipped import find_weights
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
+# How far a schedule is, a training state says; what comes, the options: they may ask for a lower rate or a longer run.
+REACHED = ("last_epoch", "_step_count", "_last_lr")
 
 Losses = dict[str, torch.Tensor]
 
@@ -57,6 +59,7 @@ class BlindSRModel(SRModel):
     gt_plain: torch.Tensor
     prior: Parameters | None = None
     num_patch = 1
+    degradation: Any = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
         train_opt = opt.get("train") or {}
@@ -234,7 +237,13 @@ class BlindSRModel(SRModel):
                 f"the training state is of {saved} networks that learn, the options describe {len(self.optimizers)}: "
                 "network_d must be that of the run that is resumed"
             )
-        super().resume_training(resume_state)
+        rates = [group["initial_lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
+        reached = [{key: state[key] for key in REACHED if key in state} for state in resume_state["schedulers"]]
+        super().resume_training({**resume_state, "schedulers": reached})
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates):
+            group["lr"] *= rate / group["initial_lr"]
+            group["initial_lr"] = rate
         self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
         # Of several processes the first saves, and so goes on with its pairs; the others fill their pools anew.
         if resume_state.get("degradation") and self.opt["rank"] == 0:

@@ -109,6 +109,56 @@ def test_a_run_in_two_parts_is_the_uninterrupted_one(tmp_path):
         assert ours == pytest.approx(theirs, abs=1e-7)
 
 
+def test_pairs_need_no_degradation_to_be_saved_and_resumed(tmp_path):
+    opt = options(tmp_path, "BlindSRModel", {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 2})
+    del opt["degradation"]
+    gt = batch()["gt"]
+    pairs = {"lq": gt[..., ::2, ::2], "gt": gt}
+    model = build(opt)
+    whole = train(model, 1, 2, pairs)
+    model.save(0, 2)
+    whole += train(model, 3, 4, pairs)
+    again = build({**opt, "path": {**opt["path"], "pretrain_network_g": str(tmp_path / "net_g_2.pth")}}, seed=1)
+    again.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
+    assert train(again, 3, 4, pairs) == whole[2:]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "longer"),
+    [
+        (
+            {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 0},
+            {"type": "CosineAnnealingRestartLR", "periods": [4, 6], "restart_weights": [1, 0.5], "eta_min": 0},
+        ),
+        (
+            {"type": "MultiStepLR", "milestones": [2], "gamma": 0.5},
+            {"type": "MultiStepLR", "milestones": [2, 6], "gamma": 0.5},
+        ),
+    ],
+)
+def test_a_resumed_run_takes_its_rate_and_its_length_from_the_options(schedule, longer, tmp_path):
+    opt = options(tmp_path, "BlindSRModel", EDSR)
+    whole = build({**opt, "train": {**opt["train"], "scheduler": longer, "total_iter": 10}})
+    expected = [rate_after(whole, step) for step in range(1, 11)]
+    first = build({**opt, "train": {**opt["train"], "scheduler": schedule, "total_iter": 4}})
+    train(first, 1, 4)
+    first.save(0, 4)
+    state = torch.load(tmp_path / "4.state", weights_only=True)
+
+    rate = opt["train"]["optim_g"]["lr"]
+    for factor in (1, 0.25):
+        train_opt = {**opt["train"], "scheduler": longer, "optim_g": {**opt["train"]["optim_g"], "lr": rate * factor}}
+        longer_run = build({**opt, "train": train_opt})
+        longer_run.resume_training(copy.deepcopy(state))
+        rates = [rate_after(longer_run, step) for step in range(5, 11)]
+        assert rates == pytest.approx([factor * each for each in expected[4:]], rel=1e-6, abs=1e-15)
+
+
+def rate_after(model, step):
+    train(model, step, step)
+    return model.get_current_learning_rate()[0]
+
+
 def test_degradations_differ_from_step_to_step(tmp_path):
     model = build(options(tmp_path, "BlindSRModel", EDSR))
     seen = []
