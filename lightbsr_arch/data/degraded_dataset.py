@@ -16,6 +16,7 @@ from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations.classical import Downsample, Parameters
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import SECOND_ORDER, SecondOrderSetting, Setting, named_settings
+from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
 
@@ -68,8 +69,11 @@ class DegradedDataset(Dataset):
         height, width = (size - size % self.scale for size in image.shape[:2])
         gt = to_tensor(image[:height, :width])
         draws = Draws(torch.Generator().manual_seed(derive_seed(which, *setting.name.encode())))
-        degraded = setting.degrade(gt[None], self.scale, self.opt.get("downsample", "bicubic"), draws)
         key = self.keys[which]
+        try:
+            degraded = setting.degrade(gt[None], self.scale, self.opt.get("downsample", "bicubic"), draws)
+        except UserError as error:
+            raise UserError(f"{key} in {self.opt['dataroot_gt']}: {error}") from None
         # BasicSR names saved pictures by the last part of this path, less its ending.
         name = Path(key).with_suffix("").as_posix().replace("/", "_")
         item = {"lq": degraded.lq[0], "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}

@@ -14,6 +14,7 @@ from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
+from lightbsr_arch.errors import UserError
 
 Downsample = Literal["bicubic", "s-fold"]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -74,7 +75,13 @@ def degrade(
 
     Returns:
         N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
+
+    Raises:
+        UserError: H or W is too small.
     """
+    side, half = min(gt.shape[-2:]), parameters.kernel.shape[-1] // 2
+    if side <= half:
+        raise UserError(f"{side} pixels are too few for this blur: give images of at least {half + 1}")
     # In batches of one, `filter2D` shares the kernel; the blur is `cv2.filter2D`'s, reflecting without the edge pixel.
     blurred = filter2D(gt, parameters.kernel)
     small = bicubic_resize(blurred, 1 / scale) if downsample == "bicubic" else blurred[..., ::scale, ::scale]

@@ -35,6 +35,7 @@ Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "platea
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Quality = Annotated[float, Meta(ge=1, le=100)]
 Range = tuple[NonNegative, NonNegative]
+Factors = tuple[Annotated[float, Meta(gt=0)], Annotated[float, Meta(gt=0)]]
 Kernels = Annotated[list[Kernel], Meta(min_length=1)]
 Odds = tuple[NonNegative, NonNegative, NonNegative]
 
@@ -56,7 +57,7 @@ class Round(NamedTuple):
     betag_range: Range
     betap_range: Range
     resize_prob: Odds
-    resize_range: Range
+    resize_range: Factors
     gaussian_noise_prob: float
     noise_range: Range
     poisson_scale_range: Range
@@ -86,18 +87,19 @@ class Round(NamedTuple):
     def draw_resize(self) -> tuple[float, str]:
         """The factor and the interpolation."""
         change = random.choices(("up", "down", "keep"), self.resize_prob)[0]
-        low, high = self.resize_range
-        factor = {"up": lambda: np.random.uniform(1, high), "down": lambda: np.random.uniform(low, 1)}
-        return factor.get(change, lambda: 1)(), random.choice(RESIZE_MODES)
+        factor = 1.0
+        if change == "up":
+            factor = np.random.uniform(1, self.resize_range[1])
+        elif change == "down":
+            factor = np.random.uniform(self.resize_range[0], 1)
+        return factor, random.choice(RESIZE_MODES)
 
     def add_noise(self, images: torch.Tensor) -> torch.Tensor:
-        gaussian = np.random.uniform() < self.gaussian_noise_prob
-        add, level = (
-            (random_add_gaussian_noise_pt, self.noise_range)
-            if gaussian
-            else (random_add_poisson_noise_pt, self.poisson_scale_range)
-        )
-        return add(images, level, gray_prob=self.gray_noise_prob, clip=True, rounds=False)
+        if np.random.uniform() < self.gaussian_noise_prob:
+            add, levels = random_add_gaussian_noise_pt, self.noise_range
+        else:
+            add, levels = random_add_poisson_noise_pt, self.poisson_scale_range
+        return add(images, levels, gray_prob=self.gray_noise_prob, clip=True, rounds=False)
 
 
 @DEGRADATION_REGISTRY.register()
@@ -148,7 +150,7 @@ class SecondOrderDegradation:
         betag_range: Range = (0.5, 4),
         betap_range: Range = (1, 2),
         resize_prob: Odds = (0.2, 0.7, 0.1),
-        resize_range: Range = (0.15, 1.5),
+        resize_range: Factors = (0.15, 1.5),
         gaussian_noise_prob: Probability = 0.5,
         noise_range: Range = (1, 30),
         poisson_scale_range: Range = (0.05, 3),
@@ -162,7 +164,7 @@ class SecondOrderDegradation:
         betag_range2: Range = (0.5, 4),
         betap_range2: Range = (1, 2),
         resize_prob2: Odds = (0.3, 0.4, 0.3),
-        resize_range2: Range = (0.3, 1.2),
+        resize_range2: Factors = (0.3, 1.2),
         gaussian_noise_prob2: Probability = 0.5,
         noise_range2: Range = (1, 25),
         poisson_scale_range2: Range = (0.05, 2.5),
@@ -305,8 +307,8 @@ class SecondOrderDegradation:
         least = max(math.ceil(side / smallest * (KERNEL_SIZE // 2 + 1)), self.gt_size or 0)
         if side < least:
             raise UserError(
-                f"SecondOrderDegradation: images of {side} pixels are too small: give at least {least} "
-                "(datasets.train.gt_size)"
+                f"{side} pixels are too few for the second-order degradation: give images of at least {least} (in "
+                "training they are of datasets.train.gt_size)"
             )
 
     # ------------------------------------------------------------------------------------------ resuming

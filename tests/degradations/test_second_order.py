@@ -236,9 +236,11 @@ def test_a_saved_pool_goes_on_where_it_was() -> None:
 
 
 def test_one_line_for_what_cannot_be_degraded() -> None:
-    with pytest.raises(UserError, match=r"images of 64 pixels are too small: give at least 74 "):
+    with pytest.raises(
+        UserError, match="64 pixels are too few for the second-order degradation: give images of at least 74 "
+    ):
         SecondOrderDegradation(4)(pictures(1, 64), draws())
-    with pytest.raises(UserError, match="images of 120 pixels are too small: give at least 256"):
+    with pytest.raises(UserError, match=r"120 pixels are too few .* at least 256"):
         SecondOrderDegradation(4, gt_size=256)(pictures(1, 120), draws())
     with pytest.raises(UserError, match="gt_size: 62 is no multiple of the scale, 4"):
         SecondOrderDegradation(4, gt_size=62)
