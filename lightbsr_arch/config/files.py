@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
         backend = section(dataset, "io_backend").get("type")
         for key in DATA_ROOTS:
             if isinstance(dataset.get(key), str):
-                yield from _data_root(dataset[key], backend, ("datasets", name, key))
+                yield from _data_root(dataset[key], backend, ("datasets", name, key), options_file)
         for key in DATA_LISTS:
             if isinstance(dataset.get(key), str) and backend != "lmdb" and not _path(dataset[key]).is_file():
                 yield Finding(("datasets", name, key), f"no such file: {_shown(dataset[key])}")
@@ -45,20 +46,27 @@ def vgg_checks(options: dict[str, Any], *, read: bool) -> Iterator[Finding]:
             yield Finding(("train", name), f"{error}; --force_yml train:{name}=null trains without this loss")
 
 
-def _data_root(value: str, backend: Any, key: KeyPath) -> Iterator[Finding]:
+def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> Iterator[Finding]:
     path = _path(value)
     is_lmdb = path.suffix == ".lmdb"
     if backend == "lmdb" and not is_lmdb:
         text = f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`"
         yield Finding(key, text)
     elif not path.is_dir():
-        yield Finding(key, f"no such folder: {_shown(value)}")
+        yield Finding(key, f"no such folder: {_shown(value)}{_how_to_make(options_file)}")
     elif backend == "disk" and is_lmdb:
         yield Finding(key, f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`")
     elif backend == "lmdb":
         missing = [name for name in LMDB_FILES if not (path / name).is_file()]
         if missing:
             yield Finding(key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew")
+
+
+def _how_to_make(options_file: Path) -> str:
+    """Where the options file's first comment, as those of the recipes, has a word on the data."""
+    lines = options_file.read_text(encoding="utf-8").splitlines()
+    head = takewhile(lambda line: line.startswith("#"), lines)
+    return f"; the top of {options_file} says what makes it" if any("Data:" in line for line in head) else ""
 
 
 def _how_to_train(weights: str, options_file: Path) -> str:

@@ -49,8 +49,9 @@ def test_missing_weights_and_states(run_folder: Path, student: str) -> None:
 @pytest.mark.parametrize(
     ("root", "backend", "text"),
     [
-        ("no/such.lmdb", "lmdb", "no such folder: no/such.lmdb (in {folder})"),
-        ("no/such", "disk", "no such folder: no/such (in {folder})"),
+        ("no/such.lmdb", "lmdb", "no such folder: no/such.lmdb (in {folder}); the top of options/student.yml says what "
+         "makes it"),
+        ("/no/such", "disk", "no such folder: /no/such; the top of options/student.yml says what makes it"),
         ("photos", "lmdb", "photos is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: "
          "{{type: disk}}`"),
         ("data.lmdb", "disk", "data.lmdb is an LMDB, which wants `io_backend: {{type: lmdb}}`"),
