@@ -11,4 +11,4 @@ def describe(*packages: str) -> str:
     """One line: processor, cores that this process may use, Python, and the versions of some packages."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    return f"{processor()}, {cores} cores; Python {platform.python_version()}, {versions}"
+    return f"{processor()}, {cores} core{'s' * (cores != 1)}; Python {platform.python_version()}, {versions}"
