@@ -41,27 +41,35 @@ def find_weights(name_or_path: str | Path) -> Path:
     )
 
 
+def students() -> list[str]:
+    """Those of the shipped weights that need the low-quality image alone; teachers' are for training students."""
+    return [name for name in names() if "Student" in _metadata(name)["network"]["estimator"]["type"]]
+
+
 def default_name() -> str:
     """The best shipped weights for pictures of unknown origin.
 
     Those trained on the second-order degradation go first, as real pictures are more than blurred; then the largest
-    scale, then the highest PSNR on Set5, Gaussian8. Teachers' weights are left out.
+    scale, then the highest PSNR on Set5, Gaussian8.
 
     Raises:
-        UserError: nothing is shipped.
+        UserError: no student is shipped.
     """
-    metadata = {name: read_metadata(folder() / f"{name}.safetensors") for name in names()}
-    students = {name: known for name, known in metadata.items() if "Student" in known["network"]["estimator"]["type"]}
-    if not students:
+    metadata = {name: _metadata(name) for name in students()}
+    if not metadata:
         raise UserError("no weights are shipped with this installation; name a file of weights")
 
     def merit(name: str) -> tuple[bool, int, float]:
-        card = students[name]["card"]
+        card = metadata[name]["card"]
         is_for_real = card.get("degradation", {}).get("type") == "SecondOrderDegradation"
         psnr = card.get("psnr_y", {}).get("gaussian8", {}).get("Set5", 0.0)
-        return is_for_real, students[name]["network"]["restorer"].get("scale", 4), psnr
+        return is_for_real, metadata[name]["network"]["restorer"].get("scale", 4), psnr
 
-    return max(students, key=merit)
+    return max(metadata, key=merit)
+
+
+def _metadata(name: str) -> dict[str, Any]:
+    return read_metadata(folder() / f"{name}.safetensors")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from lightbsr_arch.config.yaml_loader import Document, load_file
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.errors import UserError
-from lightbsr_cli.shipped import find_weights, names, read_metadata
+from lightbsr_cli.shipped import find_weights, read_metadata, students
 
 Named = Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"]
 Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
@@ -87,7 +87,7 @@ def default_bench(**options: Any) -> Bench:
         UserError: an option does not fit, or the demo photos are not there (they are no part of the package).
     """
     scale = options.setdefault("scale", 4)
-    options.setdefault("models", [BICUBIC, *(name for name in names() if _scale_of(name) == scale)])
+    options.setdefault("models", [BICUBIC, *(name for name in students() if _scale_of(name) == scale)])
     if "datasets" not in options:
         if not DEMO_PHOTOS.is_dir():
             raise UserError("no pictures: the demo photos are in the repository alone; give --images DIR or CONFIG.yml")

@@ -42,6 +42,7 @@ def three(weights):
 
 
 def test_the_default_is_the_best_student_of_the_largest_scale(three):
+    assert shipped.students() == ["good_x2", "good_x4", "poor_x4"]
     assert shipped.default_name() == "good_x4"
 
 
