@@ -30,7 +30,7 @@ weights: $(READY)
 			--exclude examples/photos/held_out
 	for name in kdsr_s_x4_iso lightbsr_s_x4_iso kdsr_s_x4_real; do for stage in teacher student; do \
 		$(BIN)/basicsr train -opt options/weights/$${name}_$$stage.yml --auto_resume || exit; done; done
-	$(BIN)/python benchmarks/ship_weights.py pack options/weights/*_student.yml
+	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml
 
 test: $(READY)
 	$(BIN)/python -m pytest

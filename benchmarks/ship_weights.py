@@ -1,6 +1,6 @@
 """From a finished training run to the weights that come with the package, and their cards.
 
-    python benchmarks/ship_weights.py pack options/weights/NAME_student.yml...
+    python benchmarks/ship_weights.py pack options/weights/NAME_{teacher,student}.yml...
     lightbsr bench options/weights/bench.yml -o results/weights
     python benchmarks/ship_weights.py figures results/weights/results.json
 
@@ -113,7 +113,9 @@ def add_figures(results: dict[str, Any]) -> None:
 def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
     options = [f"{key} {value}" for key, value in card["degradation"].items() if key != "type"]
     degradation = ", ".join([card["degradation"]["type"], *options])
-    iterations = " + ".join(f"{count:,} ({stage})" for stage, count in card["iterations"].items())
+    stages = card["iterations"]
+    iterations = " + ".join(f"{count:,} ({stage})" for stage, count in stages.items())
+    recipe = card["recipe"] + " and its teacher" * ("student" in stages)
     lines = [
         f"# {name}",
         "",
@@ -123,7 +125,7 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         f"- Licence: {card['licence']}.",
         f"- Degradation in training: {degradation}.",
         f"- Training: {iterations} iterations in {card['time']} on one core beside other work, "
-        f"{card['machine']}. Again: {card['recipe']} and its teacher.",
+        f"{card['machine']}. Again: {recipe}.",
         "- Bad at: " + " ".join(card["bad_at"]),
         "",
         "PSNR-Y in dB, measured by `lightbsr bench options/weights/bench.yml`, beside bicubic and published figures of "

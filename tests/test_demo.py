@@ -80,6 +80,17 @@ def test_the_student_learns_from_it(folder, student):
     assert re.search(r"Validation DemoHeldOut\n\t # psnr_y: \d+\.\d+", log)
 
 
+def test_a_student_may_start_from_the_shipped_teacher(folder):
+    made = run(
+        folder, "-m", "lightbsr_arch.cli.basicsr", "train", "-opt", "options/student.yml", "--force_yml", *SHORT,
+        "name=from_shipped", "path:pretrain_network_teacher=kdsr_s_x4_iso_teacher",
+        "network_g:restorer:num_block=16", "network_teacher:restorer:num_block=16",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    measured = re.findall(r"Validation DemoHeldOut\n\t # psnr_y: (\d+\.\d+)", made.stdout + made.stderr)
+    assert float(measured[-1]) > 25.3  # bicubic: 24.91
+
+
 def test_basicsr_test_measures_and_saves_pictures(folder, student):
     tested = run(
         folder, "-m", "lightbsr_arch.cli.basicsr", "test", "-opt", "options/test.yml",
