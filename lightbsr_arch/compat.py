@@ -44,6 +44,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import distributed, nn
 
 from lightbsr_arch.errors import UserError
+from lightbsr_cli.shipped import find_weights
 
 if TYPE_CHECKING:
     from lightbsr_arch.cli.training import TrainingLoop
@@ -236,14 +237,18 @@ def load_network(
 ) -> None:
     """Load weights, under the key asked for or, where the file lacks it, under any that training programs use.
 
+    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key.
+
     Raises:
         UserError: no such file, a damaged one, one with more than tensors in it, or weights of another network.
     """
-    from lightbsr_arch.checkpoint import read_pth  # which imports BasicSR, as this module prepares it
+    from lightbsr_arch.checkpoint import read_checkpoint, read_pth  # which import BasicSR, as this module prepares it
 
-    if not Path(load_path).is_file():
-        raise UserError(f"{load_path}: no such file")
-    key, found = _find_weights(read_pth(load_path), param_key)
+    path = find_weights(load_path)
+    if path.suffix == ".safetensors":
+        key, found = None, read_checkpoint(path).state
+    else:
+        key, found = _find_weights(read_pth(path), param_key)
     if not found:
         raise UserError(f"{load_path}: no weights of a network")
     net = self.get_bare_model(net)

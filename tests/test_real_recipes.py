@@ -1,10 +1,13 @@
 """The three stages for real photos: as published, and at toy size one after the other, interrupted or not."""
 
+import json
+
 import pytest
 import torch
 from basicsr.archs import build_network
 
 from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.yaml_loader import load_file
 from tests.models.helpers import build, train
 from tests.option_files import OPTIONS
 from tests.test_recipes import REAL, shrink
@@ -32,10 +35,10 @@ def options(path, folder, *overrides):
 def toy(role, folder):
     """The small recipe with tiny networks and pictures; its predecessors' weights are FOLDER/ROLE.pth."""
     path = OPTIONS / f"kdsr_real_s_x4_{role}.yml"
-    opt = options(path, folder)
-    for key in ("network_g", "network_teacher"):
-        if key in opt:
-            shrink(opt[key])
+    networks = {key: value for key, value in load_file(path).data.items() if key in ("network_g", "network_teacher")}
+    for network in networks.values():
+        shrink(network)
+    opt = options(path, folder, *(f"{key}={json.dumps(value)}" for key, value in networks.items()))
     if role == "gan":
         opt["network_d"]["num_feat"] = 8
     opt["degradation"] |= {"gt_size": 48, "queue_size": 8}

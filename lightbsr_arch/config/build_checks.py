@@ -1,14 +1,18 @@
-"""Whether our networks can be built, which finds sizes that do not fit each other."""
+"""Whether our networks can be built, and from their weights, which finds sizes that do not fit each other."""
 
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import torch
 
+from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.cross_checks import section, sections
 from lightbsr_arch.config.problems import Finding
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import package
+from lightbsr_arch.errors import UserError
+from lightbsr_cli.shipped import find_weights
 
 
 def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
@@ -36,3 +40,27 @@ def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
                         built(torch.empty(1, 3, gt_size, gt_size))
             except Exception as error:  # whatever a network finds wrong
                 yield Finding((key,), f"{problem}: {error}")
+
+
+def weights_checks(options: dict[str, Any]) -> Iterator[Finding]:
+    """Compare each ``BlindSR`` with the weights that it starts from. The options must have passed all other checks."""
+    path = section(options, "path")
+    for key, network in sections(options):
+        weights_key = f"pretrain_{key}"
+        weights = path.get(weights_key)
+        partly = not path.get(key.replace("network", "strict_load"), True)
+        if network.get("type") != "BlindSR" or weights is None or partly:
+            continue
+        try:
+            held = read_checkpoint(find_weights(weights)).network
+        except UserError:
+            continue  # damaged, or of another plugin's estimator: loading them says what is wrong, if anything is
+        for part, arguments in held.items():
+            defaults = signature(registered("network")[network[part]["type"]]).parameters
+            for name, value in arguments.items():
+                asked = network[part][name] if name in network[part] else getattr(defaults.get(name), "default", None)
+                if asked != value:
+                    text = f"{asked}, but {weights} (path.{weights_key}) was trained with {value}: make them equal"
+                    yield Finding((key, part, name), text)
+                if name == "type" and asked != value:
+                    break

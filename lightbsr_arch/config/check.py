@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.build_checks import build_checks
+from lightbsr_arch.config.build_checks import build_checks, weights_checks
 from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.cross_checks import cross_checks, sections
 from lightbsr_arch.config.files import file_checks, vgg_checks
@@ -37,6 +37,8 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     findings += file_checks(document.data, Path(path))
     if is_train:
         findings += vgg_checks(document.data, read=not findings)  # which takes a second or two
+    if not findings:
+        findings += weights_checks(document.data)
     raise_findings(findings, document)
     return document.data
 

@@ -16,12 +16,10 @@ from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
 from lightbsr_arch.archs.window_padding import upscale_any_size
-from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
-from lightbsr_cli.shipped import find_weights
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
@@ -85,20 +83,6 @@ class BlindSRModel(SRModel):
         if self.channels_last:
             net = net.to(memory_format=torch.channels_last)
         return super().model_to_device(net)
-
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """As BasicSR's, and from shipped weights or another ``.safetensors``, of one set of weights and so no key."""
-        load_path = str(find_weights(load_path))
-        if not load_path.endswith(".safetensors"):
-            super().load_network(net, load_path, strict, param_key)
-            return
-        net = self.get_bare_model(net)
-        state = read_checkpoint(load_path).state
-        self._print_different_keys_loading(net, state, strict)
-        try:
-            net.load_state_dict(state, strict=strict)
-        except RuntimeError:
-            raise UserError(f"{load_path}: its network is not the one that the options describe") from None
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """Any optimiser of ``torch.optim`` by name; BasicSR knows Adam alone."""
