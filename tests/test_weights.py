@@ -25,7 +25,7 @@ SETTINGS: dict[str, str | list[dict[str, float]]] = {
     "kdsr_s_x4_real": "second-order",
 }
 TEACHER = "kdsr_s_x4_iso_teacher"
-GAIN = {"kdsr_s_x4_iso": 3.5, "lightbsr_s_x4_iso": 2.6, "kdsr_s_x4_real": 0.5}
+GAIN = {"kdsr_s_x4_iso": 3.5, "lightbsr_s_x4_iso": 3.5, "kdsr_s_x4_real": 0.5}
 """dB over bicubic on Set5, at least, under what each is for."""
 
 
@@ -73,7 +73,7 @@ def gain(name: str, pictures: Path, side: int | None = None) -> float:
 
 @pytest.mark.parametrize("name", GAIN)
 def test_photos_of_the_demo_gain(name: str) -> None:
-    assert gain(name, ROOT / "examples/photos/held_out", 128) > (0.3 if name == "kdsr_s_x4_real" else 1)
+    assert gain(name, ROOT / "examples/photos/held_out", 128) > (0.3 if name == "kdsr_s_x4_real" else 2)
 
 
 @pytest.mark.parametrize("name", GAIN)
