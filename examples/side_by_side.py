@@ -37,13 +37,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("sheet.png"), metavar="PNG")
     args = parser.parse_args()
     models = {Path(model).stem: lightbsr_arch.load(model) for model in args.models}
-    rows = []
+    sheet = []
     for picture in args.pictures:
         found = re.fullmatch(r"(.+)@(\d+),(\d+)", picture)
         path, place = (found[1], (int(found[2]), int(found[3]))) if found else (picture, None)
-        rows.append(_row(panels(read_image(path)[..., ::-1].copy(), models, args.sigma, place)))
+        sheet.append(panels(read_image(path)[..., ::-1].copy(), models, args.sigma, place))
+    height, width = (max(panel.shape[axis] for row in sheet for panel in row.values()) for axis in (0, 1))
     unfinished = args.output.with_name(f".{args.output.name}")
-    cv2.imwrite(str(unfinished), np.vstack(rows)[..., ::-1])
+    cv2.imwrite(str(unfinished), np.vstack([_row(row, height, width) for row in sheet])[..., ::-1])
     unfinished.replace(args.output)
     print(f"Written: {args.output}")
 
@@ -76,13 +77,11 @@ def panels(image: np.ndarray, models: dict[str, BlindSR], sigma: float | None, p
     return shown
 
 
-def _row(shown: Panels) -> np.ndarray:
-    """Labelled, and padded to the width and height of a whole crop."""
+def _row(shown: Panels, height: int, width: int) -> np.ndarray:
+    """Labelled, and padded to one height and width."""
     columns = []
     for label, panel in shown.items():
-        height, width = (side * 4 for side in LQ_CROP)
         canvas = np.full((height + 24, width, 3), 255, np.uint8)
-        panel = panel[:height, :width]
         canvas[24 : 24 + panel.shape[0], : panel.shape[1]] = panel
         cv2.putText(canvas, label, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         columns.append(canvas)
