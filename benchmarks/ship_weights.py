@@ -5,7 +5,7 @@
     python benchmarks/ship_weights.py figures results/weights/results.json
 
 ``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, out of experiments/, with what the recipe, the logs and
-options/weights/cards.yml say; ``figures`` adds what the bench measured, and writes NAME.md beside it.
+options/weights/cards.yml say; ``figures`` adds what the bench measured, writes NAME.md beside it, and README's table.
 """
 
 import argparse
@@ -28,6 +28,12 @@ from lightbsr_cli import shipped
 
 LARGEST = 12_000_000
 CARDS = Path("options/weights/cards.yml")
+README = Path(__file__).parents[1] / "README.md"
+README_COLUMNS = {
+    "gaussian8": "blur alone (Gaussian8)",
+    "second-order": "blur, noise and JPEG, twice (second-order)",
+}
+README_PUBLISHED = ("DASR", "KDSR_S-M")
 TIMESTAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} INFO:", re.MULTILINE)
 
 
@@ -39,7 +45,7 @@ def main() -> None:
     command.set_defaults(run=lambda args: pack(args.recipes))
     command = commands.add_parser("figures")
     command.add_argument("results", type=Path, metavar="results.json")
-    command.set_defaults(run=lambda args: add_figures(json.loads(args.results.read_text())))
+    command.set_defaults(run=lambda args: figures(json.loads(args.results.read_text())))
     args = parser.parse_args()
     args.run(args)
 
@@ -92,7 +98,43 @@ def _time_taken(run: str) -> timedelta:
     return taken
 
 
-def add_figures(results: dict[str, Any]) -> None:
+def figures(results: dict[str, Any]) -> None:
+    _add_to_cards(results)
+    text = README.read_text(encoding="utf-8")
+    table = re.compile(r"^\| \| parameters \|.*?(?=\n\n)", re.MULTILINE | re.DOTALL)
+    if len(table.findall(text)) != 1:
+        raise UserError(f"{README}: no table that begins with | | parameters |")
+    README.write_text(table.sub(_readme_table(results), text), encoding="utf-8")
+    print(README)
+
+
+def _readme_table(results: dict[str, Any]) -> str:
+    """The students beside bicubic and the targets; the best of ours are bold."""
+    default, students = shipped.default_name(), shipped.students()
+    ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
+    parameters = {model["name"]: model["parameters"] for model in results["models"]}
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in results["rows"]:
+        if "psnr_y" in row:
+            values.setdefault((row["model"], row["degradation"]), []).append(round(row["psnr_y"], 2))
+    best = {
+        degradation: [max(column) for column in zip(*(values[name, degradation] for name in ours))]
+        for degradation in README_COLUMNS
+    }
+    labels = {name: f"`{name}`" for name in students} | {name: f"{name} as published" for name in README_PUBLISHED}
+    labels[default] += ", the default"
+    lines = [f"| | parameters | {' | '.join(README_COLUMNS.values())} |", "|---|---:|" + "---:|" * len(README_COLUMNS)]
+    for name in [*ours, *README_PUBLISHED]:
+        cells = []
+        for degradation, leaders in best.items():
+            found = zip(values.get((name, degradation), []), leaders)
+            cells.append(" / ".join(f"**{x:.2f}**" if x == top and name in ours else f"{x:.2f}" for x, top in found))
+        millions = f"{parameters[name] / 1e6:.2f} M" if parameters[name] else ""
+        lines.append(f"| {labels.get(name, name)} | {millions} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _add_to_cards(results: dict[str, Any]) -> None:
     """Put a bench's PSNR-Y on the cards of the shipped weights among its models."""
     for name in shipped.names():
         rows = [row for row in results["rows"] if row["model"] == name and "published" not in row]

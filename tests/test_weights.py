@@ -56,6 +56,16 @@ def test_card_is_true(name: str) -> None:
     assert "CC BY-SA 4.0" in text
 
 
+@pytest.mark.parametrize("name", GAIN)
+def test_readme_shows_the_figures_of_the_cards(name: str) -> None:
+    card = read_checkpoint(shipped.find_weights(name)).card["psnr_y"]
+    blur = " / ".join(f"{figure:.2f}" for figure in card["gaussian8"].values())
+    real = " / ".join(f"{figures[0]:.2f}" for figures in card["second-order"].values())
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "").splitlines()
+    [line] = [line for line in lines if line.startswith(f"| `{name}`")]
+    assert line.split("|")[3:5] == [f" {blur} ", f" {real} "]
+
+
 def gain(name: str, pictures: Path, side: int | None = None) -> float:
     """dB over bicubic, the mean over a folder; of each picture ``side`` x ``side`` pixels or all."""
     model = lightbsr_arch.load(name)
