@@ -34,6 +34,7 @@ README_COLUMNS = {
     "second-order": "blur, noise and JPEG, twice (second-order)",
 }
 README_PUBLISHED = ("DASR", "KDSR_S-M")
+README_TABLE = re.compile(r"^\| \| parameters \|(?:.*\n)(?:\|.*\n)*", re.MULTILINE)
 TIMESTAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} INFO:", re.MULTILINE)
 
 
@@ -99,12 +100,16 @@ def _time_taken(run: str) -> timedelta:
 
 
 def figures(results: dict[str, Any]) -> None:
+    """Put what a bench of all shipped weights measured on their cards, and into README's table."""
+    missing = {"bicubic", *shipped.names(), *README_PUBLISHED} - {row["model"] for row in results["rows"]}
+    missing |= README_COLUMNS.keys() - results["degradations"].keys()
+    if missing:
+        raise UserError(f"the results lack {', '.join(sorted(missing))}; measure options/weights/bench.yml as it is")
+    text, count = README_TABLE.subn(_readme_table(results), README.read_text(encoding="utf-8"))
+    if count != 1:
+        raise UserError(f"{README}: expected one table that begins with | | parameters |, found {count}")
     _add_to_cards(results)
-    text = README.read_text(encoding="utf-8")
-    table = re.compile(r"^\| \| parameters \|.*?(?=\n\n)", re.MULTILINE | re.DOTALL)
-    if len(table.findall(text)) != 1:
-        raise UserError(f"{README}: no table that begins with | | parameters |")
-    README.write_text(table.sub(_readme_table(results), text), encoding="utf-8")
+    README.write_text(text, encoding="utf-8")
     print(README)
 
 
@@ -131,15 +136,13 @@ def _readme_table(results: dict[str, Any]) -> str:
             cells.append(" / ".join(f"**{x:.2f}**" if x == top and name in ours else f"{x:.2f}" for x, top in found))
         millions = f"{parameters[name] / 1e6:.2f} M" if parameters[name] else ""
         lines.append(f"| {labels.get(name, name)} | {millions} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _add_to_cards(results: dict[str, Any]) -> None:
-    """Put a bench's PSNR-Y on the cards of the shipped weights among its models."""
+    """PSNR-Y into the metadata, and all of the card as text beside it."""
     for name in shipped.names():
-        rows = [row for row in results["rows"] if row["model"] == name and "published" not in row]
-        if not rows:
-            continue
+        rows = [row for row in results["rows"] if row["model"] == name]
         path = shipped.find_weights(name)
         checkpoint = read_checkpoint(path)
         checkpoint.card["psnr_y"] = {}

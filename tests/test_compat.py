@@ -14,7 +14,8 @@ from basicsr.models.base_model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
 
-from lightbsr_arch import compat
+from lightbsr_arch import compat, load
+from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.errors import UserError
 
 
@@ -64,6 +65,13 @@ def test_key_asked_for_comes_first(tmp_path: Path) -> None:
     torch.save({"params": plain.state_dict(), "params_ema": average.state_dict()}, tmp_path / "net.pth")
     model(tmp_path).load_network(net, str(tmp_path / "net.pth"), True, "params_ema")
     assert torch.equal(net.weight, average.weight)
+
+
+def test_shipped_weights_by_name(tmp_path: Path) -> None:
+    shipped = load("kdsr_s_x4_iso")
+    net = BlindSR(**shipped.config)
+    model(tmp_path).load_network(net, "kdsr_s_x4_iso")
+    torch.testing.assert_close(net.state_dict(), shipped.state_dict(), rtol=0, atol=0)
 
 
 def test_other_network_names_its_first_ten_weights(tmp_path: Path) -> None:

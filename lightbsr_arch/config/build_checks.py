@@ -8,7 +8,7 @@ import torch
 
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.cross_checks import section, sections
-from lightbsr_arch.config.problems import Finding
+from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import package
 from lightbsr_arch.errors import UserError
@@ -42,12 +42,11 @@ def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding((key,), f"{problem}: {error}")
 
 
-def weights_checks(options: dict[str, Any]) -> Iterator[Finding]:
+def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
     """Compare each ``BlindSR`` with the weights that it starts from. The options must have passed all other checks."""
     path = section(options, "path")
     for key, network in sections(options):
-        weights_key = f"pretrain_{key}"
-        weights = path.get(weights_key)
+        weights = path.get(f"pretrain_{key}")
         partly = not path.get(key.replace("network", "strict_load"), True)
         if network.get("type") != "BlindSR" or weights is None or partly:
             continue
@@ -56,11 +55,26 @@ def weights_checks(options: dict[str, Any]) -> Iterator[Finding]:
         except UserError:
             continue  # damaged, or of another plugin's estimator: loading them says what is wrong, if anything is
         for part, arguments in held.items():
-            defaults = signature(registered("network")[network[part]["type"]]).parameters
-            for name, value in arguments.items():
-                asked = network[part][name] if name in network[part] else getattr(defaults.get(name), "default", None)
-                if asked != value:
-                    text = f"{asked}, but {weights} (path.{weights_key}) was trained with {value}: make them equal"
-                    yield Finding((key, part, name), text)
-                if name == "type" and asked != value:
-                    break
+            origin = f"of {weights} (path.pretrain_{key})"
+            yield from _differences(network[part], arguments, (key, part), origin)
+    is_fresh_student = is_train and options["model_type"] == "KDStudentModel" and path.get("pretrain_network_g") is None
+    if is_fresh_student and options["train"].get("start_from_teacher", "restorer") == "restorer":
+        student, teacher = (options[key]["restorer"] for key in ("network_g", "network_teacher"))
+        origin = "of network_teacher, whose weights it starts from unless path.pretrain_network_g names others,"
+        yield from _differences(student, teacher, ("network_g", "restorer"), origin)
+
+
+def _differences(asked: dict[str, Any], held: dict[str, Any], key: KeyPath, origin: str) -> Iterator[Finding]:
+    wanted, found = _with_defaults(asked), _with_defaults(held)
+    for name in ["type"] if wanted["type"] != found["type"] else wanted:
+        if wanted[name] != found[name]:
+            text = f"{wanted[name]}, but the {key[-1]} {origin} has {found[name]}: make them equal"
+            yield Finding((*key, name), text)
+
+
+def _with_defaults(network: dict[str, Any]) -> dict[str, Any]:
+    arguments = dict(network)
+    name = arguments.pop("type")
+    bound = signature(registered("network")[name]).bind(**arguments)
+    bound.apply_defaults()
+    return {"type": name, **bound.arguments}

@@ -38,7 +38,7 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     if is_train:
         findings += vgg_checks(document.data, read=not findings)  # which takes a second or two
     if not findings:
-        findings += weights_checks(document.data)
+        findings += weights_checks(document.data, is_train=is_train)
     raise_findings(findings, document)
     return document.data
 

@@ -131,20 +131,6 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
         if section(options, "path").get("pretrain_network_teacher") is None:
             yield Finding(("path", "pretrain_network_teacher"), "missing; KDStudentModel needs a trained teacher")
-        if section(options, "path").get("pretrain_network_g") is None:
-            yield from _starts_from_teacher(options, train.get("start_from_teacher", "restorer"))
-
-
-def _starts_from_teacher(options: dict[str, Any], which: Any) -> Iterator[Finding]:
-    teachers = section(options, "network_teacher", "restorer")
-    for name, value in section(options, "network_g", "restorer").items() if which == "restorer" else ():
-        taught = teachers.get(name, value)
-        if value != taught and name != "scale":
-            yield Finding(
-                ("network_g", "restorer", name),
-                f"{value}, but the teacher's, from whose restorer it starts, is {taught}: make them equal, or name "
-                "weights to start from in path.pretrain_network_g",
-            )
 
 
 def _gan(options: dict[str, Any], train: dict[str, Any]) -> Iterator[Finding]:

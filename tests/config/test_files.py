@@ -90,8 +90,8 @@ def test_weights_of_another_size(run_folder: Path, student: str) -> None:
     line = line_of("num_block: 8", student[student.index("network_teacher") :])
     line += student[: student.index("network_teacher")].count("\n")
     assert problems("options/student.yml", shipped) == [
-        f"options/student.yml:{line}: network_teacher.restorer.num_block: 8, but kdsr_s_x4_iso_teacher "
-        "(path.pretrain_network_teacher) was trained with 16: make them equal"
+        f"options/student.yml:{line}: network_teacher.restorer.num_block: 8, but the restorer of "
+        "kdsr_s_x4_iso_teacher (path.pretrain_network_teacher) has 16: make them equal"
     ]
     sixteen = ("network_g:restorer:num_block=16", "network_teacher:restorer:num_block=16")
     assert problems("options/student.yml", shipped, *sixteen) == []
@@ -101,15 +101,15 @@ def test_weights_of_another_size(run_folder: Path, student: str) -> None:
     other = "network_g:estimator={type: KDIDETeacher, num_feat: 32, num_block: 2, scale: 4}"
     found = problems("options/student.yml", own[0], other, sixteen[0], "network_teacher:restorer:num_block=16")
     assert found == [
-        "--force_yml: network_g.estimator.type: KDIDETeacher, but kdsr_s_x4_iso (path.pretrain_network_g) was trained "
-        "with KDIDEStudent: make them equal"
+        "--force_yml: network_g.estimator.type: KDIDETeacher, but the estimator of kdsr_s_x4_iso "
+        "(path.pretrain_network_g) has KDIDEStudent: make them equal"
     ]
 
 
 def test_a_student_starts_from_a_restorer_of_its_size(run_folder: Path, student: str) -> None:
     more = "network_g:restorer:num_block=9"
     assert problems("options/student.yml", more) == [
-        "--force_yml: network_g.restorer.num_block: 9, but the teacher's, from whose restorer it starts, is 8: make "
-        "them equal, or name weights to start from in path.pretrain_network_g"
+        "--force_yml: network_g.restorer.num_block: 9, but the restorer of network_teacher, whose weights it starts "
+        "from unless path.pretrain_network_g names others, has 8: make them equal"
     ]
     assert problems("options/student.yml", more, "train:start_from_teacher=all") == []
