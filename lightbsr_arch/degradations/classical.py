@@ -95,7 +95,7 @@ def degrade(
 
 @DEGRADATION_REGISTRY.register()
 class ClassicalDegradation:
-    """Draws a Gaussian blur kernel and a noise level for every sample and degrades with them.
+    """Draws a Gaussian blur kernel and a noise level for every sample, or for every batch, and degrades with them.
 
     Args:
         scale: of the downsampling.
@@ -104,6 +104,8 @@ class ClassicalDegradation:
         noise: range of the noise's standard deviation, on the 8-bit scale; (0, 0) for none.
         kernel_size: of the blur, odd.
         downsample: "bicubic" or "s-fold".
+        per: "sample": each sample has a kernel and a noise level of its own, as in DASR's and LightBSR's code; "batch":
+            all samples of a step, those of other processes included, share one, as in KDSR's code.
 
     Setting 1 of the papers: iso, sigma (0.2, 4.0), no noise. Setting 2: aniso, sigma (0.2, 4.0), noise (0, 25).
     """
@@ -116,6 +118,7 @@ class ClassicalDegradation:
         noise: tuple[NonNegative, NonNegative] = (0.0, 0.0),
         kernel_size: int = 21,
         downsample: Downsample = "bicubic",
+        per: Literal["sample", "batch"] = "sample",
     ) -> None:
         self.scale = scale
         self.kernel = kernel
@@ -123,9 +126,10 @@ class ClassicalDegradation:
         self.noise = noise
         self.kernel_size = kernel_size
         self.downsample = downsample
+        self.per = per
 
     def sample(self, n: int, draws: Draws) -> Parameters:
-        """Draw the degradations of ``n`` samples on the generator's device."""
+        """Draw the degradations of ``n`` samples, whatever ``per`` says, on the generator's device."""
 
         def uniform(low: float, high: float) -> torch.Tensor:
             return low + (high - low) * draws.uniform(n)
@@ -139,5 +143,10 @@ class ClassicalDegradation:
 
     def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
         """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results."""
-        parameters = self.sample(len(gt), draws).to(gt.device)
+        if self.per == "sample":
+            parameters = self.sample(len(gt), draws)
+        else:  # the generators of all processes are alike, so each draws the same
+            kernel, noise = self.sample(1, Draws(draws.generator))
+            parameters = Parameters(kernel.repeat(len(gt), 1, 1), noise.repeat(len(gt)))
+        parameters = parameters.to(gt.device)
         return Degraded(degrade(gt, parameters, self.scale, self.downsample, draws), parameters, gt, gt)

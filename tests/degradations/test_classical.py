@@ -156,9 +156,10 @@ def test_published_settings():
         named_settings("gaussian9", 4)
 
 
+@pytest.mark.parametrize("per", ["sample", "batch"])
 @pytest.mark.parametrize(("group", "item"), [(1, 1), (3, 3), (1, 3), (3, 1)])
-def test_processes_share_what_one_would_draw(group, item):
-    degradation, gt = ClassicalDegradation(2, "aniso", noise=(5, 25)), torch.rand(12, 3, 24, 24)
+def test_processes_share_what_one_would_draw(group, item, per):
+    degradation, gt = ClassicalDegradation(2, "aniso", noise=(5, 25), per=per), torch.rand(12, 3, 24, 24)
     whole = degradation(gt, draws(group=group, item=item))
     blocks = torch.arange(12).view(-1, max(group, item))
     for rank in range(2):
@@ -175,3 +176,14 @@ def test_a_group_shares_its_degradation_but_not_the_noise():
     assert torch.equal(kernel[0], kernel[2])
     assert not torch.equal(kernel[2], kernel[3])
     assert not torch.equal(lq[0], lq[1])
+
+
+def test_a_batch_may_share_one_degradation_but_not_the_noise():
+    degradation, gt = ClassicalDegradation(2, "aniso", noise=(5, 25), per="batch"), torch.full((5, 3, 24, 24), 0.5)
+    lq, (kernel, noise) = degradation(gt, draws()).lq, degradation(gt, draws()).parameters
+    assert len(noise) == len(kernel) == 5
+    assert len(noise.unique()) == len(kernel.unique(dim=0)) == 1
+    assert not torch.equal(lq[0], lq[1])
+    next_noise = degradation(gt, draws(1)).parameters.noise
+    assert not torch.equal(noise, next_noise)
+    assert len(degradation.sample(5, draws()).noise.unique()) == 5  # as a teacher's PCA needs them
