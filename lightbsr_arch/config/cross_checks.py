@@ -216,10 +216,18 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
         key = ("train", "scheduler", "restart_weights")
         yield Finding(key, f"expected {len(steps)} weights, as many as periods or restarts, found {len(weights)}")
     periods: Any = scheduler.get("periods")
-    total_iter: Any = section(options, "train").get("total_iter")
-    if _is_numbers(periods) and _is_numbers([total_iter]) and sum(periods) < total_iter:
+    train = section(options, "train")
+    total_iter: Any = train.get("total_iter")
+    start: Any = train.get("scheduler_start", 0)
+    warmup: Any = train.get("warmup_iter", -1)
+    if _is_numbers(periods) and _is_numbers([total_iter, start]) and start + sum(periods) < total_iter:
         key = ("train", "scheduler", "periods")
-        yield Finding(key, f"end after {sum(periods)} steps, before train.total_iter, {total_iter}")
+        yield Finding(key, f"end after {start + sum(periods)} steps, before train.total_iter, {total_iter}")
+    if _is_numbers([start, warmup]) and 0 < start < warmup:
+        yield Finding(
+            ("train", "warmup_iter"),
+            f"{warmup} is more than train.scheduler_start, {start}, of whose steps the warm-up takes the last",
+        )
 
 
 def _is_numbers(values: Any) -> bool:

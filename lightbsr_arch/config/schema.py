@@ -220,6 +220,14 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
     estimator_iter: Annotated[
         int, Meta(ge=0, description="first steps, which train the estimator alone, by contrast or distillation")
     ] = 0
+    scheduler_start: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="first steps, at the scheduler's first rate, after which the scheduler begins to count; "
+            "`warmup_iter` are the last of these steps, and begin at 0 again",
+        ),
+    ] = 0
     start_from_teacher: Annotated[
         Literal["restorer", "all"],
         Meta(description="what a student takes over: the restorer, or all weights of equal name and shape"),

@@ -40,7 +40,8 @@ class BlindSRModel(SRModel):
     """Trains any network that upscales an image alone (EDSR, RCAN, SwinIR, ...) on images degraded on the fly.
 
     The YAML's ``degradation`` section says how. Besides BasicSR's keys, ``train`` may hold ``grad_clip`` (largest norm
-    of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile`` and ``nan_loss`` (stop or skip).
+    of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile``, ``nan_loss`` (stop or skip) and
+    ``scheduler_start`` (steps at a constant rate before the scheduler begins).
 
     A training step draws its degradations from (manual_seed, iteration) for the batches of all processes, and takes its
     own. So a resumed run continues as the uninterrupted one would have, and several processes train as one would.
@@ -88,11 +89,27 @@ class BlindSRModel(SRModel):
         """Any optimiser of ``torch.optim`` by name; BasicSR knows Adam alone."""
         return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
 
+    def setup_schedulers(self) -> None:
+        super().setup_schedulers()
+        self.first_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+
     # ------------------------------------------------------------------------------------------ training
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """BasicSR's, which begins at once, or after ``train.scheduler_start`` steps at the scheduler's first rate.
+
+        The last ``warmup_iter`` of these steps raise the rate from 0 again.
+        """
         self.current_iter = current_iter  # BasicSR tells it here, before it feeds the data
-        super().update_learning_rate(current_iter, warmup_iter)
+        start = self.opt["train"].get("scheduler_start", 0)
+        if not start:
+            super().update_learning_rate(current_iter, warmup_iter)
+        elif current_iter > start + 1:
+            super().update_learning_rate(current_iter)
+        else:
+            warm = current_iter - (start - warmup_iter)
+            factor = warm / warmup_iter if 0 < warm < warmup_iter else 1.0
+            self._set_lr([[factor * rate for rate in rates] for rates in self.first_rates])
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take pairs as they are (validation), or degrade ground truth (training)."""

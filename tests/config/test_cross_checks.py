@@ -131,6 +131,19 @@ def test_two_periods_with_their_weights() -> None:
     assert refusals(PLAIN.replace(MULTI_STEP, cosine)) == []
 
 
+def test_periods_and_warm_up_count_from_the_start_of_the_scheduler() -> None:
+    def delayed(start: int, warmup: int, period: int) -> list[str]:
+        cosine = f"{{type: CosineAnnealingRestartLR, periods: [{period}]}}\n  scheduler_start: {start}\n"
+        text = PLAIN.replace("SRModel", "BlindSRModel").replace(MULTI_STEP, f"{cosine}  warmup_iter: {warmup}")
+        return refusals(text)
+
+    assert delayed(40, 40, 60) == []
+    assert delayed(40, 40, 59) == ["28: train.scheduler.periods: end after 99 steps, before train.total_iter, 100"]
+    assert delayed(40, 41, 60) == [
+        "30: train.warmup_iter: 41 is more than train.scheduler_start, 40, of whose steps the warm-up takes the last"
+    ]
+
+
 def test_a_name_that_is_near_no_other_may_be_a_plugin_s() -> None:
     assert refusals(PLAIN.replace("MSRResNet", "Nonesuch")) == [
         "23: network_g.type: no network is called Nonesuch; if a plugin registers it, `pip install` that plugin into "

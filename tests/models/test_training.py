@@ -154,9 +154,41 @@ def test_a_resumed_run_takes_its_rate_and_its_length_from_the_options(schedule, 
         assert rates == pytest.approx([factor * each for each in expected[4:]], rel=1e-6, abs=1e-15)
 
 
-def rate_after(model, step):
-    train(model, step, step)
+def rate_after(model, step, warmup_iter=-1):
+    model.update_learning_rate(step, warmup_iter=warmup_iter)
+    model.feed_data(batch())
+    model.optimize_parameters(step)
     return model.get_current_learning_rate()[0]
+
+
+COSINE = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 0}
+# Four steps that are constant, four of warm-up, then from 1e-3 to 0 in four.
+DELAYED = [1e-3, 1e-3, 1e-3, 1e-3, 2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 8.53553e-4, 5e-4, 1.46447e-4]
+
+
+def test_the_scheduler_begins_after_constant_steps_and_the_warm_up(tmp_path):
+    opt = options(tmp_path, "BlindSRModel", EDSR, scheduler_start=8, total_iter=12, scheduler=COSINE)
+    model = build(opt)
+    assert [rate_after(model, step, 4) for step in range(1, 13)] == pytest.approx(DELAYED, rel=1e-5)
+    opt["train"]["scheduler"] = {
+        "type": "MultiStepLR", "restarts": [0, 3], "restart_weights": [2, 1], "milestones": [1], "gamma": 0.1,
+    }  # fmt: skip
+    model = build({**opt, "train": {**opt["train"], "scheduler_start": 3}})
+    rates = [rate_after(model, step) for step in range(1, 9)]
+    assert rates == pytest.approx([2e-3, 2e-3, 2e-3, 2e-3, 2e-4, 2e-4, 1e-3, 1e-3])
+
+
+@pytest.mark.parametrize("last", [2, 6, 8, 9, 10])
+def test_a_resumed_run_goes_on_in_a_delayed_schedule(last, tmp_path):
+    opt = options(tmp_path, "BlindSRModel", EDSR, scheduler_start=8, total_iter=12, scheduler=COSINE)
+    model = build(opt)
+    for step in range(1, last + 1):
+        rate_after(model, step, 4)
+    model.save(0, last)
+    again = build({**opt, "train": {**opt["train"], "optim_g": {**opt["train"]["optim_g"], "lr": 2e-3}}})
+    again.resume_training(torch.load(tmp_path / f"{last}.state", weights_only=True))
+    rates = [rate_after(again, step, 4) for step in range(last + 1, 13)]
+    assert rates == pytest.approx([2 * rate for rate in DELAYED[last:]], rel=1e-5)
 
 
 def test_degradations_differ_from_step_to_step(tmp_path):
