@@ -22,7 +22,7 @@ class DegradationPrior(nn.Module):
     very same ones. They are NaN until ``fit`` or a checkpoint sets them.
 
     Args:
-        num_kernel_ch: numbers that a kernel becomes.
+        num_kernel_ch: numbers that a kernel becomes; 0 leaves it out.
         num_noise_ch: times that the noise level is repeated beside them; 0 leaves it out.
         kernel_size: side of the kernels.
     """
@@ -51,7 +51,7 @@ class DegradationPrior(nn.Module):
         variances, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
         components = vectors.T.flip(0)[: len(self.components)]  # eigh gives the largest last
         spread = variances.flip(0)[: len(self.components), None].clamp(min=0).sqrt()
-        spread = spread.clamp(min=SMALLEST_SPREAD * spread[0].item())
+        spread = spread.clamp(min=SMALLEST_SPREAD * spread[:1])
         # An eigenvector's sign is arbitrary.
         sign = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
         self.mean.copy_(mean)

@@ -84,7 +84,7 @@ class LightIDETeacher(LightIDE):
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C.
-        num_kernel_ch: maps that describe the blur kernel, projected by PCA.
+        num_kernel_ch: maps that describe the blur kernel, projected by PCA; 0 for a teacher that does not see it.
         num_noise_ch: maps that hold the noise level; the paper has 3 where images are noisy (setting 2), else 0.
         kernel_size: side of the blur kernels.
 

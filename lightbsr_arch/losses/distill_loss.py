@@ -33,22 +33,31 @@ class DistillLoss(nn.Module):
 class KDSRDistillLoss(DistillLoss):
     """KL divergence of the softened distilled vectors: KL(softmax(teacher / T) || softmax(student / T)).
 
-    KDSR (ICLR 2023), equation 5; the mean over the batch, without the T^2 of Hinton's distillation.
+    KDSR (ICLR 2023), equation 5; the mean over the batch, without the T^2 of Hinton's distillation. An L1 distance of
+    the vectors can be added, or can replace it.
 
     Args:
         loss_weight: of this loss in the sum.
         temperature: T.
+        kl_weight: of the KL divergence.
+        l1_weight: of the L1 distance.
     """
 
     compares = ("idr",)
 
-    def __init__(self, loss_weight: float = 1.0, temperature: float = 0.15) -> None:
+    def __init__(
+        self, loss_weight: float = 1.0, temperature: float = 0.15, kl_weight: float = 1.0, l1_weight: float = 0.0
+    ) -> None:
         super().__init__(loss_weight)
         self.temperature = temperature
+        self.kl_weight = kl_weight
+        self.l1_weight = l1_weight
 
     def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
         """Of ``idr``, N x D."""
-        return softened_kl(student["idr"], teacher["idr"], self.temperature)
+        ours, theirs = student["idr"], teacher["idr"]
+        kl = softened_kl(ours, theirs, self.temperature)
+        return self.kl_weight * kl + self.l1_weight * F.l1_loss(ours, theirs)
 
 
 @LOSS_REGISTRY.register()
@@ -60,6 +69,7 @@ class LightBSRDistillLoss(DistillLoss):
     Args:
         loss_weight: of this loss in the sum.
         temperature: of the KL divergence.
+        kl_weight: of the KL divergence of channel guides.
         l1_weight: of the L1 distance of channel guides.
         spatial_weight: of the mean squared error of spatial guides.
     """
@@ -70,18 +80,21 @@ class LightBSRDistillLoss(DistillLoss):
         self,
         loss_weight: float = 1.0,
         temperature: float = 0.15,
+        kl_weight: float = 1.0,
         l1_weight: float = 0.1,
         spatial_weight: float = 1.0,
     ) -> None:
         super().__init__(loss_weight)
         self.temperature = temperature
+        self.kl_weight = kl_weight
         self.l1_weight = l1_weight
         self.spatial_weight = spatial_weight
 
     def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
         """Of ``channel_guide``, N x D, and ``spatial_guide``, N x C x H x W."""
         ours, theirs = student["channel_guide"], teacher["channel_guide"]
-        channel = softened_kl(ours, theirs, self.temperature) + self.l1_weight * F.l1_loss(ours, theirs)
+        kl = softened_kl(ours, theirs, self.temperature)
+        channel = self.kl_weight * kl + self.l1_weight * F.l1_loss(ours, theirs)
         return channel + self.spatial_weight * F.mse_loss(student["spatial_guide"], teacher["spatial_guide"])
 
 

@@ -25,8 +25,9 @@ class KDStudentModel(AdversarialModel):
     def init_training_settings(self) -> None:
         self._init_teacher()
         path = self.opt["path"]
-        if path.get("pretrain_network_g") is None:
-            self._start_from_teacher(self.opt["train"].get("start_from_teacher", "restorer"))
+        taken_over = self.opt["train"].get("start_from_teacher", "restorer")
+        if path.get("pretrain_network_g") is None and taken_over != "none":
+            self._start_from_teacher(taken_over)
         self.cri_distill = build_loss(self.opt["train"]["distill_opt"]).to(self.device)
         for name, net in (("network_g", self.get_bare_model(self.net_g)), ("network_teacher", self.net_teacher)):
             if not {*self.cri_distill.compares} <= {*net.knows}:

@@ -1,5 +1,6 @@
 """The distillation loss against its recorded value and its properties."""
 
+import pytest
 import torch
 from basicsr.losses import build_loss
 
@@ -35,3 +36,18 @@ def test_lightbsr_loss_is_the_recorded_one():
     torch.testing.assert_close(LightBSRDistillLoss()(student, teacher), channel + spatial, atol=1e-4, rtol=0)
     alone = LightBSRDistillLoss(spatial_weight=0.0, loss_weight=2.0)(student, teacher)
     torch.testing.assert_close(alone, 2 * channel, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [(KDSRDistillLoss, "idr"), (LightBSRDistillLoss, "channel_guide")],
+    ids=["KDSR", "LightBSR"],
+)
+def test_the_l1_distance_can_replace_the_kl_divergence(loss, name):
+    torch.manual_seed(0)
+    same = {"spatial_guide": torch.rand(2, 1, 4, 4)}
+    student, teacher = ({name: torch.randn(2, 8), **same} for _ in range(2))
+    l1 = (student[name] - teacher[name]).abs().mean()
+    torch.testing.assert_close(loss(kl_weight=0.0, l1_weight=3.0, loss_weight=2.0)(student, teacher), 6 * l1)
+    both = loss(kl_weight=0.5, l1_weight=1.0)(student, teacher)
+    torch.testing.assert_close(both, 0.5 * loss(l1_weight=0.0)(student, teacher) + l1)

@@ -143,6 +143,16 @@ def test_the_pca_is_fitted_once_and_travels_with_the_checkpoint(tmp_path, teache
     assert torch.equal(student.net_teacher.estimator.prior.components, prior.components)
 
 
+def test_a_teacher_without_a_prior_sees_the_low_quality_image_alone(tmp_path):
+    opt = teacher_options(tmp_path, estimator_iter=1)
+    opt["network_g"]["estimator"] |= {"num_kernel_ch": 0, "num_noise_ch": 0}
+    model = build(opt)
+    assert [set(log) for log in steps(model, 1, 2)] == [{"l_contrast"}, {"l_pix", "l_contrast"}]
+    lq, one, other = torch.rand(1, 3, 8, 8), torch.rand(1, 21, 21), torch.rand(1, 21, 21)
+    net = model.net_g.eval()
+    assert torch.equal(net(lq, (one, torch.zeros(1))), net(lq, (other, torch.ones(1))))
+
+
 def test_a_student_starts_from_all_that_fits(tmp_path, teacher):
     student = build(lightbsr_student(tmp_path, teacher))
     theirs = torch.load(teacher[2] / "net_g_5.pth", weights_only=True)["params_ema"]

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from basicsr.archs import build_network
 
 from lightbsr_arch.errors import UserError
 from tests.models.helpers import batch, build, kdsr, options, train
@@ -74,6 +75,17 @@ def test_the_student_starts_from_the_teacher_and_leaves_it_alone(tmp_path, teach
     before = snapshot(model.net_teacher)
     train(model, 1, 2)
     assert changed(model.net_teacher, before) == set()
+
+
+def test_a_student_may_start_from_nothing_of_the_teacher(tmp_path, teacher_file):
+    opt = student_options(tmp_path, teacher_file, start_from_teacher="none")
+    model = build(opt, seed=3)
+    torch.manual_seed(3)
+    fresh = build_network(dict(opt["network_g"])).state_dict()
+    assert all(torch.equal(value, fresh[key]) for key, value in model.net_g.state_dict().items())
+    opt["network_g"]["restorer"]["num_block"] = 3  # nor needs it to be of the same size then
+    (log,) = train(build(opt), 1, 1)
+    assert set(log) == {"l_pix", "l_distill"}
 
 
 def test_the_first_phase_trains_the_estimator_alone(tmp_path, teacher_file):
