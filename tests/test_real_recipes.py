@@ -90,10 +90,15 @@ def test_recipes_are_those_of_one_system(path, tmp_path):
     assert opt["network_g"]["restorer"] == {"type": "IDRDCRBNet", "num_feat": 128, "num_block": 42, "scale": 4}
     assert (opt["network_g"]["estimator"]["num_feat"], opt["network_g"]["estimator"]["num_block"]) == (128, 6)
     assert opt["degradation"] == {
-        "type": "SecondOrderDegradation", "gt_size": 256, "gt_usm": True, "queue_size": 180,
+        "type": "SecondOrderDegradation", "gt_size": 256, "gt_usm": False, "queue_size": 180,
     }  # fmt: skip
     assert opt["train"]["total_iter"] == (400_000 if role == "gan" else 1_000_000)
-    assert opt["train"]["optim_g"]["lr"] == (1e-4 if role == "gan" else 2e-4)
+    assert opt["train"]["optim_g"]["lr"] == (2e-4 if role == "student" else 1e-4)
+    milestone = {"teacher": 1_000_000, "student": 600_000, "gan": 400_000}[role]  # those at the end change nothing
+    assert opt["train"]["scheduler"] == {"type": "MultiStepLR", "milestones": [milestone], "gamma": 0.5}
+    assert opt["datasets"]["train"]["batch_size_per_gpu"] == 9
+    if role == "gan":
+        assert opt["train"]["gan_opt"] == {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 1.0}
     assert opt["train"]["ema_decay"] == 0.999
 
 

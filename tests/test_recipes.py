@@ -1,11 +1,13 @@
 """Every YAML in options/ is valid, builds its networks, and takes a training step at a reduced size."""
 
+
 import pytest
 import torch
 from basicsr.archs import build_network
 from torch.nn import functional
 
 from lightbsr_arch.config.check import load_options
+from lightbsr_arch.models import BlindSRModel
 from tests import option_files
 from tests.models.helpers import batch, build, train
 from tests.option_files import OPTIONS
@@ -16,7 +18,9 @@ RECIPES = [*PUBLISHED, *option_files.WEIGHTS]
 BASELINES = sorted((OPTIONS / "baselines").glob("*.yml"))
 KDSR = [path for path in PUBLISHED if path.stem.startswith("kdsr_")]
 LIGHTBSR = [path for path in PUBLISHED if path.stem.startswith("lightbsr_x")]
-MILLIONS = {"kdsr_m": {2: 5.647, 4: 5.795}, "kdsr_l": {2: 13.601, 4: 14.191}}  # x4: the paper, table 1
+SCALES = (2, 3, 4)
+# x4: the paper, table 1.
+MILLIONS = {"kdsr_m": {2: 5.647, 3: 5.832, 4: 5.795}, "kdsr_l": {2: 13.601, 3: 14.339, 4: 14.191}}
 BASELINE_MILLIONS = {"edsr": 1.518, "msrresnet": 1.518, "rcan": 15.592, "swinir_light": 0.930}
 SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
 
@@ -41,6 +45,32 @@ def shrink(network):
     for part in network["estimator"], network["restorer"]:
         part.update({key: 1 if "num_" in key else 32 for key in ("num_block", "num_group", "idr_ch") if key in part})
         part["num_feat"] = 8
+
+
+def learning_rates(opt, unit):
+    """The rate of every step of a run that is shorter, and all of whose schedule is, by the factor ``unit``."""
+    steps = ("total_iter", "scheduler_start", "warmup_iter")
+    train_opt = {key: value // unit for key, value in opt["train"].items() if key in steps}
+    lists = ("periods", "milestones", "restarts")
+    train_opt["scheduler"] = {
+        key: [step // unit for step in value] if key in lists else value
+        for key, value in opt["train"]["scheduler"].items()
+    }
+    model = BlindSRModel.__new__(BlindSRModel)
+    model.opt, model.schedulers = {"train": train_opt}, []
+    model.optimizers = [torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], opt["train"]["optim_g"]["lr"])]
+    model.setup_schedulers()
+    rates = []
+    for step in range(1, train_opt["total_iter"] + 1):
+        model.optimizers[0].step()
+        model.update_learning_rate(step, train_opt.get("warmup_iter", -1))
+        rates += model.get_current_learning_rate()
+    return rates
+
+
+def changes(rates):
+    """Where a rate differs from the one before, and the rate."""
+    return {step: rate for step, rate in enumerate(rates) if step == 0 or rate != rates[step - 1]}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(OPTIONS).as_posix())
@@ -117,8 +147,17 @@ def test_published_recipes_are_the_papers(path, data_folder):
         assert opt["network_teacher"]["restorer"] == opt["network_g"]["restorer"]
     assert opt["name"] == path.stem
     assert opt["datasets"]["train"]["gt_size"] == 64 * scale
-    assert opt["datasets"]["train"]["batch_size_per_gpu"] == 64
-    assert opt["train"]["total_iter"] == {"teacher": 500_000, "student": 600_000}[role]
+    assert (opt["num_gpu"], opt["datasets"]["train"]["batch_size_per_gpu"]) == (1, 64)
+    is_two_phase = (setting, role) == ("aniso_noise", "student")
+    epochs = 600 if (setting, role) == ("iso", "student") else 500
+    assert opt["train"]["total_iter"] == epochs * 1000
+    assert opt["train"].get("estimator_iter", 0) == (100_000 if is_two_phase else 0)
+    assert opt["train"]["optim_g"]["betas"] == [0.9, 0.999]
+    if is_two_phase:
+        expected = {0: 2e-4, 60: 2e-5, 100: 1e-4, 225: 5e-5, 350: 2.5e-5, 475: 1.25e-5}
+    else:
+        expected = {quarter * epochs // 4: 1e-4 / 2**quarter for quarter in range(4)}
+    assert changes(learning_rates(opt, unit=1000)) == pytest.approx(expected)
     assert opt["degradation"]["sigma"] == [0.2, 4.0]
     assert (opt["degradation"]["kernel"], opt["degradation"].get("noise", [0, 0])) == SETTINGS[setting]
 
@@ -132,29 +171,37 @@ def test_lightbsr_recipes_are_the_papers(path, data_folder):
         networks = {key: build_network(opt[key]) for key in ("network_g", "network_teacher") if key in opt}
     if role == "student":
         millions = sum(p.numel() for p in networks["network_g"].parameters()) / 1e6
-        assert millions == pytest.approx({2: 3.112, 4: 3.260}[scale], abs=5e-4)  # x4: as published
+        assert millions == pytest.approx({2: 3.112, 3: 3.297, 4: 3.260}[scale], abs=5e-4)  # x4: as published
         assert train_opt["start_from_teacher"] == "all"
     else:
         assert train_opt["contrast_opt"]["num_patch"] == train_set["patches_per_item"] == 4
-        assert train_opt["estimator_iter"] * 7 == train_opt["total_iter"]
     assert networks["network_g" if role == "teacher" else "network_teacher"].estimator.prior.num_ch == {
         "iso": 15, "aniso_noise": 18,
     }[setting]  # fmt: skip
     assert (opt["degradation"]["kernel"], opt["degradation"].get("noise", [0, 0])) == SETTINGS[setting]
     assert opt["name"] == path.stem
     assert train_set["gt_size"] == 64 * scale
-    assert train_set["batch_size_per_gpu"] * train_set.get("patches_per_item", 1) == 64
-    assert train_opt["warmup_iter"] * 140 == train_opt["total_iter"] == sum(train_opt["scheduler"]["periods"])
+    assert (opt["num_gpu"], train_set["batch_size_per_gpu"]) == (1, 64)
+    assert train_opt["optim_g"]["betas"] == [0.9, 0.99]
+    epoch = 970
+    assert train_opt["total_iter"] == 700 * epoch
+    assert train_opt["estimator_iter"] == 100 * epoch
+    rates = learning_rates(opt, unit=epoch // 10)
+    assert set(rates[: 100 * 10]) == {2e-4}
+    assert rates[100 * 10 : 105 * 10] == pytest.approx([2e-4 * step / 50 for step in range(1, 51)])
+    assert rates[105 * 10] == 2e-4
+    assert rates[105 * 10 + 2975] == pytest.approx((2e-4 + 1e-6) / 2)
+    assert rates[-1] == pytest.approx(1e-6, rel=1e-3)
     assert train_opt["pixel_opt"]["loss_weight"] == 255
 
 
 def test_published_recipes_are_complete():
     wanted = {
         f"kdsr_{size}_x{scale}_{setting}_{role}"
-        for size in "ml" for scale in (2, 4) for setting in ("iso", "aniso_noise") for role in ("teacher", "student")
+        for size in "ml" for scale in SCALES for setting in ("iso", "aniso_noise") for role in ("teacher", "student")
     }  # fmt: skip
     assert {path.stem for path in KDSR} == wanted
     assert {path.stem for path in LIGHTBSR} == {
         f"lightbsr_x{scale}_{setting}_{role}"
-        for scale in (2, 4) for setting in SETTINGS for role in ("teacher", "student")
+        for scale in SCALES for setting in SETTINGS for role in ("teacher", "student")
     }  # fmt: skip
