@@ -1,6 +1,5 @@
 """Every YAML in options/ is valid, builds its networks, and takes a training step at a reduced size."""
 
-
 import pytest
 import torch
 from basicsr.archs import build_network
