@@ -226,7 +226,7 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
     if _is_numbers([start, warmup]) and 0 < start < warmup:
         yield Finding(
             ("train", "warmup_iter"),
-            f"{warmup} is more than train.scheduler_start, {start}, of whose steps the warm-up takes the last",
+            f"{warmup} is more than train.scheduler_start, {start}, whose last steps are the warm-up: lower it",
         )
 
 

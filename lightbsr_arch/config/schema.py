@@ -224,8 +224,8 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="first steps, at the scheduler's first rate, after which the scheduler begins to count; "
-            "`warmup_iter` are the last of these steps, and begin at 0 again",
+            description="steps before the scheduler begins, at its first rate; the last `warmup_iter` of them raise "
+            "the rate from 0 again",
         ),
     ] = 0
     start_from_teacher: Annotated[

@@ -140,7 +140,7 @@ def test_periods_and_warm_up_count_from_the_start_of_the_scheduler() -> None:
     assert delayed(40, 40, 60) == []
     assert delayed(40, 40, 59) == ["28: train.scheduler.periods: end after 99 steps, before train.total_iter, 100"]
     assert delayed(40, 41, 60) == [
-        "30: train.warmup_iter: 41 is more than train.scheduler_start, 40, of whose steps the warm-up takes the last"
+        "30: train.warmup_iter: 41 is more than train.scheduler_start, 40, whose last steps are the warm-up: lower it"
     ]
 
 
