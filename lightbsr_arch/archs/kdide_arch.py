@@ -7,7 +7,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
+from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
+
 SLOPE = 0.1  # of every LeakyReLU
+DETAIL_GAIN = 4.0  # of the teacher's first filters: the difference between HR and LR is small beside the images
 
 
 class ResidualBlock(nn.Module):
@@ -74,12 +77,16 @@ class KDIDEStudent(KDIDE):
         num_in_ch: channels of ``lq``.
         num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
         num_block: residual blocks before the channels widen.
+        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x C).
     """
 
-    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9) -> None:
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, init: Init = "detail") -> None:
         super().__init__(num_in_ch, num_feat, num_block)
+        if init == "detail":
+            he_init_(self, SLOPE)
+            remove_mean_(self.features[0].weight)
 
     def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
         if privileged is not None:
@@ -96,15 +103,22 @@ class KDIDETeacher(KDIDE):
         num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
         num_block: residual blocks before the channels widen.
         scale: how many times ``gt`` is larger than ``lq``.
+        init: start of the weights; see ``estimator_init``. "detail": the first filters see gt - lq, lq repeated over
+            the pixels of gt.
 
     Forward: ``lq`` (N x 3 x H x W) and ``gt`` (N x 3 x H*scale x W*scale), both in [0, 1], to the IDR (N x C).
     """
 
     privileged = "gt"
 
-    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, scale: int = 4) -> None:
+    def __init__(
+        self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, scale: int = 4, init: Init = "detail"
+    ) -> None:
         super().__init__(num_in_ch * (1 + scale**2), num_feat, num_block)
         self.scale = scale
+        if init == "detail":
+            he_init_(self, SLOPE)
+            _see_difference_(self.features[0].weight, num_in_ch)
 
     def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
         if privileged is None:
@@ -113,3 +127,10 @@ class KDIDETeacher(KDIDE):
         if tuple(privileged.shape) != wanted:
             raise ValueError(f"gt for lq {tuple(lq.shape)} at x{self.scale} is {wanted}, not {tuple(privileged.shape)}")
         return torch.cat([lq, F.pixel_unshuffle(privileged, self.scale)], dim=1)
+
+
+@torch.no_grad()
+def _see_difference_(filters: torch.Tensor, num_in_ch: int) -> None:
+    """Let filters, C x (num_in_ch + num_in_ch*scale^2) x 3 x 3, answer to gt - lq, one lq for all phases of gt."""
+    of_gt = filters[:, num_in_ch:].mul_(DETAIL_GAIN)
+    filters[:, :num_in_ch] = -of_gt.unflatten(1, (num_in_ch, -1)).sum(dim=2)
