@@ -79,18 +79,78 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
     return read_checkpoint(find_weights(name_or_path)).build().to(device=device, dtype=dtype)
 
 
-def convert(src: str | Path, dst: str | Path) -> Checkpoint:
+def convert(src: str | Path, dst: str | Path, pca: str | Path | None = None) -> Checkpoint:
     """Turn any checkpoint that ``load`` reads into our ``.safetensors``, tensors unchanged.
 
+    Args:
+        src: the checkpoint.
+        dst: the file to write, NAME.safetensors.
+        pca: the authors' PCA of blur kernels, which a published LightBSR teacher needs; see ``read_pca``.
+
     Raises:
-        UserError: see ``read_checkpoint``; ``dst`` is then not written.
+        UserError: see ``read_checkpoint`` and ``read_pca``; ``dst`` is then not written.
     """
     dst = Path(dst)
     if dst.suffix != ".safetensors":
         raise UserError(f"{dst}: the converted file must be named .safetensors")
     checkpoint = read_checkpoint(src)
+    if pca is not None:
+        _set_pca(checkpoint, src, pca)
     checkpoint.save(dst)
     return checkpoint
+
+
+def read_pca(path: str | Path) -> torch.Tensor:
+    """The authors' PCA of blur kernels, a matrix of pixels x numbers.
+
+    Args:
+        path: a MATLAB ``.mat``, or a ``.safetensors`` or ``.pth``, that holds the matrix as ``pca`` or holds one alone.
+
+    Raises:
+        UserError: no such file, or none with one matrix in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    content: Any
+    if path.suffix == ".mat":
+        content = _read_mat(path)
+    elif path.suffix == ".safetensors":
+        content = _read_safetensors(path)[0]
+    else:
+        content = read_pth(path)
+    if isinstance(content, Mapping):
+        content = content["pca"] if "pca" in content else next(iter(content.values())) if len(content) == 1 else None
+    if not isinstance(content, torch.Tensor) or content.dim() != 2:
+        raise UserError(f"{path}: expected one matrix, the PCA of blur kernels, or one that is called pca")
+    return content.float()
+
+
+def _read_mat(path: Path) -> State:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        arrays = loadmat(path)
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as a MATLAB file: {error}") from None
+    is_float = {"float32", "float64"}
+    return {key: torch.from_numpy(x) for key, x in arrays.items() if str(getattr(x, "dtype", None)) in is_float}
+
+
+def _set_pca(checkpoint: Checkpoint, src: str | Path, path: str | Path) -> None:
+    estimator = checkpoint.network["estimator"]
+    if estimator["type"] != "LightIDETeacher":
+        raise UserError(f"{src}: a {estimator['type']} takes no PCA of blur kernels; leave {path} out")
+    estimator["prior"] = "published"
+    sizes = (estimator[key] for key in ("num_kernel_ch", "num_noise_ch", "kernel_size"))
+    prior = DegradationPrior(*sizes, form="published")
+    matrix = read_pca(path)
+    try:
+        prior.set_published(matrix)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    checkpoint.state.update({f"estimator.prior.{key}": value for key, value in prior.state_dict().items()})
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -177,11 +237,11 @@ def _unwrap(content: Any, path: Path) -> State:
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
-# The authors' names and ours, both systems in one table: they hold the restorer as G and the estimator as E or E_st.
-# LightBSR's teacher has an embedding besides, of which no published file is known here: two linear layers, as E.mlp.
+# The authors' names and ours, both systems in one table: they hold the restorer as G and the estimator as E, E_st or, a
+# LightBSR teacher's beside its momentum copy and the queue, E.encoder_q.
 _PUBLISHED_NAMES = [
-    (r"E(?:_st)?\.E\.", "estimator.features."),
-    (r"E(?:_st)?\.mlp\.", "estimator.mlp."),
+    (r"E(?:_st|\.encoder_q)?\.E\.", "estimator.features."),
+    (r"E(?:_st|\.encoder_q)?\.mlp\.", "estimator.mlp."),
     (r"E(?:_st)?\.compress\.", "estimator.to_idr."),
     (r"G\.head\.0\.", "restorer.head."),
     (r"G\.body\.0\.body\.(\d+)\.da_conv1\.kernel\.", r"restorer.body.\1.ddc.kernel."),
@@ -202,20 +262,27 @@ _PUBLISHED_NAMES = [
     (r"G\.tail\.0\.", "restorer.upsample."),
     (r"G\.tail\.1\.", "restorer.tail."),
 ]
-# The mean shifts are constants: 1x1 convolutions in the published code, not parameters of ours.
-_PUBLISHED_CONSTANTS = re.compile(r"G\.(add|sub)_mean\.")
+# Published tensors without a counterpart in our networks: the mean shifts, which are constants, and the key encoder and
+# queue of the contrast.
+_PUBLISHED_EXTRAS = re.compile(r"G\.(add|sub)_mean\.|E\.(encoder_k\.|queue$|queue_ptr$)")
 
 
 def canonical_names(state: Mapping[str, torch.Tensor]) -> State:
     """Rename published tensors to ours; our own names pass unchanged."""
     renamed = {}
     for key, value in state.items():
-        if _PUBLISHED_CONSTANTS.match(key):
+        if _PUBLISHED_EXTRAS.match(key):
             continue
         for published, ours in _PUBLISHED_NAMES:
             key = re.sub(f"^{published}", ours, key)
         renamed[key] = value
     return renamed
+
+
+def add_unfitted_prior(state: State, prior: DegradationPrior) -> None:
+    """Complete the tensors of a teacher whose authors keep the PCA of blur kernels in another file."""
+    for key, value in prior.state_dict().items():
+        state.setdefault(f"estimator.prior.{key}", torch.full_like(value, torch.nan))
 
 
 def _read_off_shapes(state: State, path: str | Path) -> dict[str, Any]:
@@ -244,15 +311,16 @@ def _lightide(state: State) -> dict[str, Any]:
         return {"type": "LightIDEStudent", "num_feat": num_feat}
     if "estimator.prior.components" not in state:
         # The authors keep the PCA elsewhere: without it the network takes the numbers that it gives, not the kernels.
-        unfitted = DegradationPrior(num_kernel_ch=15, num_noise_ch=channels - 18, kernel_size=21)
-        state.update({f"estimator.prior.{key}": value for key, value in unfitted.state_dict().items()})
+        add_unfitted_prior(state, DegradationPrior(num_kernel_ch=15, num_noise_ch=channels - 18, kernel_size=21))
     num_kernel_ch, pixels = state["estimator.prior.components"].shape
+    is_centred = bool(state["estimator.prior.mean"].any())
     return {
         "type": "LightIDETeacher",
         "num_feat": num_feat,
         "num_kernel_ch": num_kernel_ch,
         "num_noise_ch": channels - 3 - num_kernel_ch,
         "kernel_size": round(pixels**0.5),
+        **({} if is_centred else {"prior": "published"}),
     }
 
 

@@ -237,12 +237,15 @@ def load_network(
 ) -> None:
     """Load weights, under the key asked for or, where the file lacks it, under any that training programs use.
 
-    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key.
+    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key. A ``BlindSR``
+    takes the authors' published checkpoints, too.
 
     Raises:
         UserError: no such file, a damaged one, one with more than tensors in it, or weights of another network.
     """
-    from lightbsr_arch.checkpoint import read_checkpoint, read_pth  # which import BasicSR, as this module prepares it
+    # These import BasicSR, as this module prepares it.
+    from lightbsr_arch.archs import BlindSR
+    from lightbsr_arch.checkpoint import add_unfitted_prior, canonical_names, read_checkpoint, read_pth
 
     path = find_weights(load_path)
     if path.suffix == ".safetensors":
@@ -252,6 +255,10 @@ def load_network(
     if not found:
         raise UserError(f"{load_path}: no weights of a network")
     net = self.get_bare_model(net)
+    if isinstance(net, BlindSR):
+        found = canonical_names(found)
+        if isinstance(prior := getattr(net.estimator, "prior", None), nn.Module):
+            add_unfitted_prior(found, prior)
     wanted = net.state_dict()
     shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
     differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]

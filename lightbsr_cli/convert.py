@@ -1,6 +1,7 @@
 """``lightbsr convert``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 HELP = "turn a checkpoint into .safetensors"
@@ -13,16 +14,27 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("src", type=Path, metavar="SRC", help="the checkpoint")
     parser.add_argument("dst", type=Path, metavar="DST", help="the file to write, NAME.safetensors")
+    parser.add_argument(
+        "--pca",
+        type=Path,
+        metavar="FILE",
+        help="a published LightBSR teacher's PCA of blur kernels: .mat, or .safetensors or .pth that holds pca",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.checkpoint import convert
 
-    checkpoint = convert(args.src, args.dst)
+    checkpoint = convert(args.src, args.dst, args.pca)
     parts = [
         f"{part['type']}({', '.join(f'{key}={value}' for key, value in part.items() if key != 'type')})"
         for part in checkpoint.network.values()
     ]
     size = sum(tensor.numel() for tensor in checkpoint.state.values())
     print(f"{args.dst}: {' + '.join(parts)}, {size:,} parameters")
+    components = checkpoint.state.get("estimator.prior.components")
+    if components is not None and components.isnan().any():
+        print(
+            f"lightbsr convert: {args.src} holds no PCA of blur kernels; give the authors' with --pca", file=sys.stderr
+        )
     return 0

@@ -1,38 +1,57 @@
-"""What LightBSR's teacher is told about the degradation: LightBSR (ICCV 2025), section 3.2."""
+"""The privileged input of LightBSR's teacher, which describes the degradation: LightBSR (ICCV 2025), section 3.2."""
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-NOISE_UNIT = 25.0
-"""The strongest noise of setting 2, on the 8-bit scale: its maps are all ones."""
+from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.errors import UserError
+
+PriorForm = Literal["standardised", "published"]
+
+NOISE_UNIT: dict[PriorForm, float] = {"standardised": 25.0, "published": 1.0}
+"""Noise level, on the 8-bit scale, that the maps hold as 1; the strongest noise of setting 2 is 25."""
 
 SMALLEST_SPREAD = 0.01
 """Of a PCA's number, against the first one's; below it, dividing by the spread would magnify rounding."""
+
+PUBLISHED_KERNELS = 5000
+PUBLISHED_VARIANCES = (0.1, 10.1)
 
 
 class DegradationPrior(nn.Module):
     """Blur kernels as a few numbers by principal component analysis (PCA), and noise levels.
 
-    Each number is divided by its spread among the kernels of the fit. Without that they hardly differ between the wide
-    blurs, sigma 2 or 3, that matter most: nearly all of the variance is between narrow ones.
+    In the form "standardised", the default, kernels are centred before the PCA, each number is divided by its spread
+    among the kernels of the fit, and noise levels are divided by 25. The reason is that the raw numbers hardly differ
+    between the wide blurs, sigma 2 or 3, that matter most: nearly all of the variance is between narrow ones.
+
+    In the form "published", the numbers are those of the authors' code: an uncentred PCA of 5000 anisotropic Gaussian
+    kernels with variances up to 10 (the same whatever the training's degradation), not divided by the spread, the
+    component of the largest variance last, and noise levels from 0 to 25.
 
     Mean and components are buffers, so that they are saved with the network: a student, or a resumed run, needs the
-    very same ones. They are NaN until ``fit`` or a checkpoint sets them.
+    very same ones. They are NaN until ``fit``, ``set_published`` or a checkpoint sets them.
 
     Args:
         num_kernel_ch: numbers that a kernel becomes; 0 leaves it out.
         num_noise_ch: times that the noise level is repeated beside them; 0 leaves it out.
         kernel_size: side of the kernels.
+        form: "standardised" or "published".
     """
 
     mean: torch.Tensor
     components: torch.Tensor
 
-    def __init__(self, num_kernel_ch: int, num_noise_ch: int, kernel_size: int) -> None:
+    def __init__(
+        self, num_kernel_ch: int, num_noise_ch: int, kernel_size: int, form: PriorForm = "standardised"
+    ) -> None:
         super().__init__()
         self.num_noise_ch = num_noise_ch
+        self.kernel_size = kernel_size
+        self.form = form
         self.register_buffer("mean", torch.full((kernel_size**2,), torch.nan))
         self.register_buffer("components", torch.full((num_kernel_ch, kernel_size**2), torch.nan))
 
@@ -45,17 +64,35 @@ class DegradationPrior(nn.Module):
         return not bool(self.mean[0].isnan())
 
     def fit(self, kernels: torch.Tensor) -> None:
-        """Set mean and components from sampled kernels, M x K x K; the same on every machine but for rounding."""
+        """Set mean and components from sampled kernels, M x K x K; the same on every machine except for rounding."""
         flat = kernels.flatten(1).to("cpu", torch.float64)
+        if self.form == "published":
+            self.mean.zero_()
+            self.components.copy_(_principal_components(flat, len(self.components))[0].flip(0))
+            return
         mean = flat.mean(dim=0)
-        variances, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
-        components = vectors.T.flip(0)[: len(self.components)]  # eigh gives the largest last
-        spread = variances.flip(0)[: len(self.components), None].clamp(min=0).sqrt()
+        components, variances = _principal_components(flat - mean, len(self.components))
+        spread = variances[:, None].clamp(min=0).sqrt()
         spread = spread.clamp(min=SMALLEST_SPREAD * spread[:1])
-        # An eigenvector's sign is arbitrary.
-        sign = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
         self.mean.copy_(mean)
-        self.components.copy_(components * sign / spread)
+        self.components.copy_(components / spread)
+
+    def set_published(self, pca: torch.Tensor) -> None:
+        """Take the authors' PCA.
+
+        Args:
+            pca: K*K x num_kernel_ch, or its transpose.
+
+        Raises:
+            UserError: it has another shape.
+        """
+        wanted = tuple(self.components.shape)
+        if tuple(pca.shape) == wanted[::-1]:
+            pca = pca.T
+        if tuple(pca.shape) != wanted:
+            raise UserError(f"the PCA of blur kernels has shape {tuple(pca.shape)}, expected {wanted[::-1]}")
+        self.mean.zero_()
+        self.components.copy_(pca)
 
     def forward(self, privileged: Any) -> torch.Tensor:
         """The prior, N x ``num_ch``.
@@ -73,5 +110,27 @@ class DegradationPrior(nn.Module):
         numbers = (kernel.flatten(1).to(self.mean) - self.mean) @ self.components.T
         if not self.num_noise_ch:
             return numbers
-        levels = (noise / NOISE_UNIT)[:, None].expand(-1, self.num_noise_ch)
+        levels = (noise / NOISE_UNIT[self.form])[:, None].expand(-1, self.num_noise_ch)
         return torch.cat([numbers, levels.to(numbers)], dim=1)
+
+
+def published_kernels(kernel_size: int, generator: torch.Generator) -> torch.Tensor:
+    """The kinds of kernels that the authors' PCA is fitted to, 5000 x K x K, on the CPU.
+
+    The variance along one axis is uniform in (0.1, 10.1), along the other uniform between 0.1 and the first. The paper
+    does not state this; the PCA that it gives spans the authors' to 0.98 (cosine of the largest angle).
+    """
+    low, high = PUBLISHED_VARIANCES
+    first, second, angle = torch.rand((3, PUBLISHED_KERNELS), generator=generator)
+    first = low + (high - low) * first
+    second = low + (first - low) * second
+    return gaussian_kernels(first.sqrt(), second.sqrt(), math.pi * angle, kernel_size)
+
+
+def _principal_components(rows: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Components, number x D, and the variances along them, the largest first."""
+    variances, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    components = vectors.T.flip(0)[:number]  # eigh gives the largest last
+    # An eigenvector's sign is arbitrary.
+    sign = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
+    return components * sign, variances.flip(0)[:number]

@@ -6,7 +6,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from lightbsr_arch.archs.degradation_prior import DegradationPrior
+from lightbsr_arch.archs.degradation_prior import DegradationPrior, PriorForm
 from lightbsr_arch.archs.idr import as_vector
 
 SLOPE = 0.1  # of every LeakyReLU
@@ -87,6 +87,7 @@ class LightIDETeacher(LightIDE):
         num_kernel_ch: maps that describe the blur kernel, projected by PCA; 0 for a teacher that does not see it.
         num_noise_ch: maps that hold the noise level; the paper has 3 where images are noisy (setting 2), else 0.
         kernel_size: side of the blur kernels.
+        prior: form of the numbers, "standardised" or "published"; see ``DegradationPrior``.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and the prior, a pair of ``kernel`` (N x kernel_size x kernel_size) and
     ``noise`` (N, standard deviation on the 8-bit scale), to the IDR (N x 4C x H/4 x W/4, rounded up). Instead of the
@@ -103,9 +104,10 @@ class LightIDETeacher(LightIDE):
         num_kernel_ch: int = 15,
         num_noise_ch: int = 0,
         kernel_size: int = 21,
+        prior: PriorForm = "standardised",
     ) -> None:
         super().__init__(num_in_ch + num_kernel_ch + num_noise_ch, num_feat)
-        self.prior = DegradationPrior(num_kernel_ch, num_noise_ch, kernel_size)
+        self.prior = DegradationPrior(num_kernel_ch, num_noise_ch, kernel_size, prior)
         self.mlp = nn.Sequential(
             nn.Linear(self.idr_ch, self.idr_ch), nn.LeakyReLU(SLOPE), nn.Linear(self.idr_ch, self.idr_ch)
         )
