@@ -14,7 +14,7 @@ needs_golden = pytest.mark.skipif(
 
 
 def golden(name: str, prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors of one group ("w", "io", "deg", "kd") of a golden file, by what follows the prefix."""
+    """The tensors of one group ("w", "io", "deg", "kd") of a golden file, by what follows the prefix; "" for all."""
     tensors = load_file(GOLDEN / f"{name}.safetensors")
-    start = f"{prefix}."
+    start = f"{prefix}." if prefix else ""
     return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}

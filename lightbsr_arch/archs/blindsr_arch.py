@@ -31,11 +31,13 @@ class Restorer(Protocol):
     Attributes:
         idr_ch: channels of the IDR that it takes, in either form.
         knows: the names of its guides.
+        converters: the layers that make the guides of an IDR.
     """
 
     idr_ch: int
     knows: tuple[str, ...]
     scale: int
+    converters: tuple[nn.Module, ...]
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]: ...
 
@@ -88,6 +90,7 @@ class BlindSR(nn.Module):
         *,
         knowledge: Collection[str] = (),
         restore: bool = True,
+        num_patch: int = 1,
     ) -> Any:
         """Restore an image; training also asks for knowledge that a student imitates or a loss looks at.
 
@@ -97,17 +100,53 @@ class BlindSR(nn.Module):
             knowledge: names out of ``knows``. What is not asked for is not given, as DistributedDataParallel expects a
                 gradient of every output.
             restore: False upscales nothing, which is enough for the knowledge.
+            num_patch: neighbours of the batch that share a degradation; see ``estimate_apart``. Only the first of them
+                is restored, and the restorer's knowledge is of that one.
 
         Returns:
-            The SR images, N x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name: tensor})``.
+            The SR images, N/num_patch x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name:
+            tensor})``.
         """
-        idr, known = self.estimator.estimate(lq, privileged)
+        idr, known = estimate_apart(self.estimator, lq, privileged, num_patch)
+        lq = lq[::num_patch]
         guides = self.restorer.guides(idr, *lq.shape[-2:])
         sr = self.restorer(lq, guides) if restore else None
         if not knowledge:
             return sr
         known = {**known, **guides}
         return sr, {name: known[name] for name in knowledge}
+
+
+def estimate_apart(
+    estimator: Estimator, lq: torch.Tensor, privileged: Any, num_patch: int
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Estimate patches in ``num_patch`` passes: the first patch of every degradation, then the second ones, and so on.
+
+    Patches that share a degradation then do not share statistics of batch normalisation, by which contrast could tell
+    them apart without looking at the degradation. LightBSR's published code does so; MoCo (CVPR 2020, section 3.3)
+    shuffles for the same reason.
+
+    Args:
+        estimator: of images one by one.
+        lq: N x 3 x H x W, each ``num_patch`` neighbours under one degradation.
+        privileged: what a teacher sees besides, N samples.
+        num_patch: 1 for a single pass.
+
+    Returns:
+        The IDRs of the first patches, N/num_patch, and the knowledge of all N, in their order.
+    """
+    if num_patch == 1:
+        return estimator.estimate(lq, privileged)
+    passes = [estimator.estimate(lq[i::num_patch], _every(privileged, i, num_patch)) for i in range(num_patch)]
+    known = {name: torch.stack([of_pass[name] for _, of_pass in passes], dim=1).flatten(0, 1) for name in passes[0][1]}
+    return passes[0][0], known
+
+
+def _every(privileged: Any, first: int, step: int) -> Any:
+    """Each ``step``-th sample of a privileged input, a tensor or several."""
+    if privileged is None or isinstance(privileged, torch.Tensor):
+        return None if privileged is None else privileged[first::step]
+    return tuple(part[first::step] for part in privileged)
 
 
 def _build(options: dict[str, Any]) -> Any:

@@ -60,6 +60,7 @@ class IDRDCRBNet(nn.Module):
     """
 
     knows = ("vector",)
+    converters = ()
 
     def __init__(
         self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 53, scale: int = 4

@@ -87,6 +87,11 @@ class LightBSRNet(nn.Module):
         self.scale = scale
         self.idr_ch = idr_ch
 
+    @property
+    def converters(self) -> tuple[nn.Module, ...]:
+        """The layers that make the guides of an IDR."""
+        return self.to_channel_guide, self.to_spatial_guide
+
     def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]:
         """What an IDR means for an image of that size, before the groups refine it; a student imitates its teacher's.
 

@@ -9,6 +9,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.models.adversarial import AdversarialModel
 from lightbsr_arch.models.blindsr_model import Losses
+from lightbsr_arch.models.kd_teacher_model import NO_PCA
 
 
 @MODEL_REGISTRY.register()
@@ -48,7 +49,7 @@ class KDStudentModel(AdversarialModel):
         self.load_network(self.net_teacher, load_path, True, path.get("param_key_teacher", "params_ema"))
         prior = getattr(self.net_teacher.estimator, "prior", None)
         if prior is not None and not prior.fitted:
-            raise UserError(f"{load_path}: holds no PCA of blur kernels, without which this teacher cannot teach")
+            raise UserError(f"{load_path}: {NO_PCA}")
         self.net_teacher.eval().requires_grad_(False)
 
     def _start_from_teacher(self, which: str) -> None:

@@ -9,11 +9,18 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import distributed, nn
 
+from lightbsr_arch.archs.blindsr_arch import estimate_apart
+from lightbsr_arch.archs.degradation_prior import DegradationPrior, published_kernels
 from lightbsr_arch.degradations import ClassicalDegradation, Draws
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.models.blindsr_model import Losses, move_average
 from lightbsr_arch.models.two_phase_model import TwoPhaseModel
 
+# What is missing from a teacher's published checkpoint.
+NO_PCA = (
+    "holds no PCA of blur kernels, with which its estimator was trained; the authors keep it in another file: lightbsr "
+    "convert SRC DST.safetensors --pca FILE"
+)
 # Blur kernels of which a teacher's PCA is made.
 PCA_KERNELS = 10_000
 
@@ -25,7 +32,8 @@ class KDTeacherModel(TwoPhaseModel):
     KDSR (ICLR 2023), section 3.3: L1 alone. LightBSR (ICCV 2025), section 3.2: ``train.contrast_opt`` names a loss that
     contrasts degradations, alone during the first ``train.estimator_iter`` iterations, then together with the L1. Each
     ``num_patch`` neighbours of a batch then share a degradation: of one image with ``patches_per_item`` in
-    ``datasets.train``, else of different images.
+    ``datasets.train``, else of different images. The estimator sees all of them, each position in a pass of its own;
+    the restorer sees only the first.
 
     Where the estimator wants a PCA of blur kernels that no checkpoint has brought, it is fitted to kernels drawn from
     ``degradation`` with the run's seed.
@@ -55,19 +63,26 @@ class KDTeacherModel(TwoPhaseModel):
             )
         super().init_training_settings()
 
-    def _fit_prior(self, prior: Any) -> None:
+    def _fit_prior(self, prior: DegradationPrior) -> None:
+        weights = self.opt["path"].get("pretrain_network_g")
+        if weights is not None:
+            raise UserError(f"{weights}: {NO_PCA}")
         if not isinstance(self.degradation, ClassicalDegradation):
             raise UserError(
                 "network_g.estimator is told the blur kernel: degradation.type must be ClassicalDegradation"
             )
-        generator = torch.Generator().manual_seed(self.opt["manual_seed"])
-        kernels = self.degradation.sample(PCA_KERNELS, Draws(generator)).kernel
-        if kernels[0].numel() != len(prior.mean):
+        if prior.kernel_size != self.degradation.kernel_size:
             raise UserError(
-                f"network_g.estimator.kernel_size is not degradation.kernel_size, {kernels.shape[1]}: make them equal"
+                f"network_g.estimator.kernel_size is not degradation.kernel_size, {self.degradation.kernel_size}: make "
+                "them equal"
             )
+        generator = torch.Generator().manual_seed(self.opt["manual_seed"])
+        if prior.form == "published":
+            kernels = published_kernels(prior.kernel_size, generator)
+        else:
+            kernels = self.degradation.sample(PCA_KERNELS, Draws(generator)).kernel
         prior.fit(kernels)
-        get_root_logger().info(f"The teacher's PCA is fitted to {PCA_KERNELS} blur kernels.")
+        get_root_logger().info(f"The teacher's PCA is fitted to {len(kernels)} blur kernels.")
 
     def _init_contrast(self, contrast_opt: dict[str, Any]) -> None:
         if "embedding" not in self.estimator.knows:
@@ -85,9 +100,13 @@ class KDTeacherModel(TwoPhaseModel):
         if self.contrast_opt is None:
             self.output = self.net_g(self.lq, *seen)
             return self.image_losses()
-        self.output, known = self.net_g(self.lq, *seen, knowledge=["embedding"], restore=not alone)
+        self.output, known = self.net_g(
+            self.lq, *seen, knowledge=["embedding"], restore=not alone, num_patch=self.num_patch
+        )
+        self.gt = self.gt[:: self.num_patch]  # of the patches that are restored
         with torch.no_grad():
-            keys = self.net_key.estimate(self.lq, *seen)[1]["embedding"]
+            privileged = seen[0] if seen else None
+            keys = estimate_apart(self.net_key, self.lq, privileged, self.num_patch)[1]["embedding"]
         self.new_keys = self.cri_contrast.new_keys(keys)
         losses = {} if alone else self.image_losses()
         return {**losses, "l_contrast": self.cri_contrast(known["embedding"], keys)}

@@ -10,8 +10,10 @@ from lightbsr_arch.models.blindsr_model import BlindSRModel
 class TwoPhaseModel(BlindSRModel):
     """During the first ``train.estimator_iter`` iterations the restorer rests, and no image is restored.
 
-    Several processes train as one with their batches joined would, but for LightIDE's batch normalisation, which takes
-    the statistics of each process's own samples, as published; PyTorch's synchronised one has no CPU version.
+    Of the restorer, only the layers that make its guides of an IDR learn then, as far as a loss compares guides.
+
+    Several processes train as one with their batches joined would, except for LightIDE's batch normalisation. It takes
+    the statistics of each process's own samples. The published code synchronises it, which PyTorch does on GPUs only.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -21,8 +23,10 @@ class TwoPhaseModel(BlindSRModel):
     def estimator_alone(self, current_iter: int) -> bool:
         """Whether an iteration belongs to the first phase; the restorer is set accordingly."""
         alone = current_iter <= self.estimator_iter
-        # Its guides may be compared, and so receive gradients, but are not to learn from that.
-        self.get_bare_model(self.net_g).restorer.requires_grad_(not alone)
+        restorer = self.get_bare_model(self.net_g).restorer
+        restorer.requires_grad_(not alone)
+        for layer in restorer.converters:
+            layer.requires_grad_(True)
         return alone
 
     def model_to_device(self, net: nn.Module) -> nn.Module:

@@ -95,7 +95,7 @@ def test_contrast_is_learnt(tmp_path):
     model = build(teacher_options(tmp_path, estimator_iter=100))
     logs = [train(model, number, number, patches(images=6))[0]["l_contrast"] for number in range(1, 101)]
     # It rises to chance, the logarithm of 1 + 24, while the first alike keys fill the queue.
-    assert 2.5 < max(logs[:30]) < 3.3
+    assert 2.2 < max(logs[:30]) < 3.3
     assert sum(logs[-10:]) / 10 < 0.7 * max(logs[:30])
 
 
@@ -167,10 +167,14 @@ def test_a_student_first_distils_alone(tmp_path, teacher):
     logs = train(model, 1, 40, batch())
     assert all(set(log) == {"l_distill"} for log in logs)
     assert sum(log["l_distill"] for log in logs[-5:]) < 0.6 * sum(log["l_distill"] for log in logs[:5])
-    assert {key.split(".")[0] for key in changed(model.net_g, before)} == {"estimator"}
+    touched = {key for key in changed(model.net_g, before) if not key.startswith("estimator.")}
+    # The layers that make the guides learn, too, the rest of the restorer rests.
+    assert touched == {
+        "restorer.to_channel_guide.weight", "restorer.to_spatial_guide.weight", "restorer.to_spatial_guide.bias"
+    }  # fmt: skip
     (log,) = train(model, 41, 41, batch())
     assert set(log) == {"l_pix", "l_distill"}
-    assert "restorer.to_channel_guide.weight" in changed(model.net_g, before)
+    assert "restorer.tail.weight" in changed(model.net_g, before)
     assert changed(model.net_teacher, teacher_before) == set()
 
 
