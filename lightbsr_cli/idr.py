@@ -19,7 +19,9 @@ DESCRIPTION = (
     "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
     "levels of blur (Gaussian8), angle and noise, each varied alone. Prints accuracies against chance, and what part "
     "of the IDR's variance the degradation explains and what part the content; writes a t-SNE plot, and the figures as "
-    "JSON beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input."
+    "JSON beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input. "
+    "Last, the crops are restored: PSNR-Y with their own IDR, and the loss in dB with the mean of all IDRs in its place, "
+    "or with the IDR that the same crop has half of the levels away."
 )
 FACTORS = ("sigma", "angle", "noise")
 SMALLEST_CROP = 32
@@ -32,6 +34,9 @@ COLUMNS = {
     "degradation": "by degradation",
     "content": "by content",
     "cka_to_first": "CKA to first",
+    "psnr_y": "PSNR-Y",
+    "mean_costs": "mean IDR costs",
+    "wrong_costs": "wrong IDR costs",
 }
 PERCENT = ("knn", "probe", "degradation", "content")
 
@@ -147,6 +152,7 @@ def _short(name: str) -> str:
 def _figures(models: dict[str, "BlindSR"], factors: "list[Factor]", readings: "Readings") -> dict[str, Any]:
     from tqdm import tqdm
 
+    from lightbsr_arch.analysis.idr import measure_use
     from lightbsr_arch.analysis.measures import linear_cka, measure
 
     report: dict[str, Any] = {}
@@ -156,9 +162,13 @@ def _figures(models: dict[str, "BlindSR"], factors: "list[Factor]", readings: "R
             figures = {}
             for one in factors:
                 vectors = readings.vectors[name][one.name]
+                use = measure_use(model, one, readings.crops, vectors)
                 figures[one.name] = {
                     **measure(vectors, readings.images, one.name, one.levels),
                     "cka_to_first": linear_cka(readings.vectors[first][one.name], vectors),
+                    "psnr_y": use.psnr,
+                    "mean_costs": use.mean_costs,
+                    "wrong_costs": use.wrong_costs,
                 }
                 bar.update()
             report[name] = {

@@ -53,12 +53,29 @@ class Readings:
     Attributes:
         vectors: by model and factor: crops x levels x D.
         images: the number of the image that each crop is of.
+        crops: ground truth of the crops by image, each M x 3 x size x size.
         failures: one line for each image that was left out.
     """
 
     vectors: dict[str, dict[str, NDArray[np.float64]]]
     images: NDArray[np.intp]
+    crops: dict[int, torch.Tensor]
     failures: list[str]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How much a restorer uses the IDR: PSNR-Y in dB, the mean over crops and levels.
+
+    Attributes:
+        psnr: with the IDR that the estimator reads.
+        mean_costs: what is lost with the mean of all vectors in its place.
+        wrong_costs: what is lost with the IDR that the same crop has half of the factor's levels away.
+    """
+
+    psnr: float
+    mean_costs: float
+    wrong_costs: float
 
 
 def factor(
@@ -129,6 +146,7 @@ def read_idrs(
         _check_prior(name, model)
     parts: dict[str, dict[str, list[torch.Tensor]]] = {name: {one.name: [] for one in factors} for name in models}
     images: list[int] = []
+    crops: dict[int, torch.Tensor] = {}
     failures: list[str] = []
     for index in tqdm(range(len(source)), desc="Reading IDRs", unit="image"):
         try:
@@ -137,9 +155,10 @@ def read_idrs(
             failures.append(str(error))
             continue
         images += [index] * len(gt)
+        crops[index] = gt
         for one in factors:
             # Crops x levels x D, of each model.
-            read = [_read_level(models.values(), gt, setting, scale, index) for setting in one.settings]
+            read = [_read_level(models.values(), gt, *_degrade(gt, setting, scale, index)) for setting in one.settings]
             for name, levels in zip(models, zip(*read)):
                 parts[name][one.name].append(torch.stack(levels, dim=1))
     if len(set(images)) < FEWEST_IMAGES:
@@ -152,7 +171,44 @@ def read_idrs(
         vectors[name] = {factor: torch.cat(some).double().numpy() for factor, some in of_model.items()}
         if not all(np.isfinite(of_factor).all() for of_factor in vectors[name].values()):
             raise UserError(f"{name}: its IDR holds NaN or infinity; are the weights of a training that diverged?")
-    return Readings(vectors, np.array(images), failures)
+    return Readings(vectors, np.array(images), crops, failures)
+
+
+@torch.inference_mode()
+def measure_use(model: BlindSR, factor: Factor, crops: Mapping[int, torch.Tensor], vectors: NDArray[np.float64]) -> Use:
+    """Restore crops with their own IDR, with the mean IDR and with a wrong one; shows a progress bar.
+
+    Args:
+        model: in eval mode.
+        factor: whose levels degrade the crops.
+        crops: of ``Readings``.
+        vectors: the model's for this factor, crops x levels x D.
+    """
+    mean = torch.from_numpy(vectors.mean(axis=(0, 1))).float()
+    half = len(factor.settings) // 2
+    psnr: list[torch.Tensor] = []
+    for index, gt in tqdm(crops.items(), desc="Restoring", unit="image"):
+        degraded = [_degrade(gt, setting, model.scale, index) for setting in factor.settings]
+        idrs = [_read(model, gt, lq, parameters) for lq, parameters in degraded]
+        for level, (lq, _) in enumerate(degraded):
+            candidates = (idrs[level], mean.expand(len(gt), -1), idrs[(level + half) % len(idrs)])
+            restored = [model.restorer(lq, model.restorer.guides(idr, *lq.shape[-2:])) for idr in candidates]
+            psnr.append(torch.stack([psnr_y(sr, gt, model.scale) for sr in restored], dim=1))
+    own, with_mean, with_wrong = torch.cat(psnr).double().mean(dim=0).tolist()
+    return Use(own, own - with_mean, own - with_wrong)
+
+
+def psnr_y(sr: torch.Tensor, gt: torch.Tensor, scale: int) -> torch.Tensor:
+    """PSNR-Y of each sample in dB, as the tables have it: 8-bit images, ``scale`` pixels of border left out.
+
+    Args:
+        sr: N x 3 x H x W, RGB in [0, 1]; clamped and rounded here.
+        gt: the same size, multiples of 1/255.
+    """
+    luma = torch.tensor((65.481, 128.553, 24.966)).view(3, 1, 1)
+    rounded = (sr.float().clamp(0, 1) * 255).round() / 255
+    difference = ((rounded - gt) * luma).sum(dim=1)[:, scale:-scale, scale:-scale]
+    return -10 * torch.log10(difference.square().mean(dim=(1, 2)) / 255**2)
 
 
 def _check_prior(name: str, model: BlindSR) -> None:
@@ -179,14 +235,23 @@ def _cut(source: GTSource, index: int, size: int, most: int) -> torch.Tensor:
     return torch.stack([image[:, top : top + size, left : left + size] for top, left in kept])
 
 
-@torch.inference_mode()
-def _read_level(
-    models: Iterable[BlindSR], gt: torch.Tensor, setting: Setting, scale: int, index: int
-) -> list[torch.Tensor]:
-    """The IDRs, N x D, that each model gives for the same degraded crops."""
+def _degrade(gt: torch.Tensor, setting: Setting, scale: int, index: int) -> tuple[torch.Tensor, Parameters]:
+    """The low-quality crops of one image, and what degraded them."""
     parameters = Parameters(*(of_one.expand(len(gt), *of_one.shape[1:]) for of_one in setting.parameters()))
     # As in DegradedDataset, noise depends on the image's place and the setting alone.
     draws = Draws(torch.Generator().manual_seed(derive_seed(index, *setting.name.encode())))
-    lq = degrade(gt, parameters, scale, draws=draws)
-    told = {None: None, "gt": gt, "prior": parameters}
-    return [as_vector(model.estimator.estimate(lq, told[model.privileged])[0]).cpu() for model in models]
+    return degrade(gt, parameters, scale, draws=draws), parameters
+
+
+def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters) -> torch.Tensor:
+    """The IDR of each crop as the estimator gives it, a vector or a map; a teacher gets its privileged input."""
+    privileged = {None: None, "gt": gt, "prior": parameters}[model.privileged]
+    return model.estimator.estimate(lq, privileged)[0]
+
+
+@torch.inference_mode()
+def _read_level(
+    models: Iterable[BlindSR], gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters
+) -> list[torch.Tensor]:
+    """The IDRs, N x D, that each model gives for the same degraded crops."""
+    return [as_vector(_read(model, gt, lq, parameters)).cpu() for model in models]
