@@ -34,7 +34,8 @@ class KDSRDistillLoss(DistillLoss):
     """KL divergence of the softened distilled vectors: KL(softmax(teacher / T) || softmax(student / T)).
 
     KDSR (ICLR 2023), equation 5; the mean over the batch, without the T^2 of Hinton's distillation. An L1 distance of
-    the vectors can be added, or can replace it.
+    the vectors can be added, or can replace it: the KL divergence leaves open a constant that may be added to all
+    numbers of a vector, the L1 distance does not.
 
     Args:
         loss_weight: of this loss in the sum.
