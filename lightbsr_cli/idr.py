@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 HELP = "analyse which degradations a model's IDR tells apart"
 DESCRIPTION = (
     "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
-    "levels of blur (Gaussian8), angle and noise, each varied alone. Prints accuracies against chance, and what part "
-    "of the IDR's variance the degradation explains and what part the content; writes a t-SNE plot, and the figures as "
-    "JSON beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input. "
-    "Last, the crops are restored: PSNR-Y with their own IDR, and the loss in dB with the mean of all IDRs in its place, "
-    "or with the IDR that the same crop has half of the levels away."
+    "levels of blur (Gaussian8), angle, noise and JPEG, each varied alone. Prints accuracies against chance, and what "
+    "part of the IDR's variance the degradation explains and what part the content; writes a t-SNE plot, and the figures "
+    "as JSON beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input. "
+    "Last, the crops are restored: PSNR-Y with their own IDR, and the loss in dB with the mean of all IDRs in its "
+    "place, or with the IDR that the same crop has half of the levels away."
 )
-FACTORS = ("sigma", "angle", "noise")
+FACTORS = ("sigma", "angle", "noise", "jpeg")
 SMALLEST_CROP = 32
 """Ground-truth pixels: 8 of the low-quality image at x4, and more than half a blur kernel."""
 COLUMNS = {
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigma", **levels, default=(), help="isotropic blurs, in pixels; default Gaussian8's")
     parser.add_argument("--angle", **levels, default=(0, 45, 90, 135), help="degrees; default 0 45 90 135")
     parser.add_argument("--noise", **levels, default=(0, 5, 10, 20), help="of 255, at the mid sigma; default 0 5 10 20")
+    parser.add_argument("--jpeg", **levels, default=(90, 70, 50, 30), help="qualities, at the mid sigma; 90 70 50 30")
     levels["nargs"] = 2
     parser.add_argument("--widths", **levels, default=(4, 1.5), help="sigmas of the --angle blurs; default 4 1.5")
     parser.add_argument("--crop", type=int, default=128, metavar="N", help=f"side of the images' crops{default}")
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     models = _load(args.models, args.untrained)
     scale = next(iter(models.values())).scale
     names = [name for name in FACTORS if name in args.factors]
-    factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.widths) for name in names]
+    factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.jpeg, args.widths) for name in names]
     size = args.crop - args.crop % scale
     readings = read_idrs(models, factors, source, size, args.crops)
     report: dict[str, Any] = {

@@ -20,14 +20,16 @@ from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations import Draws, Parameters, Setting, named_settings
-from lightbsr_arch.degradations.classical import degrade
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
 ANGLES = (0.0, 45.0, 90.0, 135.0)
 WIDTHS = (4.0, 1.5)
 NOISES = (0.0, 5.0, 10.0, 20.0)
+QUALITIES = (90.0, 70.0, 50.0, 30.0)
 FEWEST_IMAGES = 3
+RESTORED = 4
+"""Crops of an image, at most, that are restored: that takes long, and few give a sound mean."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Factor:
     """One property of a degradation, varied alone.
 
     Attributes:
-        name: "sigma", "angle" or "noise".
+        name: "sigma", "angle", "noise" or "jpeg".
         levels: its values: standard deviation of an isotropic blur in pixels; angle of an anisotropic one in degrees;
-            standard deviation of the noise on the 8-bit scale.
+            standard deviation of the noise on the 8-bit scale; quality of JPEG.
         settings: the degradation of each level.
     """
 
@@ -84,20 +86,22 @@ def factor(
     sigma: Sequence[float] = (),
     angle: Sequence[float] = ANGLES,
     noise: Sequence[float] = NOISES,
+    jpeg: Sequence[float] = QUALITIES,
     widths: tuple[float, float] = WIDTHS,
 ) -> Factor:
     """A factor's levels as degradations.
 
     Args:
-        name: "sigma", "angle" or "noise".
+        name: "sigma", "angle", "noise" or "jpeg".
         scale: of the models; Gaussian8 depends on it.
         sigma: standard deviations of the isotropic blur, in pixels; none given: Gaussian8's.
         angle: in degrees, of a blur with standard deviations ``widths``.
         noise: standard deviations on the 8-bit scale, under the isotropic blur of the middle ``sigma``.
+        jpeg: qualities, 1 to 100, under the same blur.
         widths: standard deviations along the axes, in pixels.
 
     Raises:
-        UserError: fewer than two levels, two that are the same, or one below 0.
+        UserError: fewer than two levels, two that are the same, one below 0, or a quality that is none.
     """
     gaussian8 = [] if sigma else named_settings("gaussian8", scale)
     sigmas = sorted(sigma) or [setting.sigma for setting in gaussian8 if isinstance(setting.sigma, float)]
@@ -106,9 +110,14 @@ def factor(
     elif name == "angle":
         levels = sorted(level % 180 for level in angle)
         settings = [Setting(sigma=widths, theta=level) for level in levels]
-    else:
+    elif name == "noise":
         levels = sorted(noise)
         settings = [Setting(sigma=sigmas[len(sigmas) // 2], noise=level) for level in levels]
+    else:
+        levels = sorted(jpeg)
+        if not all(level in range(1, 101) for level in levels):
+            raise UserError(f"jpeg {' '.join(f'{level:g}' for level in levels)}: qualities are whole numbers, 1 to 100")
+        settings = [Setting(sigma=sigmas[len(sigmas) // 2], jpeg=int(level)) for level in levels]
     if len(set(levels)) < max(2, len(levels)) or min(levels) < 0:
         given = " ".join(f"{level:g}" for level in levels)
         raise UserError(f"{name} {given}: give two levels or more, none twice (angles repeat after 180), none below 0")
@@ -181,13 +190,14 @@ def measure_use(model: BlindSR, factor: Factor, crops: Mapping[int, torch.Tensor
     Args:
         model: in eval mode.
         factor: whose levels degrade the crops.
-        crops: of ``Readings``.
+        crops: of ``Readings``; up to four of each image are restored.
         vectors: the model's for this factor, crops x levels x D.
     """
     mean = torch.from_numpy(vectors.mean(axis=(0, 1))).float()
     half = len(factor.settings) // 2
     psnr: list[torch.Tensor] = []
-    for index, gt in tqdm(crops.items(), desc="Restoring", unit="image"):
+    for index, of_image in tqdm(crops.items(), desc="Restoring", unit="image"):
+        gt = of_image[:: -(-len(of_image) // RESTORED)]
         degraded = [_degrade(gt, setting, model.scale, index) for setting in factor.settings]
         idrs = [_read(model, gt, lq, parameters) for lq, parameters in degraded]
         for level, (lq, _) in enumerate(degraded):
@@ -237,10 +247,11 @@ def _cut(source: GTSource, index: int, size: int, most: int) -> torch.Tensor:
 
 def _degrade(gt: torch.Tensor, setting: Setting, scale: int, index: int) -> tuple[torch.Tensor, Parameters]:
     """The low-quality crops of one image, and what degraded them."""
-    parameters = Parameters(*(of_one.expand(len(gt), *of_one.shape[1:]) for of_one in setting.parameters()))
     # As in DegradedDataset, noise depends on the image's place and the setting alone.
     draws = Draws(torch.Generator().manual_seed(derive_seed(index, *setting.name.encode())))
-    return degrade(gt, parameters, scale, draws=draws), parameters
+    degraded = setting.degrade(gt, scale, "bicubic", draws)
+    assert degraded.parameters is not None, "a Setting knows its kernel and noise"
+    return degraded.lq, degraded.parameters
 
 
 def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters) -> torch.Tensor:

@@ -21,6 +21,7 @@ LABELS = {
     "sigma": "sigma of an isotropic blur, pixels",
     "angle": "angle of an anisotropic blur, degrees",
     "noise": "standard deviation of the noise, of 255",
+    "jpeg": "JPEG quality",
 }
 
 

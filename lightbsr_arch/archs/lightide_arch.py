@@ -7,6 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from lightbsr_arch.archs.degradation_prior import DegradationPrior, PriorForm
+from lightbsr_arch.archs.estimator_init import Init, remove_mean_
 from lightbsr_arch.archs.idr import as_vector
 
 SLOPE = 0.1  # of every LeakyReLU
@@ -60,12 +61,15 @@ class LightIDEStudent(LightIDE):
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C.
+        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x 4C x H/4 x W/4, rounded up).
     """
 
-    def __init__(self, num_in_ch: int = 3, num_feat: int = 32) -> None:
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 32, init: Init = "detail") -> None:
         super().__init__(num_in_ch, num_feat)
+        if init == "detail":  # batch normalisation keeps the scale
+            remove_mean_(self.features[0].weight)
 
     def estimator_input(self, lq: torch.Tensor, privileged: Any) -> torch.Tensor:
         if privileged is not None:
@@ -88,6 +92,7 @@ class LightIDETeacher(LightIDE):
         num_noise_ch: maps that hold the noise level; the paper has 3 where images are noisy (setting 2), else 0.
         kernel_size: side of the blur kernels.
         prior: form of the numbers, "standardised" or "published"; see ``DegradationPrior``.
+        init: start of the weights; see ``estimator_init``. "detail": the first filters for ``lq`` have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and the prior, a pair of ``kernel`` (N x kernel_size x kernel_size) and
     ``noise`` (N, standard deviation on the 8-bit scale), to the IDR (N x 4C x H/4 x W/4, rounded up). Instead of the
@@ -105,9 +110,12 @@ class LightIDETeacher(LightIDE):
         num_noise_ch: int = 0,
         kernel_size: int = 21,
         prior: PriorForm = "standardised",
+        init: Init = "detail",
     ) -> None:
         super().__init__(num_in_ch + num_kernel_ch + num_noise_ch, num_feat)
         self.prior = DegradationPrior(num_kernel_ch, num_noise_ch, kernel_size, prior)
+        if init == "detail":
+            remove_mean_(self.features[0].weight[:, :num_in_ch])
         self.mlp = nn.Sequential(
             nn.Linear(self.idr_ch, self.idr_ch), nn.LeakyReLU(SLOPE), nn.Linear(self.idr_ch, self.idr_ch)
         )

@@ -8,6 +8,7 @@ import torch
 
 from lightbsr_arch.degradations.classical import Degraded, Downsample, NonNegative, Parameters, degrade
 from lightbsr_arch.degradations.draws import Draws
+from lightbsr_arch.degradations.jpeg import compress
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.second_order import SecondOrderDegradation
 from lightbsr_arch.errors import UserError
@@ -16,27 +17,34 @@ SECOND_ORDER = "second-order"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One test degradation: a Gaussian blur and a noise level.
+    """One test degradation: a Gaussian blur, a noise level and JPEG compression, in this order.
 
     Attributes:
         sigma: standard deviations of the blur along its axes, in pixels; one number for an isotropic blur, 0 for none.
         theta: angle of the first axis, in degrees.
         noise: standard deviation of the noise on the 8-bit scale.
+        jpeg: quality, 1 to 100; None for no compression.
     """
 
     # Bounds on these would be natural; a bounded number beside a tuple corrupts memory in msgspec 0.22.
     sigma: float | tuple[float, float]
     theta: float = 0.0
     noise: NonNegative = 0.0
+    jpeg: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.jpeg is not None and not 1 <= self.jpeg <= 100:
+            raise ValueError(f"jpeg is a quality from 1 to 100, not {self.jpeg}")
 
     @property
     def name(self) -> str:
-        """Names files and log lines: "sigma1.8", "sigma3.5x1.5_theta30_noise10"."""
+        """Names files and log lines: "sigma1.8", "sigma3.5x1.5_theta30_noise10_jpeg60"."""
         if isinstance(self.sigma, tuple):
             name = f"sigma{self.sigma[0]:.1f}x{self.sigma[1]:.1f}_theta{self.theta:g}"
         else:
             name = f"sigma{self.sigma:g}"
-        return f"{name}_noise{self.noise:g}" if self.noise else name
+        name += f"_noise{self.noise:g}" if self.noise else ""
+        return name if self.jpeg is None else f"{name}_jpeg{self.jpeg}"
 
     def parameters(self) -> Parameters:
         """Of a batch of one, on the CPU."""
@@ -45,9 +53,12 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return Parameters(gaussian_kernels(x, y, theta), torch.tensor([self.noise]))
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
-        """Degrade one image, 1 x 3 x H x W in [0, 1]."""
-        parameters = self.parameters()
-        return Degraded(degrade(gt, parameters, scale, downsample, draws), parameters, gt, gt)
+        """Degrade images alike, N x 3 x H x W in [0, 1]."""
+        parameters = Parameters(*(part.expand(len(gt), *part.shape[1:]) for part in self.parameters()))
+        lq = degrade(gt, parameters, scale, downsample, draws)
+        if self.jpeg is not None:
+            lq = compress(lq, self.jpeg)
+        return Degraded(lq, parameters, gt, gt)
 
 
 class SecondOrderSetting:

@@ -11,7 +11,10 @@ import torch
 pytest.importorskip("sklearn", reason="extra idr")
 pytest.importorskip("matplotlib", reason="extra idr")
 
-from lightbsr_arch.analysis.idr import factor, read_idrs, untrained
+from basicsr.metrics import calculate_psnr
+from basicsr.utils import tensor2img
+
+from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs, untrained
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint
 from lightbsr_arch.data.gt_dataset import to_tensor
@@ -51,12 +54,13 @@ def images(tmp_path):
 
 
 def test_default_levels():
-    sigma, angle, noise = (factor(name, 4) for name in ("sigma", "angle", "noise"))
+    sigma, angle, noise, jpeg = (factor(name, 4) for name in ("sigma", "angle", "noise", "jpeg"))
     assert sigma.levels == (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)
     assert sigma.settings[0] == Setting(sigma=1.8)
     assert factor("sigma", 2).levels[-1] == 1.6
     assert angle.settings[1] == Setting(sigma=(4.0, 1.5), theta=45)
     assert noise.settings[-1] == Setting(sigma=2.6, noise=20)
+    assert jpeg.settings[0] == Setting(sigma=2.6, jpeg=30)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,35 @@ def test_default_levels():
 def test_levels_that_cannot_be(name, levels):
     with pytest.raises(UserError, match=f"^{name} .*: give two levels or more"):
         factor(name, 4, **levels)
+    with pytest.raises(UserError, match=r"^jpeg 0 50: qualities are whole numbers, 1 to 100"):
+        factor("jpeg", 4, jpeg=[50, 0])
+
+
+def test_what_an_idr_is_worth(images):
+    model = network(kdsr("student"))
+    for block in model.restorer.body:  # let the IDR decide what is restored
+        torch.nn.init.normal_(block.ddc.kernel[2].weight, std=2.0)
+    levels = factor("sigma", 2, sigma=[0.5, 1.5, 4])
+    readings = read_idrs({"": model}, [levels], GTSource(str(images), "disk"), size=32, crops_per_image=1)
+    vectors = readings.vectors[""]["sigma"]
+    use = measure_use(model, levels, readings.crops, vectors)
+    own, mean, wrong = [], [], []
+    for gt in readings.crops.values():
+        lqs = [degrade(gt, Setting(sigma=sigma).parameters(), scale=2) for sigma in levels.levels]
+        with torch.inference_mode():
+            idrs = [model.estimator(lq) for lq in lqs]
+            for level, lq in enumerate(lqs):
+                for psnrs, idr in (
+                    (own, idrs[level]),
+                    (mean, torch.from_numpy(vectors.mean(axis=(0, 1))[None]).float()),
+                    (wrong, idrs[(level + 1) % 3]),
+                ):
+                    sr = model.restorer(lq, {"vector": idr})
+                    psnrs.append(calculate_psnr(tensor2img(sr), tensor2img(gt), 2, test_y_channel=True))
+    assert use.psnr == pytest.approx(np.mean(own), abs=1e-3)
+    assert use.mean_costs == pytest.approx(np.mean(own) - np.mean(mean), abs=1e-3)
+    assert use.wrong_costs == pytest.approx(np.mean(own) - np.mean(wrong), abs=1e-3)
+    assert abs(use.wrong_costs) > 1e-3
 
 
 def test_teachers_are_told_what_they_were_told_in_training(images):

@@ -2,9 +2,12 @@
 
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.data.degradations import bivariate_Gaussian
+from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
 
 from lightbsr_arch.degradations import ClassicalDegradation, Draws, bicubic_resize, build_degradation, gaussian_kernels
@@ -187,3 +190,17 @@ def test_a_batch_may_share_one_degradation_but_not_the_noise():
     next_noise = degradation(gt, draws(1)).parameters.noise
     assert not torch.equal(noise, next_noise)
     assert len(degradation.sample(5, draws()).noise.unique()) == 5  # as a teacher's PCA needs them
+
+
+def test_a_test_setting_ends_with_jpeg():
+    gt = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain, compressed = (
+        setting.degrade(gt, 2, "bicubic", Draws(torch.Generator())).lq
+        for setting in (Setting(sigma=1.0), Setting(sigma=1.0, jpeg=30))
+    )
+    for before, after in zip(plain, compressed, strict=True):
+        written = cv2.imencode(".jpg", tensor2img(before), [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
+        assert np.array_equal(tensor2img(after), cv2.imdecode(written, cv2.IMREAD_COLOR))
+    assert Setting(sigma=(2.0, 0.5), theta=30, noise=10, jpeg=60).name == "sigma2.0x0.5_theta30_noise10_jpeg60"
+    with pytest.raises(ValueError, match="jpeg is a quality from 1 to 100, not 0"):
+        Setting(sigma=1.0, jpeg=0)

@@ -1,0 +1,128 @@
+"""Whether estimators learn the degradation, by how their weights start.
+
+    python benchmarks/idr_start.py [TRIAL...] [--images datasets/Set14]
+
+A trial is a short training of a recipe of options/weights, with the photos that these name, in
+experiments/idr_start_TRIAL; it starts after the trial of its teacher, and goes on where it was stopped. Prints for
+each: how well the IDRs of crops of other images tell the isotropic blurs sigma 0.5, 1, ... 4 apart (5-NN, chance
+12.5 %; R2 of a regression of sigma), the crops' PSNR-Y, and the loss in dB with the mean IDR or a wrong one in its
+place. All trials take about an hour on one core.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from machine import describe
+
+import lightbsr_arch
+from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
+from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
+from lightbsr_arch.data.gt_source import GTSource
+
+SIGMAS = [0.5 * step for step in range(1, 9)]
+CROP, CROPS = 128, 4
+INITS = ("pytorch", "detail")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        recipe: in options/weights, without its ending.
+        steps: of the training.
+        options: what differs from the recipe.
+        teacher: the trial whose network teaches this one.
+    """
+
+    recipe: str
+    steps: int
+    options: tuple[str, ...]
+    teacher: str | None = None
+
+    def run(self, name: str) -> Path:
+        """Train, unless that is done already; gives the network's file."""
+        run = f"idr_start_{name}"
+        network = Path("experiments", run, "models", "net_g_latest.pth")
+        if not network.is_file():
+            options = [
+                f"name={run}",
+                f"train:total_iter={self.steps}",
+                f"train:scheduler:periods=[{self.steps}]",
+                "train:scheduler:restart_weights=[1]",
+                "train:ema_decay=0.99",
+                f"val:val_freq={self.steps}",
+                *self.options,
+            ]
+            if self.teacher:
+                options.append(
+                    f"path:pretrain_network_teacher=experiments/idr_start_{self.teacher}/models/net_g_latest.pth"
+                )
+            recipe = f"options/weights/{self.recipe}.yml"
+            command = ["basicsr", "train", "-opt", recipe, "--auto_resume", "--force_yml", *options]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return network
+
+
+def trials() -> dict[str, Trial]:
+    found: dict[str, Trial] = {}
+    for blocks, teacher_steps, student_steps in ((4, 2000, 1200), (16, 3000, 2000)):
+        size = f"network_g:restorer:num_block={blocks}"
+        of_student = (size, f"network_teacher:restorer:num_block={blocks}", "train:estimator_iter=0")
+        for init in INITS:
+            teacher, student = (f"kdsr{blocks}_{role}_{init}" for role in ("teacher", "student"))
+            start = f"network_g:estimator:init={init}"
+            found[teacher] = Trial("kdsr_s_x4_iso_teacher", teacher_steps, (size, start))
+            found[student] = Trial(
+                "kdsr_s_x4_iso_student", student_steps, (*of_student, start), f"kdsr{blocks}_teacher_{init}"
+            )
+    for init in INITS:
+        start = f"network_g:estimator:init={init}"
+        found[f"lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 2000, (start,))
+        alone = (start, "train:estimator_iter=1500")
+        found[f"lightbsr_student_{init}"] = Trial("lightbsr_s_x4_iso_student", 2500, alone, "lightbsr_teacher_pytorch")
+    return found
+
+
+def main() -> None:
+    known = trials()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"default all: {' '.join(known)}")
+    parser.add_argument("--images", default="datasets/Set14", help="sharp images, not trained on (%(default)s)")
+    args = parser.parse_args()
+    if unknown := set(args.trials) - known.keys():
+        parser.error(f"no trial is called {', '.join(sorted(unknown))}")
+    torch.set_num_threads(1)
+    print(describe("torch", "basicsr"))
+    print(
+        "| trial | steps | 5-NN | R2 | PSNR-Y | mean IDR costs | wrong IDR costs |\n|---|---:|---:|---:|---:|---:|---:|"
+    )
+    done: dict[str, Path] = {}
+    for name in args.trials or known:
+        chain = [name] if known[name].teacher is None else [known[name].teacher, name]
+        for one in filter(None, chain):
+            if one not in done:
+                done[one] = known[one].run(one)
+        print(f"| {name} | {known[name].steps} | {figures(done[name], args.images)} |", flush=True)
+
+
+def figures(network: Path, images: str) -> str:
+    """The cells of one trial."""
+    model = lightbsr_arch.load(network)
+    sigma = factor("sigma", model.scale, SIGMAS)
+    readings = read_idrs({"": model}, [sigma], GTSource(images, "disk"), CROP, CROPS)
+    vectors = readings.vectors[""]["sigma"]
+    use = measure_use(model, sigma, readings.crops, vectors)
+    accuracy, r2 = neighbour_accuracy(vectors, readings.images), regression_r2(vectors, readings.images, sigma.levels)
+    return f"{accuracy:.1%} | {r2:.2f} | {use.psnr:.2f} | {use.mean_costs:.2f} | {use.wrong_costs:.2f}"
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"idr_start: a training failed: {' '.join(error.cmd)}")
