@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 HELP = "analyse which degradations a model's IDR tells apart"
 DESCRIPTION = (
     "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
-    "levels of blur (Gaussian8), angle, noise and JPEG, each varied alone. Prints accuracies against chance, and what "
-    "part of the IDR's variance the degradation explains and what part the content; writes a t-SNE plot, and the figures "
-    "as JSON beside it. Whatever is learnt from IDRs is tested on other images. Teachers get their privileged input. "
-    "Last, the crops are restored: PSNR-Y with their own IDR, and the loss in dB with the mean of all IDRs in its "
-    "place, or with the IDR that the same crop has half of the levels away."
+    "levels of blur (Gaussian8), angle, noise and JPEG, each varied alone. Teachers get their privileged input. "
+    "Prints accuracies against chance, and what part of the IDR's variance the degradation explains and what part the "
+    "content; whatever is learnt from IDRs is tested on other images. Then the crops are restored: PSNR-Y with their "
+    "own IDR, and the loss in dB with the mean of all IDRs in its place, or with the IDR that the same crop has half "
+    "of the levels away. Writes a t-SNE plot, and the figures as JSON beside it."
 )
 FACTORS = ("sigma", "angle", "noise", "jpeg")
 SMALLEST_CROP = 32
