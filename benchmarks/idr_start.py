@@ -68,23 +68,38 @@ class Trial:
         return network
 
 
+START_ALL, BY_L1 = "train:start_from_teacher=all", "train:distill_opt:l1_weight=1"
+WAYS = {
+    "plain": (),
+    "all": (START_ALL,),
+    "all_l1": (START_ALL, BY_L1),
+    "alone": ("train:estimator_iter=600",),
+    "all_l1_alone": (START_ALL, BY_L1, "train:estimator_iter=600"),
+}
+"""Ways for a student to learn from a living teacher: what starts from the teacher's weights, L1 beside the KL
+divergence, and a first phase of distillation alone."""
+
+
 def trials() -> dict[str, Trial]:
     found: dict[str, Trial] = {}
     for blocks, teacher_steps, student_steps in ((4, 2000, 1200), (16, 3000, 2000)):
         size = f"network_g:restorer:num_block={blocks}"
-        of_student = (size, f"network_teacher:restorer:num_block={blocks}", "train:estimator_iter=0")
+        plain = (
+            size, f"network_teacher:restorer:num_block={blocks}", "train:estimator_iter=0",
+            "train:start_from_teacher=restorer", "train:distill_opt:l1_weight=0",
+        )  # fmt: skip
         for init in INITS:
-            teacher, student = (f"kdsr{blocks}_{role}_{init}" for role in ("teacher", "student"))
             start = f"network_g:estimator:init={init}"
+            teacher = f"kdsr{blocks}_teacher_{init}"
             found[teacher] = Trial("kdsr_s_x4_iso_teacher", teacher_steps, (size, start))
-            found[student] = Trial(
-                "kdsr_s_x4_iso_student", student_steps, (*of_student, start), f"kdsr{blocks}_teacher_{init}"
-            )
+            for way, options in WAYS.items() if init == "detail" else [("plain", ())]:
+                name = f"kdsr{blocks}_student_{init}_{way}"
+                found[name] = Trial("kdsr_s_x4_iso_student", student_steps, (*plain, start, *options), teacher)
     for init in INITS:
         start = f"network_g:estimator:init={init}"
-        found[f"lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 2000, (start,))
+        found[f"lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 1000, (start,))
         alone = (start, "train:estimator_iter=1500")
-        found[f"lightbsr_student_{init}"] = Trial("lightbsr_s_x4_iso_student", 2500, alone, "lightbsr_teacher_pytorch")
+        found[f"lightbsr_student_{init}"] = Trial("lightbsr_s_x4_iso_student", 1800, alone, "lightbsr_teacher_pytorch")
     return found
 
 

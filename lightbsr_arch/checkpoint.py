@@ -143,8 +143,8 @@ def _set_pca(checkpoint: Checkpoint, src: str | Path, path: str | Path) -> None:
     if estimator["type"] != "LightIDETeacher":
         raise UserError(f"{src}: a {estimator['type']} takes no PCA of blur kernels; leave {path} out")
     estimator["prior"] = "published"
-    sizes = (estimator[key] for key in ("num_kernel_ch", "num_noise_ch", "kernel_size"))
-    prior = DegradationPrior(*sizes, form="published")
+    sizes = {key: estimator[key] for key in ("num_kernel_ch", "num_noise_ch", "kernel_size")}
+    prior = DegradationPrior(**sizes, form="published")
     matrix = read_pca(path)
     try:
         prior.set_published(matrix)

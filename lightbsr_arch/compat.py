@@ -257,7 +257,8 @@ def load_network(
     net = self.get_bare_model(net)
     if isinstance(net, BlindSR):
         found = canonical_names(found)
-        if isinstance(prior := getattr(net.estimator, "prior", None), nn.Module):
+        prior: Any = getattr(net.estimator, "prior", None)
+        if prior is not None:
             add_unfitted_prior(found, prior)
     wanted = net.state_dict()
     shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]

@@ -1,4 +1,4 @@
-"""The shipped weights: what their cards say holds, and they restore pictures that no training saw."""
+"""The shipped weights: what their cards say holds, they read the blur and restore pictures that no training saw."""
 
 import json
 from pathlib import Path
@@ -93,9 +93,15 @@ def test_unseen_pictures_gain(name: str) -> None:
     assert gain(name, SET5) > GAIN[name]
 
 
-def test_lightbsr_reads_the_blur_off_unseen_photos(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["kdsr_s_x4_iso", "kdsr_s_x4_iso_teacher", "lightbsr_s_x4_iso"])
+def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "4", "-o", str(tmp_path / "idr.png")]
     sigmas = ["--factors", "sigma", "--sigma", "0.5", "1.5", "2.5", "3.5"]
-    assert lightbsr(["idr", "lightbsr_s_x4_iso", *photos, *sigmas, "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)["models"]["lightbsr_s_x4_iso"]["figures"]["sigma"]
+    assert lightbsr(["idr", name, *photos, *sigmas, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["models"][name]["figures"]["sigma"]
     assert figures["knn"] > 0.5  # chance is 0.25
+    assert figures["r2"] > 0.8
+    assert figures["mean_costs"] > 0.3
+    assert figures["wrong_costs"] > 1

@@ -26,6 +26,8 @@ def he_init_(module: nn.Module, slope: float) -> None:
 
 
 @torch.no_grad()
-def remove_mean_(filters: torch.Tensor) -> None:
-    """Make each filter of C_out x C_in x K x K blind to flat areas."""
+def remove_mean_(conv: nn.Module, num_ch: int | None = None) -> None:
+    """Make the filters of a convolution blind to flat areas of its first ``num_ch`` input channels, or of all."""
+    assert isinstance(conv, nn.Conv2d)
+    filters = conv.weight[:, :num_ch]
     filters -= filters.mean(dim=(2, 3), keepdim=True)

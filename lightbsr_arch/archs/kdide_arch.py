@@ -86,7 +86,7 @@ class KDIDEStudent(KDIDE):
         super().__init__(num_in_ch, num_feat, num_block)
         if init == "detail":
             he_init_(self, SLOPE)
-            remove_mean_(self.features[0].weight)
+            remove_mean_(self.features[0])
 
     def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
         if privileged is not None:
@@ -118,7 +118,7 @@ class KDIDETeacher(KDIDE):
         self.scale = scale
         if init == "detail":
             he_init_(self, SLOPE)
-            _see_difference_(self.features[0].weight, num_in_ch)
+            _see_difference_(self.features[0], num_in_ch)
 
     def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
         if privileged is None:
@@ -130,7 +130,9 @@ class KDIDETeacher(KDIDE):
 
 
 @torch.no_grad()
-def _see_difference_(filters: torch.Tensor, num_in_ch: int) -> None:
+def _see_difference_(conv: nn.Module, num_in_ch: int) -> None:
     """Let filters, C x (num_in_ch + num_in_ch*scale^2) x 3 x 3, answer to gt - lq, one lq for all phases of gt."""
+    assert isinstance(conv, nn.Conv2d)
+    filters = conv.weight
     of_gt = filters[:, num_in_ch:].mul_(DETAIL_GAIN)
     filters[:, :num_in_ch] = -of_gt.unflatten(1, (num_in_ch, -1)).sum(dim=2)

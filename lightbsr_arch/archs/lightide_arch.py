@@ -69,7 +69,7 @@ class LightIDEStudent(LightIDE):
     def __init__(self, num_in_ch: int = 3, num_feat: int = 32, init: Init = "detail") -> None:
         super().__init__(num_in_ch, num_feat)
         if init == "detail":  # batch normalisation keeps the scale
-            remove_mean_(self.features[0].weight)
+            remove_mean_(self.features[0])
 
     def estimator_input(self, lq: torch.Tensor, privileged: Any) -> torch.Tensor:
         if privileged is not None:
@@ -115,7 +115,7 @@ class LightIDETeacher(LightIDE):
         super().__init__(num_in_ch + num_kernel_ch + num_noise_ch, num_feat)
         self.prior = DegradationPrior(num_kernel_ch, num_noise_ch, kernel_size, prior)
         if init == "detail":
-            remove_mean_(self.features[0].weight[:, :num_in_ch])
+            remove_mean_(self.features[0], num_in_ch)
         self.mlp = nn.Sequential(
             nn.Linear(self.idr_ch, self.idr_ch), nn.LeakyReLU(SLOPE), nn.Linear(self.idr_ch, self.idr_ch)
         )

@@ -16,8 +16,6 @@ def compress(images: torch.Tensor, quality: int) -> torch.Tensor:
         The same shape, on the same device, multiples of 1/255.
     """
     bgr = (images.detach().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).flip(3).contiguous().numpy()
-    decoded = [
-        cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
-        for image in bgr
-    ]
-    return torch.from_numpy(np.stack(decoded)).flip(3).permute(0, 3, 1, 2).contiguous().to(images) / 255
+    files = [cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for image in bgr]
+    decoded = np.stack([np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR)) for file in files])
+    return torch.from_numpy(decoded).flip(3).permute(0, 3, 1, 2).contiguous().to(images) / 255
