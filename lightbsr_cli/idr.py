@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.analysis.idr import factor, read_idrs
     from lightbsr_arch.analysis.plot import plot
     from lightbsr_arch.data.gt_source import GTSource
+    from lightbsr_arch.io import write_whole
 
     source = GTSource(args.images, "lmdb" if Path(args.images).suffix == ".lmdb" else "disk")
     models = _load(args.models, args.untrained)
@@ -95,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
     png = io.BytesIO()
     plot(readings.vectors, factors, titles).savefig(png, format="png", dpi=110)
     text = json.dumps(report, indent=2, ensure_ascii=False)
-    _write(args.output, png.getvalue())
-    _write(args.output.with_suffix(".json"), f"{text}\n".encode())
+    write_whole(args.output, png.getvalue())
+    write_whole(args.output.with_suffix(".json"), f"{text}\n".encode())
     print(text if args.json else _tables(report))
     print(f"Written: {args.output}, {args.output.with_suffix('.json')}", file=sys.stderr)
     for failure in readings.failures:
@@ -211,15 +212,3 @@ def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.1%}" if key in PERCENT else f"{value:.2f}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The file appears whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)

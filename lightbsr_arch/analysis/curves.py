@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import whole_file
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Iterations and values."""
@@ -73,14 +74,11 @@ def plot_curves(runs: dict[str, Path], path: Path) -> None:
             axis.legend(fontsize="small")
     for axis in axes[-1]:
         axis.set_xlabel("iteration")
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=100)
-        unfinished.replace(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written: {error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        try:
+            figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=100)
+        except ValueError as error:  # a format that matplotlib does not write
+            raise UserError(f"{path}: cannot be written: {error}") from None
 
 
 def _metrics(run: dict[str, Curve]) -> dict[str, Curve]:

@@ -6,7 +6,6 @@ binds what it traces to the sizes that it happens to see.
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import whole_file
 from lightbsr_cli.export import OPSET
 from lightbsr_cli.shipped import find_weights
 
@@ -92,18 +92,12 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     for node in program.model.graph:
         node.metadata_props.clear()  # where in whose source files it comes from
 
-    unfinished = dst.with_name(f".{dst.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(dst) as unfinished:
         program.save(str(unfinished), external_data=False)
         with torch.inference_mode():
             difference = _largest_difference(unfinished, lq, model(lq))
         if difference is not None and not difference <= TOLERANCE[dtype]:
             raise UserError(f"{dst}: not written: onnxruntime differs from PyTorch by {difference:.1e}")
-        unfinished.replace(dst)
-    except OSError as error:
-        raise UserError(f"{dst}: cannot be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return Exported(opset, dst.stat().st_size, difference)
 
 

@@ -1,0 +1,39 @@
+"""Files that appear whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lightbsr_arch.errors import UserError
+
+_KEPT_OF_THE_NAME = 40
+"""Characters of a file's name in that of its temporary file: up to four bytes each, of the 255 that a name may have."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to; what is there after the block takes the place of ``path``.
+
+    After an error ``path`` is as it was before, and the temporary file is removed.
+
+    Raises:
+        UserError: the block or the renaming raised an OSError.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name[:_KEPT_OF_THE_NAME]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file; raises `UserError` as `whole_file` does."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data)
