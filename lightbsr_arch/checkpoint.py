@@ -1,14 +1,18 @@
 """Weights in and out: our ``.safetensors``, BasicSR's ``.pth`` and the authors' published checkpoints.
 
 Whatever the file, nothing but tensors is ever unpickled, and the network is rebuilt either from the configuration
-stored in the file or from the shapes of its tensors.
+stored in the file or from the shapes of its tensors. Neither is trusted: only networks of this package are built, of
+sizes that the file has the tensors for, and their weights are finite floating-point numbers.
 """
 
+import inspect
 import json
-import os
+import math
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +22,39 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs import (
+    BlindSR,
+    IDRDCRBNet,
+    KDIDEStudent,
+    KDIDETeacher,
+    LightBSRNet,
+    LightIDEStudent,
+    LightIDETeacher,
+)
 from lightbsr_arch.archs.degradation_prior import DegradationPrior
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import whole_file
 from lightbsr_cli.shipped import find_weights
 
 State = dict[str, torch.Tensor]
+
+PARTS: dict[str, tuple[type[nn.Module], ...]] = {
+    "estimator": (KDIDEStudent, KDIDETeacher, LightIDEStudent, LightIDETeacher),
+    "restorer": (IDRDCRBNet, LightBSRNet),
+}
+"""The arguments of ``BlindSR``, and what each may be in a file."""
+
+WRAPPERS = (
+    *("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g", "generator"),
+)
+"""Keys under which training programs save a network's tensors; the first that is there is taken."""
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_REPEATS = ("num_block", "num_group")
+"""The arguments that say how often layers are repeated; all others are sizes, which show in a tensor's shape."""
+_MAY_BE_ZERO = ("num_block", "num_noise_ch")
+_MOST_BLOCKS = 1000
+_LONGEST_METADATA = 10**6
 
 
 @dataclass
@@ -48,16 +79,14 @@ class Checkpoint:
 
     def save(self, path: str | Path) -> None:
         """Write ``.safetensors``; the file appears whole or not at all."""
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         metadata = {"format": "pt", "network": json.dumps(self.network), "card": json.dumps(self.card)}
-        try:
-            save_file({key: value.contiguous() for key, value in self.state.items()}, unfinished, metadata)
-            unfinished.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: cannot be written: {error}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        # Copies, as safetensors refuses tensors that share memory.
+        state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in self.state.items()}
+        with whole_file(Path(path)) as unfinished:
+            try:
+                save_file(state, unfinished, metadata)
+            except SafetensorError as error:
+                raise UserError(f"{path}: cannot be written: {error}") from error
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> BlindSR:
@@ -157,7 +186,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read weights without executing anything that the file may hold.
 
     Raises:
-        UserError: the file is missing, cut short, holds anything but tensors, or is of no network of this package.
+        UserError: the file is missing, cut short, holds anything but tensors, is of no network of this package, or its
+            weights are not finite floating-point numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -165,9 +195,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if path.suffix == ".safetensors":
         state, metadata = _read_safetensors(path)
     else:
-        state, metadata = _unwrap(read_pth(path), path), {}
+        state, metadata = named_tensors(read_pth(path), path), {}
     if "network" in metadata:
-        checkpoint = Checkpoint(state, json.loads(metadata["network"]), json.loads(metadata.get("card", "{}")))
+        checkpoint = Checkpoint(state, *(_json_object(metadata, key, path) for key in ("network", "card")))
         _check_fit(checkpoint, path)
         return checkpoint
     return recognise(state, path)
@@ -192,7 +222,7 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
         UserError: see ``read_pth``; or the tensors are not those of this network.
     """
     path = Path(path)
-    state = _unwrap(read_pth(path), path)
+    state = named_tensors(read_pth(path), path)
     _refuse_misfits(net.state_dict(), state, path)
     net.load_state_dict(state)
 
@@ -201,40 +231,105 @@ def read_pth(path: str | Path) -> Any:
     """``torch.load`` of tensors and plain containers, on the CPU.
 
     Raises:
-        UserError: the file is cut short, no checkpoint at all, or holds other objects, which are not unpickled.
+        UserError: the file is cut short, no checkpoint at all, compressed, or holds other objects, which are not
+            unpickled.
     """
     try:
+        _refuse_compressed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
-            raise UserError(f"{path}: holds more than tensors ({found[1]}); not loaded, nothing was executed") from None
-        raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError):
+            text = f"holds more than tensors ({_shown(found[1])}); not loaded, nothing was executed"
+            raise UserError(f"{path}: {text}") from None
         raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UserError:
+        raise
+    except Exception:  # damaged files raise nearly anything in PyTorch's reader
+        raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
+
+
+def _refuse_compressed(path: str | Path) -> None:
+    """PyTorch saves tensors as they are, but would also unpack a small file to gigabytes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise UserError(f"{path}: a compressed archive; expected a file that PyTorch saved, or what is in it")
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: no safetensors file, or one that is cut short ({error}); get it again") from None
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return _plain_names(tensors, path), file.metadata() or {}
+    except UserError:
+        raise
+    except Exception as error:  # its own kinds, and PyTorch's for a dtype that it does not have
+        text = f"no safetensors file, or one that is cut short ({_shown(str(error))})"
+        raise UserError(f"{path}: {text}; get it again") from None
 
 
-def _unwrap(content: Any, path: Path) -> State:
-    """The tensors by name, out of the wrappers that training programs put around them."""
-    for wrapper in ("params_ema", "params", "state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
+def _json_object(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:
+    text = metadata.get(key, "{}")
+    with suppress(ValueError, RecursionError):
+        content = json.loads(text) if len(text) <= _LONGEST_METADATA else None
+        if isinstance(content, dict):
+            return content
+    raise UserError(f"{path}: its metadata {key!r} is no JSON object; get the file again, or convert the .pth")
+
+
+def named_tensors(content: Any, path: str | Path) -> State:
+    """A network's tensors by name, out of the wrappers and prefixes that training programs put around them.
+
+    Args:
+        content: what ``read_pth`` gives.
+        path: for messages.
+
+    Raises:
+        UserError: there is something else than tensors, or one that is not an array of numbers of its own.
+    """
+    for _ in range(3):  # one in another at most: a file may hold a mapping that holds itself
+        if isinstance(content, Mapping):
+            inner = (content.get(key) for key in WRAPPERS)
+            content = next((value for value in inner if isinstance(value, Mapping) and value), content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path}: expected named tensors, found {type(content).__name__}")
     for key, value in content.items():
         if not isinstance(value, torch.Tensor):
-            raise UserError(f"{path}: {key} is a {type(value).__name__}, expected a tensor; is this a training state?")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+            text = f"{_shown(key)} is a {type(value).__name__}, expected a tensor; is this a training state?"
+            raise UserError(f"{path}: {text}")
+        if problem := _no_plain_tensor(value):
+            raise UserError(f"{path}: {_shown(key)} {problem}; save it as a plain tensor")
+    return _plain_names(content, path)
+
+
+def _no_plain_tensor(value: torch.Tensor) -> str | None:
+    if value.is_meta:
+        return "is on the meta device, which keeps no numbers"
+    if value.is_quantized or value.is_nested or value.layout != torch.strided:
+        kind = "quantised" if value.is_quantized else "nested" if value.is_nested else "sparse"
+        return f"is a {kind} tensor"
+    repeats = any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape))
+    if repeats or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        return f"repeats fewer numbers than its shape {tuple(value.shape)} has (an expanded view)"
+    return None
+
+
+def _plain_names(tensors: Mapping[Any, torch.Tensor], path: str | Path) -> State:
+    """Without the prefixes of torch.compile, DataParallel and AveragedModel, and without the latter's counter."""
+    state = {re.sub(r"^(module\.)+", "", str(key).replace("_orig_mod.", "")): value for key, value in tensors.items()}
+    if len(state) < len(tensors):
+        raise UserError(f"{path}: holds several tensors of one name, with and without a prefix (module., _orig_mod.)")
+    state.pop("n_averaged", None)
+    return state
+
+
+def _shown(text: Any) -> str:
+    """Text out of a file, fit for one line of a message."""
+    text = str(text)
+    short = text if len(text) <= 80 else f"{text[:77]}..."
+    return short if short.isprintable() else ascii(short)
 
 
 # The authors' names and ours, both systems in one table: they hold the restorer as G and the estimator as E, E_st or, a
@@ -291,8 +386,8 @@ def _read_off_shapes(state: State, path: str | Path) -> dict[str, Any]:
         estimator = _lightide if "estimator.features.1.running_mean" in state else _kdide
         restorer = _lightbsrnet if "restorer.to_channel_guide.weight" in state else _idrdcrbnet
         return {"estimator": estimator(state), "restorer": restorer(state)}
-    except (KeyError, IndexError):
-        example = ", ".join(list(state)[:3])
+    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError):
+        example = ", ".join(map(_shown, list(state)[:3]))
         raise UserError(f"{path}: weights of no network of this package (it holds {example}, ...)") from None
 
 
@@ -353,19 +448,60 @@ def _count(state: State, pattern: str) -> int:
 
 
 def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
-    """One line that names the first tensors that do not fit, instead of PyTorch's page."""
+    """Check the network before it is built, and its tensors against it.
+
+    Raises:
+        UserError: one line that names what is wrong: an argument, or the first tensors that do not fit.
+    """
+    _check_network(checkpoint.network, checkpoint.state, path)
     try:
         with torch.device("meta"):
             wanted = BlindSR(**checkpoint.network).state_dict()
-    except (TypeError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a network finds wrong
         raise UserError(f"{path}: its network cannot be built: {error}") from None
     _refuse_misfits(wanted, checkpoint.state, path)
+    for key, value in checkpoint.state.items():
+        is_unfitted = key.startswith("estimator.prior.") and bool(value.isnan().all())
+        if not is_unfitted and not value.to(torch.float32).isfinite().all():
+            raise UserError(f"{path}: {key} holds numbers that are not finite (NaN, infinity): no usable weights")
+
+
+def _check_network(network: dict[str, Any], state: State, path: str | Path) -> None:
+    """Only our classes, with the arguments that they take, of sizes that occur in the file."""
+    cannot = f"{path}: its network cannot be built"
+    if network.keys() != PARTS.keys():
+        raise UserError(f"{cannot}: expected {' and '.join(PARTS)}, found {_shown(', '.join(network) or 'nothing')}")
+    largest = max((max(value.shape, default=1) for value in state.values()), default=0)
+    for part, classes in PARTS.items():
+        options = network[part]
+        known = {cls.__name__: inspect.signature(cls).parameters for cls in classes}
+        name = options.get("type") if isinstance(options, dict) else None
+        if not isinstance(name, str) or name not in known:
+            raise UserError(f"{cannot}: the type of its {part} is {_shown(name)}, expected {' or '.join(known)}")
+        for key, value in options.items():
+            if key == "type":
+                continue
+            if key not in known[name]:
+                raise UserError(f"{cannot}: {name} has no argument {_shown(key)}")
+            most = min(len(state), _MOST_BLOCKS) if key in _REPEATS else largest
+            least = 0 if key in _MAY_BE_ZERO else 1
+            if type(value) is not int or not least <= value <= most:
+                text = f"a whole number from {least} to {most}, as the file has the tensors for"
+                raise UserError(f"{cannot}: {key} of {name} is {_shown(value)}, expected {text}")
+        given = {key: options.get(key, known[name][key].default) for key in _REPEATS if key in known[name]}
+        if math.prod(given.values()) > min(len(state), _MOST_BLOCKS):
+            text = " x ".join(f"{key} {value}" for key, value in given.items())
+            raise UserError(f"{cannot}: {text} of {name} are more blocks than the file has tensors for")
 
 
 def _refuse_misfits(wanted_state: State, found_state: State, path: str | Path) -> None:
     wanted, found = ({key: tuple(value.shape) for key, value in state.items()} for state in (wanted_state, found_state))
-    if wanted == found:
-        return
-    differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-    lines = [f"{key} (wanted {wanted.get(key, 'none')}, found {found.get(key, 'none')})" for key in differing[:10]]
-    raise UserError(f"{path}: {len(differing)} tensors do not fit its network: {'; '.join(lines)}")
+    if wanted != found:
+        differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        texts = [(_shown(key), wanted.get(key, "none"), found.get(key, "none")) for key in differing[:10]]
+        lines = [f"{key} (wanted {shape}, found {other})" for key, shape, other in texts]
+        raise UserError(f"{path}: {len(differing)} tensors do not fit its network: {'; '.join(lines)}")
+    for key, value in found_state.items():
+        if value.is_complex() or (wanted_state[key].is_floating_point() and value.dtype not in _DTYPES):
+            dtype = str(value.dtype).removeprefix("torch.")
+            raise UserError(f"{path}: {key} is of {dtype}, expected floating-point numbers of 16, 32 or 64 bits")

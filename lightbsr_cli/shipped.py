@@ -1,6 +1,7 @@
 """The weights that come with the package, found and described without PyTorch."""
 
 import json
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ def find_weights(name_or_path: str | Path) -> Path:
     Raises:
         UserError: there is neither.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    shipped = folder() / f"{name_or_path}.safetensors"
-    if shipped.is_file():
-        return shipped
+    with suppress(OSError, RuntimeError):  # too long a name, or the home of a user who does not exist
+        path = Path(name_or_path).expanduser()
+        if path.is_file():
+            return path
+        shipped = folder() / f"{name_or_path}.safetensors"
+        if shipped.is_file():
+            return shipped
     raise UserError(
         f"{name_or_path}: no such file, and no shipped weights of that name ({', '.join(names()) or 'none'})"
     )
@@ -85,5 +87,5 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return {key: json.loads(metadata[key]) for key in ("network", "card")}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path}: no .safetensors file of this package; lightbsr convert makes one") from None

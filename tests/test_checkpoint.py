@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -117,6 +118,19 @@ def _write_bad(kind, path):
         del state["restorer.after_body.bias"]
         torch.save({"params": state}, path)
         return r"1 tensors do not fit its network: restorer.after_body.bias \(wanted \(8,\), found none\)"
+    if kind == "a mapping that holds itself":
+        content = {}
+        content["params"] = content
+        torch.save(content, path)
+        return "params is a dict, expected a tensor"
+    if kind == "compressed":
+        torch.save({"params": state}, path)
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in entries.items():
+                archive.writestr(name, data)
+        return "a compressed archive"
     assert kind == "a wrong shape"
     state["restorer.tail.bias"] = torch.rand(4)
     torch.save({"params": state}, path)
@@ -125,7 +139,8 @@ def _write_bad(kind, path):
 
 BAD = [
     "missing", "empty", "text", "cut short", "code", "a shell command", "code in an old pickle", "an object",
-    "training state", "a tensor", "another network", "a missing tensor", "a wrong shape",
+    "training state", "a tensor", "another network", "a missing tensor", "a wrong shape", "compressed",
+    "a mapping that holds itself",
 ]  # fmt: skip
 
 
@@ -141,6 +156,182 @@ def test_bad_files_give_one_line_and_no_output(kind, tmp_path, monkeypatch, caps
     assert error.count("\n") == 1
     assert not (tmp_path / "out.safetensors").exists()
     assert not (tmp_path / "executed").exists()
+
+
+def wrapped(kind: str, state: dict) -> dict:
+    """A state dict as other programs save it."""
+    if kind in ("params-ema", "state_dict", "model_state_dict", "net", "model", "net_g"):
+        return {kind: state, "iter": 5}
+    if kind == "one in another":
+        return {"model_state_dict": {"params_ema": state}, "params": "none"}
+    if kind == "AveragedModel":
+        return {"n_averaged": torch.tensor(7), **{f"module.{key}": value for key, value in state.items()}}
+    if kind == "a compiled part":
+        return {key.replace("restorer.", "restorer._orig_mod."): value for key, value in state.items()}
+    return {kind + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("params-ema", "state_dict", "model_state_dict", "net", "model", "net_g", "one in another"),
+        *("_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.", "a compiled part", "AveragedModel"),
+    ],
+)
+def test_wrappers_and_prefixes_of_other_programs(kind, tmp_path):
+    net = network()
+    content = wrapped(kind, net.state_dict())
+    torch.save(content, tmp_path / "net.pth")
+    assert outputs_agree(load(tmp_path / "net.pth"), net)
+    if all(isinstance(value, torch.Tensor) for value in content.values()):
+        save_file(content, tmp_path / "net.safetensors")
+        assert outputs_agree(load(tmp_path / "net.safetensors"), net)
+
+
+def test_a_name_with_and_without_a_prefix_is_refused(tmp_path):
+    state = network().state_dict()
+    torch.save({**state, "module.restorer.tail.bias": torch.ones(3)}, tmp_path / "net.pth")
+    with pytest.raises(UserError, match="several tensors of one name"):
+        load(tmp_path / "net.pth")
+
+
+def test_tensors_that_share_memory_are_converted(tmp_path):
+    state = network().state_dict()
+    zeros = torch.zeros(8)
+    for key in ("restorer.head.bias", "restorer.after_body.bias"):
+        state[key] = zeros
+    state["restorer.tail.bias"] = zeros[:3]
+    torch.save(state, tmp_path / "net.pth")
+    assert convert(tmp_path / "net.pth", tmp_path / "net.safetensors").state.keys() == state.keys()
+    assert load_file(tmp_path / "net.safetensors")["restorer.tail.bias"].tolist() == [0, 0, 0]
+
+
+def _spoil(value: torch.Tensor, kind: str) -> torch.Tensor:
+    match kind:
+        case "NaN" | "inf" | "-inf":
+            value.view(-1)[3] = float(kind)
+            return value
+        case "too large for fp32":
+            return torch.full_like(value, 1e300, dtype=torch.float64)
+        case "meta":
+            return value.to("meta")
+        case "sparse":
+            return value.to_sparse()
+        case "quantised":
+            return torch.quantize_per_tensor(value, 0.1, 0, torch.qint8)
+        case "expanded":
+            return value[:1].expand_as(value)
+        case "expanded to gigabytes":
+            return torch.zeros(1).expand(10**6, 10**6)
+        case "overlapping":
+            return torch.zeros(19).as_strided((8, 8, 3, 3), (1, 1, 1, 1))
+        case "nested":
+            return torch.nested.nested_tensor([value, value])
+    return value.to(getattr(torch, kind))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's nested tensors are a prototype, and complex is cast
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        *((kind, "holds numbers that are not finite") for kind in ("NaN", "inf", "-inf", "too large for fp32")),
+        *((kind, f"is of {kind}, expected floating-point numbers") for kind in ("int8", "uint8", "int64", "bool")),
+        *((kind, f"is of {kind}, expected floating-point") for kind in ("complex64", "complex128", "float8_e4m3fn")),
+        ("meta", "is on the meta device"),
+        ("sparse", "is a sparse tensor"),
+        ("quantised", "is a quantised tensor"),
+        ("nested", "is a nested tensor"),
+        ("expanded", r"repeats fewer numbers than its shape \(8, 8, 3, 3\) has"),
+        ("expanded to gigabytes", "repeats fewer numbers"),
+        ("overlapping", "repeats fewer numbers"),
+    ],
+)
+def test_weights_that_are_no_finite_floats_are_refused(kind, said, tmp_path, capsys):
+    key = "restorer.body.1.conv.weight"
+    state = network().state_dict()
+    state[key] = _spoil(state[key], kind)
+    torch.save({"params": state}, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/bad\.pth: {key} {said}"):
+        load(tmp_path / "bad.pth")
+    assert main(["convert", str(tmp_path / "bad.pth"), str(tmp_path / "out.safetensors")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"]
+    if kind in ("NaN", "inf", "int8", "complex64"):
+        save_file(state, tmp_path / "bad.safetensors", {"network": json.dumps(network().config), "card": "{}"})
+        with pytest.raises(UserError, match=rf"bad\.safetensors: {key} {said}"):
+            load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_other_sizes_are_taken(dtype, tmp_path):
+    state = {key: value.to(dtype) for key, value in network().state_dict().items()}
+    torch.save(state, tmp_path / "net.pth")
+    loaded = load(tmp_path / "net.pth").state_dict()
+    assert all(torch.equal(loaded[key], value.float()) for key, value in state.items())
+
+
+def test_a_prior_that_was_not_fitted_is_no_damage(tmp_path):
+    net = BlindSR({"type": "LightIDETeacher", "num_feat": 8}, {"type": "IDRDCRBNet", "num_feat": 32, "num_block": 1})
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    assert load(tmp_path / "net.pth").estimator.prior.fitted is False
+
+
+STORED = {
+    "estimator": {"type": "KDIDEStudent", "num_feat": 8, "num_block": 2},
+    "restorer": {"type": "IDRDCRBNet", "num_feat": 8, "num_block": 3, "scale": 2},
+}
+WRONG_NUMBERS = [-1, 0, 8.0, float("nan"), float("inf"), True, "8", None, [8], {}, 100, 10**9, 10**400]
+
+
+def _stored(part: str, **changes: object) -> dict:
+    return {**STORED, part: {**STORED[part], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("network_text", "said"),
+    [
+        *((text, "metadata 'network' is no JSON object") for text in ("", "{", "null", "[1]", '"x"', "[" * 100_000)),
+        ('{"a":' * 100_000, "metadata 'network' is no JSON object"),
+        ("{}" + " " * 10**6, "metadata 'network' is no JSON object"),
+        (json.dumps({}), "expected estimator and restorer, found nothing"),
+        (json.dumps({**STORED, "load_path": "/x"}), "expected estimator and restorer, found estimator, restorer, load"),
+        (json.dumps({**STORED, "estimator": [1]}), "the type of its estimator is None"),
+        *(
+            (json.dumps(_stored("restorer", type=name)), "expected IDRDCRBNet or LightBSRNet")
+            for name in ("SpyNet", "EDSR", "KDIDEStudent", "BlindSR", None, ["IDRDCRBNet"], 5, "x\ny" * 1000)
+        ),
+        (json.dumps(_stored("estimator", type="BlindSR")), "the type of its estimator is BlindSR"),
+        (json.dumps(_stored("restorer", load_path="/etc/hostname")), "IDRDCRBNet has no argument load_path"),
+        *(
+            (json.dumps(_stored("restorer", num_feat=value)), "num_feat of IDRDCRBNet is .*, expected a whole number")
+            for value in WRONG_NUMBERS
+        ),
+        (json.dumps(_stored("restorer", num_block=43)), "num_block of IDRDCRBNet is 43, expected a whole .* 0 to 42"),
+        (
+            json.dumps(_stored("restorer", type="LightBSRNet", num_group=20, num_block=20)),
+            "num_block 20 x num_group 20 of LightBSRNet are more blocks than the file has tensors for|no argument",
+        ),
+        (json.dumps(_stored("restorer", num_in_ch=1)), "restorer.head.weight .wanted .8, 1, 3, 3., found .8, 3, 3, 3."),
+        (json.dumps(_stored("restorer", scale=5)), "its network cannot be built: "),
+        (json.dumps(_stored("restorer", num_block=4)), "4 tensors do not fit its network: restorer.body.3"),
+    ],
+)
+def test_a_stored_network_is_checked_before_it_is_built(network_text, said, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file(network().state_dict(), path, {"network": network_text, "card": "{}"})
+    with pytest.raises(UserError, match=said) as caught:
+        load(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert text.isprintable()
+    assert len(text) < 1000
+
+
+@pytest.mark.parametrize("card", ["", "{", "[]", "null", "[" * 100_000])
+def test_a_card_that_is_no_object_is_refused(card, tmp_path):
+    save_file(network().state_dict(), tmp_path / "net.safetensors", {"network": json.dumps(STORED), "card": card})
+    with pytest.raises(UserError, match="metadata 'card' is no JSON object"):
+        load(tmp_path / "net.safetensors")
 
 
 def test_a_cut_short_or_foreign_safetensors(tmp_path):
@@ -169,5 +360,6 @@ def test_the_command_says_what_it_wrote(tmp_path, capsys):
 
 
 def test_a_name_that_is_nothing():
-    with pytest.raises(UserError, match=r"kdsr_x9: no such file, and no shipped weights of that name"):
-        find_weights("kdsr_x9")
+    for name in ("kdsr_x9", "x" * 300, "~nobody-of-this-name/x.pth", "a\0b"):
+        with pytest.raises(UserError, match=r": no such file, and no shipped weights of that name"):
+            find_weights(name)

@@ -18,8 +18,8 @@ class RGBMean(nn.Module):
 
     def __init__(self, num_ch: int = 3) -> None:
         super().__init__()
-        mean = RGB_MEAN if num_ch == len(RGB_MEAN) else (0.0,) * num_ch
-        self.register_buffer("mean", torch.tensor(mean).view(1, num_ch, 1, 1), persistent=False)
+        mean = torch.tensor(RGB_MEAN) if num_ch == len(RGB_MEAN) else torch.zeros(num_ch)
+        self.register_buffer("mean", mean.view(1, num_ch, 1, 1), persistent=False)
 
     def subtract(self, image: torch.Tensor) -> torch.Tensor:
         return image - self.mean

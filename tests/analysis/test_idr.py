@@ -195,7 +195,8 @@ def test_refusals(images, tmp_path, capsys, monkeypatch):
     section = lightbsr("teacher")
     unfitted = save(BlindSR(section["estimator"], section["restorer"]), tmp_path / "unfitted.safetensors")
     diverged = network(kdsr("student"))
-    torch.nn.init.constant_(diverged.estimator.to_idr[0].bias, torch.nan)
+    torch.nn.init.constant_(diverged.estimator.mlp[0].weight, 1e38)
+    torch.nn.init.constant_(diverged.estimator.mlp[2].weight, 1e38)
     diverged = save(diverged, tmp_path / "diverged.safetensors")
     here = ["--images", images, "-o", tmp_path / "a.png", *SMALL, "--factors", "noise"]
     assert "models of scale 2 and 3: analyse those of one scale" in refused(capsys, x2, x3, *here)
