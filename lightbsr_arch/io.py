@@ -33,7 +33,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             unfinished.unlink()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file; raises `UserError` as `whole_file` does."""
+def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
+    """Write a file, and its folder where that is asked for; raises `UserError` as `whole_file` does."""
     with whole_file(path) as unfinished:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(data)

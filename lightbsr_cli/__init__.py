@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from lightbsr_cli.errors import UserError
 
@@ -25,9 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr); 130 when stopped by Ctrl-C.
     """
     args = _parser().parse_args(argv)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files need not be UTF-8
     try:
         code: int = args.run(args)
     except UserError as error:
+        print(f"lightbsr {args.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a name that is too long, a full disk: what no command expects where it happens
         print(f"lightbsr {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import math
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,7 +17,7 @@ import torch
 from lightbsr_arch.data.image_io import Picture, read_header, read_image
 from lightbsr_arch.data.lmdb_reader import open_readonly
 from lightbsr_arch.data.meta_info import read_meta_info
-from lightbsr_arch.data.picture_files import find_pictures
+from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
 from lightbsr_arch.errors import UserError
 
 
@@ -33,15 +33,24 @@ class GTSource:
         backend: ``"lmdb"`` or ``"disk"``.
         cache_gb: memory for decoded images, in GB (10^9 bytes) for all workers of a process together; images are
             cached in their order until it is full. 0: no cache.
+        pictures: those of the folder, where they are known; one that is a problem then fails when it is read.
 
     Raises:
-        UserError: no such set, no pictures in it, or less shared memory than ``cache_gb`` (and the images) need.
+        UserError: no such set, no pictures in it, a folder in it that cannot be listed, or less shared memory than
+            ``cache_gb`` (and the images) need.
     """
 
-    def __init__(self, root: str, backend: Literal["lmdb", "disk"], cache_gb: float = 0) -> None:
+    def __init__(
+        self,
+        root: str,
+        backend: Literal["lmdb", "disk"],
+        cache_gb: float = 0,
+        pictures: Sequence[PictureFile] | None = None,
+    ) -> None:
         if backend not in _BACKENDS:
             raise UserError(f"io_backend type {backend!r}: GTSource reads {' or '.join(map(repr, _BACKENDS))}")
-        self._images: _Images = _BACKENDS[backend](Path(root).expanduser())
+        path = Path(root).expanduser()
+        self._images: _Images = _LmdbImages(path) if backend == "lmdb" else _FolderImages(path, pictures)
         self._cache = _Cache([self.shape(i) for i in range(len(self))], int(cache_gb * 1e9)) if cache_gb else None
 
     def __len__(self) -> int:
@@ -95,22 +104,53 @@ class _Images(Protocol):
 class _FolderImages:
     """Pictures of a folder; sizes come from their headers, when first asked for."""
 
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            raise UserError(f"{root}: no such folder")
-        pictures = find_pictures([root])
+    def __init__(self, root: Path, pictures: Sequence[PictureFile] | None) -> None:
+        if pictures is None:
+            if not root.is_dir():
+                raise UserError(f"{root}: no such folder")
+            pictures = find_pictures([root])
+            for picture in pictures:
+                _refuse_problem(picture)
         self.keys = [picture.name for picture in pictures]
-        self._paths = [picture.path for picture in pictures]
+        self._pictures = pictures
         self._shapes: dict[int, tuple[int, int]] = {}
 
     def shape(self, index: int) -> tuple[int, int]:
         if index not in self._shapes:
-            header = read_header(self._paths[index])
+            _refuse_problem(self._pictures[index])
+            header = read_header(self._pictures[index].path)
             self._shapes[index] = (header.height, header.width)
         return self._shapes[index]
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
-        return read_image(self._paths[index])[top : top + height, left : left + width].copy()
+        return read_image(self._pictures[index].path)[top : top + height, left : left + width].copy()
+
+
+def _refuse_problem(picture: PictureFile) -> None:
+    if picture.problem:
+        raise UserError(f"{picture.path}: {picture.problem}")
+
+
+def open_pictures(root: str, without: Path | None = None) -> GTSource:
+    """The images of NAME.lmdb or of a folder, for those who report an image that cannot be read and go on.
+
+    Args:
+        root: the LMDB or the folder.
+        without: a folder below ``root`` whose pictures are left out.
+
+    Raises:
+        UserError: there are none.
+    """
+    if root.rstrip("/").endswith(".lmdb"):
+        return GTSource(root, "lmdb")
+    if not Path(root).expanduser().is_dir():
+        raise UserError(f"{root}: no such folder")
+    pictures = find_pictures([Path(root).expanduser()])
+    if without is not None:
+        pictures = outside(pictures, without)
+        if not pictures:
+            raise UserError(f"{root}: no pictures but those in {without}")
+    return GTSource(root, "disk", pictures=pictures)
 
 
 class _LmdbImages:
@@ -148,7 +188,7 @@ class _LmdbImages:
         return {**self.__dict__, "_environment": None}  # an open LMDB cannot be pickled; each process opens its own
 
 
-_BACKENDS: dict[str, Callable[[Path], _Images]] = {"lmdb": _LmdbImages, "disk": _FolderImages}
+_BACKENDS = ("lmdb", "disk")
 
 
 def _bmp_view(data: memoryview) -> Picture | None:

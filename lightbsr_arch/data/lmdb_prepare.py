@@ -24,7 +24,7 @@ from lightbsr_arch.data.lmdb_writer import LmdbWriter
 from lightbsr_arch.data.meta_info import MetaLine
 from lightbsr_arch.data.picture_files import PictureFile
 from lightbsr_arch.data.subimages import CropRule
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.errors import UserError, reason_of
 
 _Pipe: TypeAlias = "Connection[Any, Any]"
 
@@ -195,16 +195,23 @@ def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:
     with suppress(EOFError, OSError):
         while True:
             picture: PictureFile = pipe.recv()
-            try:
-                for entry in _entries(picture, rule, codec):
-                    pipe.send(entry)
-                reason = None
-            except UserError as error:
-                reason = str(error)
-            pipe.send(_End(reason))
+            for message in _messages(picture, rule, codec):
+                pipe.send(message)
+
+
+def _messages(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Entry | _End]:
+    """All that a worker has to say of a picture."""
+    try:
+        yield from _entries(picture, rule, codec)
+    except Exception as error:  # whatever a picture brings up is its own failure
+        yield _End(reason_of(error))
+    else:
+        yield _End(None)
 
 
 def _entries(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Entry]:
+    if picture.problem:
+        raise UserError(picture.problem)
     with_name = f"{picture.path}: "
     try:
         image = read_image(picture.path)

@@ -18,11 +18,16 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")
 
 
 class PictureFile(NamedTuple):
-    """A picture to pack: where it is, its path below the sources' common folder, and its LMDB key."""
+    """A picture to read: where it is, its path below the sources' common folder, and its LMDB key.
+
+    A folder that cannot be searched through stands among the pictures, with the reason as its ``problem``, so that it
+    is reported as a picture that cannot be read is.
+    """
 
     path: Path
     name: str
     key: str
+    problem: str | None = None
 
 
 def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[PictureFile]:
@@ -38,15 +43,15 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
     Raises:
         UserError: a source does not exist or holds no picture.
     """
-    found: dict[Path, None] = {}  # ordered and without repeats
+    found: dict[Path, str | None] = {}  # ordered and without repeats
     roots = set()
     for source in (path for text in sources for path in _expand(text)):
-        if source.is_dir():
-            pictures = list(_walk(source, set()))
+        if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
+            pictures = dict(_walk(source))
             if not pictures:
                 raise UserError(f"{source}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-            found.update(dict.fromkeys(pictures))
-            roots.add(source)
+            found.update(pictures)
+            roots.add(source.parent if source in pictures else source)
         else:
             found[source] = None
             roots.add(source.parent)
@@ -55,15 +60,24 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
     names = sorted(by_name)
     stems = [Path(name).with_suffix("").as_posix().removesuffix(drop_suffix) for name in names]
     keys = lmdb_keys(stems, names)
-    return [PictureFile(by_name[name], name, key) for name, key in zip(names, keys)]
+    return [PictureFile(by_name[name], name, key, found[by_name[name]]) for name, key in zip(names, keys)]
+
+
+def outside(pictures: Sequence[PictureFile], folder: Path) -> list[PictureFile]:
+    """The pictures that do not lie in a folder, links followed."""
+    real = Path(os.path.realpath(folder))
+    return [picture for picture in pictures if real not in Path(os.path.realpath(picture.path)).parents]
 
 
 def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -> list[PictureFile]:
     """The pictures but those whose file has the name, endings aside, of one that is held back for testing.
 
     Raises:
-        UserError: none has such a name, which is hardly meant, or all have.
+        UserError: none has such a name, which is hardly meant, or all have; or some names are not known.
     """
+    for picture in held_back:
+        if picture.problem:
+            raise UserError(f"--exclude: {picture.path}: {picture.problem}")
     names = {picture.path.stem for picture in held_back}
     kept = [picture for picture in pictures if picture.path.stem not in names]
     if len(kept) == len(pictures):
@@ -99,23 +113,42 @@ def _expand(source: str | Path) -> list[Path]:
     return [Path(os.path.abspath(match)) for match in matches]  # noqa: PTH100
 
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    """Pictures below a folder; linked folders are followed, each real folder once."""
-    real = os.path.realpath(folder)
-    if real in seen:
-        return
-    seen.add(real)
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
-    for entry in entries:
-        if entry.name.startswith("."):
+def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Pictures below a folder, and the folders that cannot be listed, with the reason.
+
+    Linked folders are followed, each real folder once.
+    """
+    seen: set[str] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder)
+        if real in seen:
             continue
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        elif entry.suffix.lower() in PICTURE_SUFFIXES:
-            yield entry
+        seen.add(real)
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield folder, f"cannot be listed ({error.strerror})"
+            continue
+        folders = []
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                folders.append(path)
+            elif path.suffix.lower() in PICTURE_SUFFIXES:
+                yield path, None
+        waiting += reversed(folders)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link into a folder that may not be entered, or one to itself
+        return False
 
 
 def _safe(key: str) -> str:

@@ -8,26 +8,36 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.image_io import read_bytes, read_header
-from lightbsr_arch.data.picture_files import PictureFile, find_pictures
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
+from lightbsr_arch.errors import UserError, reason_of
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.upscaler import upscale
+from lightbsr_arch.io import write_whole
 
 STANDARD_STREAM = "-"
 """Instead of a file: standard input, standard output."""
+
+_OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".svg", ".exr", ".hdr", ".dng", ".raw", ".pfm")
+"""Endings of formats that Pillow has no name for, or not in each of its builds."""
 
 _CODECS = {suffix: codec for codec, form in FORMATS.items() for suffix in form.suffixes}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to upscale; ``STANDARD_STREAM`` may stand for either end, ``codec`` is None where the input tells."""
+    """A picture to upscale; ``STANDARD_STREAM`` may stand for either end, ``codec`` is None where the input tells.
+
+    A ``problem`` says why there is nothing to upscale: the source is a folder that cannot be searched through.
+    """
 
     source: str
     target: str
     codec: str | None
+    problem: str | None = None
 
 
 @dataclass
@@ -62,9 +72,11 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
         suffix: for the names, before the ending.
 
     Raises:
-        UserError: an input does not exist or holds no pictures; two pictures would be written to one file; a picture
-            would be written over an input.
+        UserError: an input does not exist or holds no pictures; ``out`` has the ending of a format that is not
+            written; two pictures would be written to one file; a picture would be written over an input.
     """
+    if "/" in suffix or os.sep in suffix:
+        raise UserError(f"--suffix {suffix}: goes into a file's name and holds no {os.sep}")
     if STANDARD_STREAM in inputs and len(inputs) > 1:
         raise UserError("- (standard input) is one picture, and goes with no other input")
     if out == STANDARD_STREAM or (Path(out).suffix.lower() in _CODECS and not Path(out).is_dir()):
@@ -73,8 +85,10 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
         raise UserError(f"{out}: a file, and no picture's name; name a folder")
     elif STANDARD_STREAM in inputs:
         raise UserError(f"{out}: a picture from standard input needs the name of a file, as {out}/picture.png")
+    elif _is_picture_name(out) and not Path(out).is_dir():
+        raise UserError(f"{out}: that format cannot be written; {', '.join(FORMATS)} can")
     else:
-        jobs = [_job(picture.path, Path(out) / picture.name, codec, suffix) for picture in _outside(inputs, Path(out))]
+        jobs = [_job(picture, Path(out) / picture.name, codec, suffix) for picture in _outside(inputs, Path(out))]
     _refuse_clashes(jobs)
     return jobs
 
@@ -102,15 +116,14 @@ def upscale_files(
     for number, job in enumerate(jobs):
         outcome = Outcome(job.source, job.target, "done")
         start = time.perf_counter()
-        if skip_existing and job.target != STANDARD_STREAM and Path(job.target).exists():
-            outcome.status = "skipped"
-        else:
-            try:
+        try:
+            if skip_existing and job.target != STANDARD_STREAM and Path(job.target).exists():
+                outcome.status = "skipped"
+            else:
                 _upscale_file(job, outcome, model, tile, lambda share, number=number: advance(number, share))  # type: ignore[misc]
-            except (UserError, MemoryError) as error:
-                outcome.status = "failed"
-                reason = str(error) if isinstance(error, UserError) else "memory does not suffice"
-                outcome.reason = reason.removeprefix(f"{job.source}: ")
+        except Exception as error:  # whatever a picture brings up is its own failure
+            outcome.status = "failed"
+            outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
         outcome.seconds = round(time.perf_counter() - start, 3)
         outcomes.append(outcome)
         report(outcome)
@@ -120,6 +133,8 @@ def upscale_files(
 def _upscale_file(
     job: Job, outcome: Outcome, model: BlindSR, tile: int | str, advance: Callable[[float], None]
 ) -> None:
+    if job.problem:
+        raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
         name, data = "standard input", sys.stdin.buffer.read()
     else:
@@ -136,28 +151,24 @@ def _upscale_file(
 
 
 def _write(target: str, data: bytes) -> None:
-    """The file appears whole or not at all."""
     if target == STANDARD_STREAM:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    path = Path(target)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(data)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+    write_whole(Path(target), data, make_folder=True)
 
 
-def _job(source: Path, target: Path, codec: str | None, suffix: str) -> Job:
-    codec = codec or _CODECS.get(source.suffix.lower(), "png")
+def _is_picture_name(out: str) -> bool:
+    """Whether a name has the ending of a picture's file, of whatever format."""
+    return Path(out).suffix.lower() in {*Image.registered_extensions(), *_OTHER_PICTURES}
+
+
+def _job(picture: PictureFile, target: Path, codec: str | None, suffix: str) -> Job:
+    if picture.problem:
+        return Job(str(picture.path), str(target), codec, picture.problem)
+    codec = codec or _CODECS.get(picture.path.suffix.lower(), "png")
     ending = target.suffix if _CODECS.get(target.suffix.lower()) == codec else FORMATS[codec].suffixes[0]
-    return Job(str(source), str(target.with_name(target.stem + suffix + ending)), codec)
+    return Job(str(picture.path), str(target.with_name(target.stem + suffix + ending)), codec)
 
 
 def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
@@ -172,11 +183,11 @@ def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
 
 def _outside(inputs: Sequence[str], out: Path) -> list[PictureFile]:
     """The pictures of the inputs, without those in ``out`` where that lies in a folder that is searched through."""
-    folders = [Path(text).resolve() for text in inputs if Path(text).is_dir()]
-    above_out = any(folder in out.resolve().parents for folder in folders)
+    real = Path(os.path.realpath(out))
+    above_out = any(Path(os.path.realpath(text)) in real.parents for text in inputs)
     pictures = find_pictures(inputs)
     if above_out:
-        pictures = [picture for picture in pictures if out.resolve() not in picture.path.resolve().parents]
+        pictures = outside(pictures, out)
     if not pictures:
         raise UserError(f"{', '.join(inputs)}: no pictures but those in {out}")
     return pictures
@@ -186,7 +197,7 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
     sources = {os.path.realpath(job.source) for job in jobs}
     written: dict[str, str] = {}
     for job in jobs:
-        if job.target == STANDARD_STREAM:
+        if job.target == STANDARD_STREAM or job.problem:
             continue
         target = os.path.normcase(os.path.realpath(job.target))
         if target in sources:

@@ -80,7 +80,8 @@ def load_student(
     """`load` for upscaling; the best shipped weights unless named.
 
     Raises:
-        UserError: no such weights, a teacher's, no such device, or one that cannot compute in that dtype.
+        UserError: no such weights, a teacher's or of another number of channels; no such device, or one that cannot
+            compute in that dtype.
     """
     name_or_path = name_or_path or default_name()
     model = load(name_or_path, find_device(device), dtype)
@@ -88,6 +89,9 @@ def load_student(
         raise UserError(
             f"{name_or_path}: the weights of a teacher, which also sees the {model.privileged}; use its student's"
         )
+    for key in ("num_in_ch", "num_out_ch"):
+        if (channels := model.config["restorer"].get(key, 3)) != 3:
+            raise UserError(f"{name_or_path}: a network with {key} {channels}; pictures are upscaled as RGB, by 3")
     _check_dtype(find_device(device), dtype)
     return model
 
@@ -132,7 +136,9 @@ def _clamped_strips(model: BlindSR, lq: torch.Tensor, tile: int | str, advance: 
         for strip in sr_strips(model, image, rows, advance):
             sr = strip[0].float()
             if not sr.isfinite().all():
-                raise UserError(f"the network's numbers overflow in {parameter.dtype}; use fp32 or bf16")
+                if parameter.dtype == torch.float16:
+                    raise UserError("the network's numbers overflow in fp16; use fp32 or bf16")
+                raise UserError("the network gives numbers that are not finite: its weights are of no use")
             yield (sr if len(lq) == 3 else sr.mean(dim=0, keepdim=True)).clamp_(0, 1)
             release_freed()
     except (MemoryError, RuntimeError) as error:

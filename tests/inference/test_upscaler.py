@@ -149,7 +149,7 @@ def test_an_overflow_is_said():
     net = network("kdsr", scale=2)
     with torch.no_grad():
         net.restorer.tail.bias.fill_(torch.inf)
-    with pytest.raises(UserError, match=r"overflow in torch\.float32"):
+    with pytest.raises(UserError, match="numbers that are not finite"):
         lightbsr_arch.upscale(RGB, net)
 
 
