@@ -1,12 +1,15 @@
 """``lightbsr degrade``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 HELP = "make the low-quality pictures that a model is tested on"
 DESCRIPTION = (
     "Blur, downsample and add noise to a folder (or LMDB) of good pictures, as validation and lightbsr bench do, the "
-    "same way every time: OUT/sigma2.6/NAME.png, one folder a degradation. What exists is left as it is."
+    "same way every time: OUT/sigma2.6/NAME.png, one folder a degradation. What is there already is left, but for "
+    "pictures whose source has changed; another --scale or --downsample needs another OUT. A picture that fails is "
+    "reported and the rest go on. Exit status: 0 all done; 1 some failed; 2 nothing was begun."
 )
 NAMED = ("bicubic", "gaussian8", "setting1", "setting2", "second-order")
 
@@ -24,10 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import math
+
     from lightbsr_cli.errors import UserError
 
-    if args.sigma and (len(args.sigma) > 2 or min(*args.sigma, args.noise) < 0):
-        raise UserError("--sigma takes one number, or one for each axis; neither it nor --noise may be negative")
+    numbers = [*(args.sigma or ()), args.noise, args.theta]
+    if len(numbers) > 4 or min(numbers[:-1]) < 0 or not all(map(math.isfinite, numbers)):
+        raise UserError(
+            "--sigma takes one number, or one for each axis; neither it nor --noise may be negative, and all are finite"
+        )
+    source, out = args.src.resolve(), args.out.resolve()
+    if out == source:
+        raise UserError(f"{args.out}: the folder of the good pictures; name another for the low-quality ones")
 
     import lightbsr_arch  # noqa: F401  # before anything of BasicSR
 
@@ -35,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lightbsr_arch.data import DegradedDataset
-    from lightbsr_arch.data.picture_sets import degraded_pictures, write_folder
+    from lightbsr_arch.data.gt_source import open_pictures
+    from lightbsr_arch.data.picture_sets import DegradedFolder
 
     sigma = args.sigma[0] if args.sigma and len(args.sigma) == 1 else args.sigma
     dataset = DegradedDataset(
@@ -46,11 +58,20 @@ def run(args: argparse.Namespace) -> int:
             "settings": args.setting or [{"sigma": sigma, "theta": args.theta, "noise": args.noise}],
             "scale": args.scale,
             "downsample": args.downsample,
-        }
+        },
+        open_pictures(str(args.src), without=out if source in out.parents else None),
     )
-    for view in dataset.by_setting():
-        name = view.settings[0].name
-        pictures = tqdm(degraded_pictures(view, "lq"), desc=name, total=len(view), unit="picture")
-        write_folder(args.out / name, view.keys, pictures)
-    print(f"{args.out}: {len(dataset.keys)} pictures under {len(dataset.settings)} degradations")
-    return 0
+    folders = [DegradedFolder(view, args.out / view.settings[0].name) for view in dataset.by_setting()]
+    for folder in folders:
+        if folder.out.resolve() in (source, *source.parents):
+            raise UserError(f"{folder.out}: {args.src} is in it and would be written over; name another OUT")
+    number = {"made": 0, "there": 0, "failed": 0}
+    for folder in folders:
+        with tqdm(folder.write(), desc=folder.out.name, total=len(dataset.keys), unit="picture") as bar:
+            for picture in bar:
+                number[picture.status] += 1
+                if picture.status == "failed":
+                    bar.write(f"failed: {picture.reason}", file=sys.stderr)
+    summary = f"{number['made']} made, {number['there']} there already, {number['failed']} failed"
+    print(f"{args.out}: {summary}; {len(dataset.keys)} pictures under {len(dataset.settings)} degradations")
+    return 1 if number["failed"] else 0

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
-from lightbsr_arch.bench.pairs import Pairs, open_images
+from lightbsr_arch.bench.pairs import Pairs
 from lightbsr_arch.config.check import raise_findings
 from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.files import RUN_WEIGHTS
@@ -18,6 +18,7 @@ from lightbsr_arch.config.problems import Finding, Location
 from lightbsr_arch.config.registries import Resolver
 from lightbsr_arch.config.schema import CountOrZero, Degradation, Network
 from lightbsr_arch.config.yaml_loader import Document, load_file
+from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.errors import UserError
@@ -140,7 +141,7 @@ class _Opened:
         degradations = list(self._named("degradations", options.degradations))
         for key, name, root in self._named("datasets", options.datasets):
             try:
-                open_images(root)
+                open_pictures(root)
             except UserError as error:
                 self.findings.append(Finding(("datasets", key), str(error)))
                 continue

@@ -3,18 +3,19 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 
-from lightbsr_arch.data.degraded_dataset import DegradedDataset
+from lightbsr_arch.data.degraded_dataset import DegradedDataset, cut_to_multiples
 from lightbsr_arch.data.gt_dataset import to_tensor
-from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.degradations import Draws, Parameters, Setting, build_degradation
 from lightbsr_arch.degradations.settings import SecondOrderSetting
+from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
 
@@ -76,7 +77,7 @@ class Pairs:
         downsample: str,
     ) -> None:
         self.dataset, self.degradation, self.scale = dataset, degradation, scale
-        self.source = open_images(root)
+        self.source = open_pictures(root)
         self.images = self.source.keys()
         if isinstance(how, dict):
             self._drawn = build_degradation(how, scale)
@@ -89,19 +90,25 @@ class Pairs:
             {
                 "name": dataset,
                 "dataroot_gt": root,
-                "io_backend": {"type": _backend(root)},
                 "scale": scale,
                 "settings": settings,
                 "downsample": downsample,
-            }
+            },
+            self.source,
         )
         self.conditions = [_condition(setting, scale, downsample) for setting in self._degraded.settings]
 
     def hr(self, index: int) -> Picture:
-        """One HR picture, H x W x 3 uint8, BGR, cut to multiples of the scale."""
-        image = self.source.read(index)
-        height, width = (size - size % self.scale for size in image.shape[:2])
-        return image[:height, :width]
+        """One HR picture, H x W x 3 uint8, BGR, cut to multiples of the scale; its border is not measured.
+
+        Raises:
+            UserError: it cannot be read, or is all border.
+        """
+        image = cut_to_multiples(self.source.read(index), self.scale)
+        if min(image.shape[:2]) <= 2 * self.scale:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise UserError(f"{size} pixels, of which none are left without a border of {self.scale}; leave it out")
+        return image
 
     def make(self, index: int, condition: Condition) -> Pair:
         """Degrade one picture."""
@@ -116,30 +123,17 @@ class Pairs:
         return Pair(degraded.lq, degraded.gt, degraded.parameters)
 
 
-def open_images(root: str) -> GTSource:
-    """The HR images of a folder or an LMDB.
-
-    Raises:
-        UserError: there are none.
-    """
-    return GTSource(root, _backend(root))
-
-
 def content(picture: Picture) -> str:
     """A digest of a picture's pixels."""
     return _digest(picture.shape, np.ascontiguousarray(picture).tobytes())
 
 
-def _backend(root: str) -> Literal["lmdb", "disk"]:
-    return "lmdb" if root.rstrip("/").endswith(".lmdb") else "disk"
-
-
 def _condition(setting: Setting | SecondOrderSetting, scale: int, downsample: str) -> Condition:
     if isinstance(setting, SecondOrderSetting):
-        return Condition(setting.name, None, _digest(setting.name, scale), random=True)
+        return Condition(setting.name, None, _digest(setting.name, scale), setting.random)
     plain = not isinstance(setting.sigma, tuple) and not setting.noise
     digest = _digest(msgspec.json.encode(setting), scale, downsample)
-    return Condition(setting.name, setting.sigma if plain else None, digest, random=bool(setting.noise))  # type: ignore[arg-type]
+    return Condition(setting.name, setting.sigma if plain else None, digest, setting.random)  # type: ignore[arg-type]
 
 
 def _digest(*parts: Any) -> str:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.degradations.classical import Downsample, Parameters
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import SECOND_ORDER, SecondOrderSetting, Setting, named_settings
@@ -41,7 +42,8 @@ class DegradedDataset(Dataset):
         downsample: Annotated[Downsample, msgspec.Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
         cache_gb: Annotated[float, msgspec.Meta(ge=0, description="memory for decoded images in GB")] = 0.0
 
-    def __init__(self, opt: dict[str, Any]) -> None:
+    def __init__(self, opt: dict[str, Any], source: GTSource | None = None) -> None:
+        """``source`` stands for the images of ``dataroot_gt``, where they are open already."""
         super().__init__()
         self.opt = opt
         self.scale: int = opt["scale"]
@@ -49,7 +51,9 @@ class DegradedDataset(Dataset):
         self.settings: Sequence[Setting | SecondOrderSetting] = (
             [SecondOrderSetting()] if settings == SECOND_ORDER else named_settings(settings, self.scale)
         )
-        self.source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
+        if source is None:
+            source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
+        self.source = source
         self.keys = self.source.keys()
 
     def by_setting(self) -> Iterator["DegradedDataset"]:
@@ -65,12 +69,11 @@ class DegradedDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         which, setting = index % len(self.source), self.settings[index // len(self.source)]
-        image = self.source.read(which)
-        height, width = (size - size % self.scale for size in image.shape[:2])
-        gt = to_tensor(image[:height, :width])
-        draws = Draws(torch.Generator().manual_seed(derive_seed(which, *setting.name.encode())))
         key = self.keys[which]
+        image = self.source.read(which)
+        draws = Draws(torch.Generator().manual_seed(derive_seed(which, *setting.name.encode())))
         try:
+            gt = to_tensor(cut_to_multiples(image, self.scale))
             degraded = setting.degrade(gt[None], self.scale, self.opt.get("downsample", "bicubic"), draws)
         except UserError as error:
             raise UserError(f"{key} in {self.opt['dataroot_gt']}: {error}") from None
@@ -80,3 +83,11 @@ class DegradedDataset(Dataset):
         if degraded.parameters is not None:
             item["degradation"] = Parameters(*(of_batch[0] for of_batch in degraded.parameters))
         return item
+
+
+def cut_to_multiples(image: Picture, scale: int) -> Picture:
+    """The top left part of H x W x C, of sides that the scale divides; raises `UserError` where nothing is left."""
+    height, width = (size - size % scale for size in image.shape[:2])
+    if not height * width:
+        raise UserError(f"{image.shape[1]}x{image.shape[0]} pixels, of which x{scale} leaves none; leave it out")
+    return image[:height, :width]

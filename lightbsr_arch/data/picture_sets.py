@@ -1,16 +1,28 @@
 """Writing pictures that are made here, not read, as a folder of PNGs or an LMDB; each appears when it is complete."""
 
+import hashlib
+import io
+import posixpath
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
-from lightbsr_arch.data.image_io import CODECS, Picture, encode_image
+from lightbsr_arch.data.image_io import CODECS, Picture, encode_image, read_image
 from lightbsr_arch.data.lmdb_writer import LmdbWriter
 from lightbsr_arch.data.meta_info import MetaLine
 from lightbsr_arch.data.picture_files import lmdb_keys
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.degradations import Setting
+from lightbsr_arch.errors import UserError, reason_of
+from lightbsr_arch.io import write_whole
 
 
 def write_folder(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> None:
@@ -56,9 +68,98 @@ def write_lmdb(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> 
 def degraded_pictures(dataset: DegradedDataset, kind: str) -> Iterator[Picture]:
     """The pictures of a dataset of one setting, in the order of its keys; ``kind`` is "gt" or "lq"."""
     for index in range(len(dataset)):
-        tensor = dataset[index][kind]  # multiples of 1/255
-        yield (tensor * 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
+        yield _to_picture(dataset[index][kind])
+
+
+def _to_picture(image: torch.Tensor) -> Picture:
+    """3 x H x W in RGB, multiples of 1/255, as H x W x 3 uint8 in BGR."""
+    return (image * 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
 
 
 def _keys(names: Sequence[str]) -> list[str]:
-    return lmdb_keys([PurePosixPath(name).with_suffix("").as_posix() for name in names], names)
+    return lmdb_keys([posixpath.splitext(name)[0] for name in names], names)
+
+
+class Degraded(NamedTuple):
+    """What became of a picture: made, there already, or failed with a reason."""
+
+    key: str
+    status: Literal["made", "there", "failed"]
+    reason: str = ""
+
+
+class DegradedFolder:
+    """A folder of low-quality pictures that grows with its source: ``out/NAME.png``.
+
+    Each PNG holds a text that says which degradation made it, and of which picture. So what is there and as it would be
+    made again is left, what has a new or another source is made, and what is of another degradation is not touched.
+    Names are made safe and unique as LMDB keys are.
+
+    Args:
+        dataset: of one setting.
+        out: the folder.
+
+    Raises:
+        UserError: ``out`` is no folder, or holds pictures of another degradation.
+    """
+
+    def __init__(self, dataset: DegradedDataset, out: Path) -> None:
+        self.dataset, self.out = dataset, out
+        (setting,) = dataset.settings
+        settings = msgspec.json.encode(setting).decode() if isinstance(setting, Setting) else setting.name
+        self._made_by = f"x{dataset.scale} {dataset.opt['downsample']} {settings}"
+        self._random = setting.random
+        self._paths = [out / f"{key}.png" for key in _keys(dataset.keys)]
+        if out.exists() and not out.is_dir():
+            raise UserError(f"{out}: a file, where a folder is to be written")
+        for path in self._paths:
+            made_by = _text(path).partition(" of ")[0]
+            if made_by and made_by != self._made_by:
+                raise UserError(f"{path}: is there, made with {made_by}, not {self._made_by}; name another folder")
+
+    def write(self) -> Iterator[Degraded]:
+        """Make what is not there yet, in the order of the keys; one that fails does not keep the rest from it."""
+        for index, key in enumerate(self.dataset.keys):
+            try:
+                yield Degraded(key, self._write(index))
+            except Exception as error:  # whatever a picture brings up is its own failure
+                text = reason_of(error)
+                yield Degraded(key, "failed", text if key in text else f"{key}: {text}")
+
+    def _write(self, index: int) -> Literal["made", "there"]:
+        path = self._paths[index]
+        if self.out not in path.parents:
+            raise UserError("its key is a path that leads elsewhere; pack the LMDB again")
+        text = f"{self._made_by} of {self._source(index)}"
+        there = _text(path)
+        if there == text:
+            return "there"
+        picture = _to_picture(self.dataset[index]["lq"])
+        if not there and path.exists():
+            if np.array_equal(read_image(path), picture):
+                return "there"
+            raise UserError(f"{path} is there and holds another picture; delete it or name another folder")
+        info = PngInfo()
+        info.add_text(_KEYWORD, text)
+        data = io.BytesIO()
+        Image.fromarray(picture[..., ::-1]).save(data, "PNG", pnginfo=info, compress_level=1)
+        write_whole(path, data.getvalue(), make_folder=True)
+        return "made"
+
+    def _source(self, index: int) -> str:
+        """A digest of the pixels and, for what is drawn, of the place that seeds it."""
+        image = self.dataset.source.read(index)
+        place = index if self._random else ""
+        return hashlib.sha256(f"{image.shape} {place} ".encode() + image.tobytes()).hexdigest()
+
+
+_KEYWORD = "degradation"
+
+
+def _text(path: Path) -> str:
+    """What a PNG says of its making; empty where there is none, or it says nothing."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return str(image.info.get(_KEYWORD, ""))
+    except Exception:  # none there, or whatever Pillow finds wrong with it
+        return ""

@@ -46,6 +46,11 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         name += f"_noise{self.noise:g}" if self.noise else ""
         return name if self.jpeg is None else f"{name}_jpeg{self.jpeg}"
 
+    @property
+    def random(self) -> bool:
+        """Whether the result also depends on draws."""
+        return self.noise > 0
+
     def parameters(self) -> Parameters:
         """Of a batch of one, on the CPU."""
         sigma_x, sigma_y = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
@@ -65,6 +70,7 @@ class SecondOrderSetting:
     """What Real-ESRGAN's degradation draws for each image: "second-order"."""
 
     name = SECOND_ORDER
+    random = True
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
         """Degrade one image, 1 x 3 x H x W in [0, 1]; ``downsample`` is drawn, too, whatever is asked for."""
