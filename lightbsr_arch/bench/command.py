@@ -15,6 +15,7 @@ from lightbsr_arch.bench.runner import Runner
 from lightbsr_arch.bench.tables import csv_table, failures, markdown, summarise
 from lightbsr_arch.cli.basicsr import load_plugins
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import write_whole
 
 
 def bench(config: Path | None, flags: dict[str, Any], output: Path, device_name: str | None = None) -> int:
@@ -52,7 +53,7 @@ def bench(config: Path | None, flags: dict[str, Any], output: Path, device_name:
         "report.html": html_report(summary),
     }
     for name, text in files.items():
-        _write(output / name, text)
+        write_whole(output / name, text.encode())
     print(markdown(summary))
     for line in failures(summary):
         print(line, file=sys.stderr)
@@ -70,12 +71,3 @@ def _device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return device
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None

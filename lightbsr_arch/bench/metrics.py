@@ -16,6 +16,10 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from lightbsr_arch.compat import calculate_niqe
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.errors import UserError
+
+SSIM_WINDOW = 11
+"""Side in pixels; BasicSR's SSIM of a smaller picture is NaN."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ def _psnr_y(sr: Picture, hr: Picture, scale: int) -> float:
 
 
 def _ssim_y(sr: Picture, hr: Picture, scale: int) -> float:
+    if min(hr.shape[:2]) < 2 * scale + SSIM_WINDOW:
+        size, window = f"{hr.shape[1]}x{hr.shape[0]}", f"{SSIM_WINDOW}x{SSIM_WINDOW}"
+        raise UserError(f"SSIM wants {window} pixels inside a border of {scale}, this picture has {size}")
     return calculate_ssim(sr, hr, crop_border=scale, test_y_channel=True)
 
 

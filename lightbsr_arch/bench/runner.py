@@ -1,5 +1,6 @@
 """Goes through models, images and degradations, computes what the cache lacks, and loses nothing that it has."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ from lightbsr_arch.bench.metrics import METRICS, unavailable
 from lightbsr_arch.bench.models import ModelSpec, Upscaler
 from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, content
 from lightbsr_arch.data.image_io import Picture, encode_image
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.errors import UserError, reason_of
 
 CROP = 128
 """Side of the viewer's crops in HR pixels."""
@@ -131,10 +132,10 @@ class Runner:
                     if (pairs.dataset, index) not in images:
                         hr = pairs.hr(index)
                         images[pairs.dataset, index] = content(hr), most_detailed(hr, self.bench.scale)
-                except UserError as error:
+                except Exception as error:  # whatever a picture brings up is its own failure
                     for condition in pairs.conditions:
                         place = (pairs.dataset, pairs.degradation, condition.name, index)
-                        self.results.failures[None, place] = str(error)
+                        self.results.failures[None, place] = reason_of(error)
                     continue
                 image, box = images[pairs.dataset, index]
                 for condition in pairs.conditions:
@@ -169,12 +170,12 @@ class Runner:
         """One LR image through every model that lacks something; the metrics are computed beside it."""
         try:
             pair = job.pairs.make(job.index, job.condition)
-        except UserError as error:
-            self.results.failures[None, job.place] = str(error)
+            hr = tensor2img(pair.gt)
+            if job.box:
+                self._keep_crops(job, pair, hr)
+        except Exception as error:  # likewise
+            self.results.failures[None, job.place] = reason_of(error)
             return
-        hr = tensor2img(pair.gt)
-        if job.box:
-            self._keep_crops(job, pair, hr)
         for model, wanted in job.wanted.items():
             sr = self._try(model, job, pair)
             if sr is None:
@@ -195,12 +196,12 @@ class Runner:
             if model not in self._loaded:
                 self._loaded[model] = self.specs[model].load(self.bench.scale, self.device)
         except Exception as error:
-            self.results.broken[model] = _reason(error)
+            self.results.broken[model] = reason_of(error)
             return None
         try:
             return tensor2img(self._loaded[model](pair))
         except Exception as error:
-            self.results.failures[model, job.place] = _reason(error)
+            self.results.failures[model, job.place] = reason_of(error)
             return None
 
     def _collect(self, model: str, job: _Job, metrics: list[str], result: Future[Measured]) -> None:
@@ -209,7 +210,7 @@ class Runner:
                 self.cache.put(self._key(model, job, name), {"value": value})
                 self.results.values[model, job.place][name] = value
             elif not isinstance(value, UserError):
-                self.results.failures[model, job.place] = f"{METRICS[name].label}: {_reason(value)}"
+                self.results.failures[model, job.place] = f"{METRICS[name].label}: {reason_of(value)}"
             elif str(value) not in self.results.notes:
                 self.results.notes.append(str(value))
 
@@ -258,7 +259,10 @@ def _measure(metrics: list[str], sr: Picture, hr: Picture, scale: int) -> Measur
     values: Measured = {}
     for name in metrics:
         try:
-            values[name] = float(METRICS[name].compute(sr, hr, scale))
+            value = float(METRICS[name].compute(sr, hr, scale))
+            if math.isnan(value):
+                raise UserError(f"{METRICS[name].label} is not defined for a picture of {hr.shape[1]}x{hr.shape[0]}")
+            values[name] = value
         except Exception as error:
             values[name] = error
     return values
@@ -266,9 +270,3 @@ def _measure(metrics: list[str], sr: Picture, hr: Picture, scale: int) -> Measur
 
 def _cut(picture: Picture, top: int, left: int, side: int = CROP) -> Picture:
     return np.ascontiguousarray(picture[top : top + side, left : left + side])
-
-
-def _reason(error: Exception) -> str:
-    """One line."""
-    text = str(error).strip().partition("\n")[0]
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import re
 import time
 from base64 import b64encode
 from statistics import fmean
@@ -27,13 +29,28 @@ COSTS = {"parameters": ("Params", 1e6, "M", 2), "macs": ("MACs", 1e9, "G", 1),
 
 
 def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str, Any]:
-    """All that the outputs say, as plain data that JSON can hold."""
-    rows = [_row(spec.name, pairs, results) for pairs in bench.pairs for spec in bench.models]
+    """All that the outputs say, as plain data that JSON and UTF-8 can hold.
+
+    Where a model gives the very HR picture, its PSNR is infinite. The means are then over the other pictures, of every
+    model alike, and a note says so.
+    """
+    infinite = {
+        (place, name)
+        for (_, place), values in results.values.items()
+        for name, value in values.items()
+        if not math.isfinite(value)
+    }
+    left_out = dict.fromkeys(
+        f"{METRICS[name].label} of {_named(place, bench.pairs)['image']} in {place[0]} is infinite for a model that "
+        "gives the very HR picture: it is left out of all models' means"
+        for place, name in sorted(infinite)
+    )
+    rows = [_row(spec.name, pairs, results, infinite) for pairs in bench.pairs for spec in bench.models]
     for row in rows:
         if row["model"] in results.broken:
             row["errors"].insert(0, results.broken[row["model"]])
     published = published_rows(bench) if bench.published else []
-    return {
+    summary = {
         "created": time.strftime("%Y-%m-%d %H:%M %Z"),
         "machine": describe(device),
         "versions": versions(),
@@ -58,7 +75,7 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
             for pairs in bench.pairs
         },
         "datasets": {pairs.dataset: len(pairs.images) for pairs in bench.pairs},
-        "notes": results.notes,
+        "notes": [*results.notes, *left_out],
         "rows": rows + published,
         "images": [
             {**_named(place, bench.pairs), "model": model, **values}
@@ -68,6 +85,18 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
         "crop_size": CROP,
         "crops": [_crop(place, pictures, bench, results) for place, pictures in results.crops.items()],
     }
+    return _plain(summary)
+
+
+def _plain(value: Any) -> Any:
+    """With null for numbers that are not finite, and escapes for the bytes of names that are not UTF-8."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def failures(summary: dict[str, Any]) -> list[str]:
@@ -87,9 +116,9 @@ def markdown(summary: dict[str, Any]) -> str:
     lines = []
     for degradation, conditions in summary["degradations"].items():
         mean = f", mean over {len(conditions)} conditions" if len(conditions) > 1 else ""
-        lines += [f"## {degradation}, x{summary['scale']}{mean}", ""]
+        lines += [f"## {_escaped(degradation)}, x{summary['scale']}{mean}", ""]
         heads = [f"{cost['label']} ({cost['unit']})" for cost in summary["costs"]]
-        heads += [f"{dataset} {metric['label']}" for dataset in summary["datasets"] for metric in metrics]
+        heads += [f"{_escaped(dataset)} {metric['label']}" for dataset in summary["datasets"] for metric in metrics]
         lines += [f"| Model | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
         for model in summary["models"]:
             rows = {
@@ -105,15 +134,21 @@ def markdown(summary: dict[str, Any]) -> str:
                 row = rows.get(dataset, {})
                 mark = "*" if row.get("errors") else ""
                 cells += [_number(row.get(metric["name"]), metric["digits"]) + mark for metric in metrics]
-            name = f"{model['name']} (published)" if model["published"] else model["name"]
-            lines.append(f"| {name.replace('|', '/')} | {' | '.join(cells)} |")
+            name = _escaped(model["name"]) + (" (published)" if model["published"] else "")
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
     if any(model.get("sees") for model in summary["models"]):
-        names = [f"{model['name']} ({model['sees']})" for model in summary["models"] if model.get("sees")]
+        names = [f"{_escaped(model['name'])} ({model['sees']})" for model in summary["models"] if model.get("sees")]
         lines += [f"Teachers, which see what no user has: {', '.join(names)}.", ""]
-    lines += [f"\\* {line}" for line in failures(summary)] + summary["notes"]
+    lines += [f"\\* {_escaped(line)}" for line in failures(summary)] + [_escaped(line) for line in summary["notes"]]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line; an underscore inside a word means nothing to it."""
+    one_line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
+    return re.sub(r"[\\`*\[\]<>&|~$#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line)
 
 
 def csv_table(summary: dict[str, Any]) -> str:
@@ -135,14 +170,15 @@ def csv_table(summary: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def _row(model: str, pairs: Pairs, results: Results) -> Row:
+def _row(model: str, pairs: Pairs, results: Results, infinite: set[tuple[Place, str]]) -> Row:
     conditions = []
     errors: dict[str, None] = {}  # ordered and without repeats
     for condition in pairs.conditions:
         values = []
         for index, image in enumerate(pairs.images):
             place = (pairs.dataset, pairs.degradation, condition.name, index)
-            values.append(results.values.get((model, place), {}))
+            known = results.values.get((model, place), {})
+            values.append({name: value for name, value in known.items() if (place, name) not in infinite})
             for whose in (None, model):
                 if reason := results.failures.get((whose, place)):
                     errors[f"{image}: {reason}" if image not in reason else reason] = None

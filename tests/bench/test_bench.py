@@ -242,7 +242,7 @@ def test_tables_hold_every_row(folder):
     assert [(line["degradation"], line["condition"]) for line in lines] == wanted
     mean = sum(float(line["psnr_y"]) for line in lines[1:9]) / 8
     assert float(lines[0]["psnr_y"]) == pytest.approx(mean)
-    assert f"| a/b | – | – | – | – | {mean:.2f} |" in Path("out/table.md").read_text()
+    assert f"| a\\|b | – | – | – | – | {mean:.2f} |" in Path("out/table.md").read_text()
 
 
 def test_a_registered_degradation_draws_the_same_every_time(folder, capsys):
