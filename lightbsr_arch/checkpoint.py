@@ -10,6 +10,7 @@ import json
 import math
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,6 +55,7 @@ _REPEATS = ("num_block", "num_group")
 """The arguments that say how often layers are repeated; all others are sizes, which show in a tensor's shape."""
 _MAY_BE_ZERO = ("num_block", "num_noise_ch")
 _MOST_BLOCKS = 1000
+_MOST_TENSORS = 30_000
 _LONGEST_METADATA = 10**6
 
 
@@ -235,8 +237,10 @@ def read_pth(path: str | Path) -> Any:
             unpickled.
     """
     try:
-        _refuse_compressed(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of tensors that are refused here
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
             text = f"holds more than tensors ({_shown(found[1])}); not loaded, nothing was executed"
@@ -250,19 +254,27 @@ def read_pth(path: str | Path) -> Any:
         raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
 
 
-def _refuse_compressed(path: str | Path) -> None:
+def _check_archive(path: str | Path) -> None:
     """PyTorch saves tensors as they are, but would also unpack a small file to gigabytes."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise UserError(f"{path}: a compressed archive; expected a file that PyTorch saved, or what is in it")
+            entries = archive.infolist()
+        _check_number(len(entries), path)
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise UserError(f"{path}: a compressed archive; expected a file that PyTorch saved, or what is in it")
+
+
+def _check_number(tensors: int, path: str | Path) -> None:
+    if tensors > _MOST_TENSORS:
+        raise UserError(f"{path}: holds {tensors} tensors, no network has more than {_MOST_TENSORS}")
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return _plain_names(tensors, path), file.metadata() or {}
+            keys = file.keys()
+            _check_number(len(keys), path)
+            return _plain_names({key: file.get_tensor(key) for key in keys}, path), file.metadata() or {}
     except UserError:
         raise
     except Exception as error:  # its own kinds, and PyTorch's for a dtype that it does not have
@@ -318,6 +330,7 @@ def _no_plain_tensor(value: torch.Tensor) -> str | None:
 
 def _plain_names(tensors: Mapping[Any, torch.Tensor], path: str | Path) -> State:
     """Without the prefixes of torch.compile, DataParallel and AveragedModel, and without the latter's counter."""
+    _check_number(len(tensors), path)
     state = {re.sub(r"^(module\.)+", "", str(key).replace("_orig_mod.", "")): value for key, value in tensors.items()}
     if len(state) < len(tensors):
         raise UserError(f"{path}: holds several tensors of one name, with and without a prefix (module., _orig_mod.)")

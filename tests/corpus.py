@@ -185,3 +185,15 @@ def write_corpus(folder: Path) -> tuple[list[Case], list[Case]]:
         (folder / UNREADABLE.name).chmod(0)
         refused.append(UNREADABLE)
     return READ, refused
+
+
+def too_deep(folder: Path) -> None:
+    """Folders in each other until none of the system's calls takes the path: not even root can list the last one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=at)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)

@@ -188,6 +188,13 @@ def test_wrappers_and_prefixes_of_other_programs(kind, tmp_path):
         assert outputs_agree(load(tmp_path / "net.safetensors"), net)
 
 
+def test_files_of_too_many_tensors_are_refused_at_once(tmp_path):
+    many = {f"restorer.body.{i}.conv.weight": torch.zeros(0) for i in range(30_001)}
+    save_file(many, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=r"net\.safetensors: holds 30001 tensors, no network has more than 30000"):
+        load(tmp_path / "net.safetensors")
+
+
 def test_a_name_with_and_without_a_prefix_is_refused(tmp_path):
     state = network().state_dict()
     torch.save({**state, "module.restorer.tail.bias": torch.ones(3)}, tmp_path / "net.pth")

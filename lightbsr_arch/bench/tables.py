@@ -107,7 +107,7 @@ def failures(summary: dict[str, Any]) -> list[str]:
         for error in row.get("errors", [])
     ]
     lines += [f"{model['name']}: cost: {model['error']}" for model in summary["models"] if model.get("error")]
-    return [*dict.fromkeys(lines)]
+    return [*dict.fromkeys(map(_one_line, lines))]
 
 
 def markdown(summary: dict[str, Any]) -> str:
@@ -147,8 +147,12 @@ def markdown(summary: dict[str, Any]) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is, on one line; an underscore inside a word means nothing to it."""
-    one_line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
-    return re.sub(r"[\\`*\[\]<>&|~$#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line)
+    return re.sub(r"[\\`*\[\]<>&|~$#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Without the line ends and control characters that a file's name may hold."""
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
 
 
 def csv_table(summary: dict[str, Any]) -> str:

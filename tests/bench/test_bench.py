@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from basicsr.archs import build_network
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY
+from PIL import Image
 
 import lightbsr_arch
 from lightbsr_arch.archs import BlindSR
@@ -20,10 +23,12 @@ from lightbsr_arch.bench.cost import count_macs, measure
 from lightbsr_arch.bench.models import ModelSpec
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.data import DegradedDataset
-from lightbsr_arch.degradations import Parameters, bicubic_resize
+from lightbsr_arch.degradations import DEGRADATION_REGISTRY, Parameters, bicubic_resize
+from lightbsr_arch.degradations.classical import Degraded
 from lightbsr_arch.errors import UserError
 from lightbsr_cli import main
 from tests.bench.toys import EDSR, edsr, pictures, student
+from tests.corpus import too_deep
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "benchmarks"
 FRACTION = {"cost": False, "metrics": ["psnr_y", "ssim_y"], "crops": 1}
@@ -156,6 +161,129 @@ def test_a_broken_model_and_a_broken_picture_are_reported_and_the_rest_goes_on(f
     assert {row["model"] for row in summary["images"]} == {"bicubic", "EDSR"}
     assert len(summary["images"]) == 4
     assert "02.png: cut short" in capsys.readouterr().err
+
+
+def test_a_picture_of_any_size_is_measured_or_named(folder, capsys):
+    hr = pictures(folder / "hr", 1)
+    for name, size in {"3x3": (3, 3), "300x1": (300, 1), "8x8": (8, 8), "300x8": (300, 8), "16x16": (16, 16)}.items():
+        Image.effect_noise(size, 60).convert("RGB").save(hr / f"{name}.png")
+    code, summary = bench({"models": ["bicubic"], "datasets": {"toy": str(hr)}, "degradations": ["bicubic"]})
+    assert code == 1
+    errors = figures(summary, "bicubic")["toy"]["errors"]
+    assert errors == [
+        "300x1.png: 300x1 pixels, of which x4 leaves none; leave it out",
+        "300x8.png: 300x8 pixels, of which none are left without a border of 4; leave it out",
+        "3x3.png: 3x3 pixels, of which x4 leaves none; leave it out",
+        "8x8.png: 8x8 pixels, of which none are left without a border of 4; leave it out",
+    ]
+    assert [(row["image"], "psnr_y" in row, "ssim_y" in row) for row in summary["images"]] == [
+        ("00.png", True, True),
+        ("16x16.png", True, False),
+    ]
+    assert summary["notes"] == ["SSIM wants 11x11 pixels inside a border of 4, this picture has 16x16"]
+
+
+def test_whatever_a_picture_raises_is_named_and_the_rest_goes_on(folder, capsys):
+    hr = pictures(folder / "hr", 2)
+    too_deep(hr)
+    config = {"models": ["bicubic"], "datasets": {"toy": str(hr)}, "degradations": {"odd": {"type": "ToyRaises"}}}
+    code, summary = bench(config)
+    assert code == 1
+    raised, unread = figures(summary, "bicubic")["toy"]["errors"]
+    assert raised.startswith("00.png: ZeroDivisionError: ")
+    assert unread.endswith("d: cannot be listed (File name too long)")
+    assert [row["image"] for row in summary["images"]] == ["01.png"]
+
+
+@DEGRADATION_REGISTRY.register()
+class ToyRaises:
+    """Raises what nobody expects at the first picture of the process."""
+
+    calls = count(0)
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+
+    def __call__(self, gt, draws):
+        1 % next(self.calls)
+        return Degraded(bicubic_resize(gt, 1 / self.scale), None, gt, gt)
+
+
+def strict_json(text):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_an_infinite_psnr_is_left_out_of_all_means_and_said(folder):
+    hr = pictures(folder / "hr", 2)
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(hr / "flat.png")
+    models = {"bicubic": "bicubic", "EDSR": {"network": EDSR, "weights": str(edsr(folder / "edsr.pth"))}}
+    code, _ = bench({"models": models, "datasets": {"toy": str(hr)}, "degradations": ["bicubic"]})
+    assert code == 0
+    summary = strict_json(Path("out/results.json").read_text())
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert strict_json(page.partition('id="data">')[2].partition("</script>")[0])["rows"] == summary["rows"]
+    psnr = {(row["model"], row["image"]): row["psnr_y"] for row in summary["images"]}
+    assert psnr["bicubic", "flat.png"] is None
+    assert psnr["EDSR", "flat.png"] > 0
+    for model in models:
+        mean = (psnr[model, "00.png"] + psnr[model, "01.png"]) / 2
+        assert figures(summary, model)["toy"]["psnr_y"] == pytest.approx(mean)
+    (note,) = summary["notes"]
+    assert note.startswith("PSNR-Y of flat.png in toy is infinite")
+    assert note in Path("out/table.md").read_text()
+
+
+def test_nothing_but_flat_pictures_gives_a_report_too(folder):
+    (folder / "hr").mkdir()
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(folder / "hr/flat.png")
+    code, summary = bench({"models": ["bicubic"], "datasets": {"toy": "hr"}, "degradations": ["bicubic"]})
+    assert code == 0
+    assert [metric["name"] for metric in summary["metrics"]] == ["ssim_y"]
+    assert "| bicubic | – | – | – | – | 1.0000 |" in Path("out/table.md").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere take UTF-8 alone")
+def test_names_that_are_no_utf8(folder, capsys):
+    data = (pictures(folder / "hr", 1) / "00.png").read_bytes()
+    strange = Path(os.fsdecode(b"caf\xe9"))
+    strange.mkdir()
+    (strange / os.fsdecode(b"\xff.png")).write_bytes(data)
+    (strange / os.fsdecode(b"\xfe.png")).write_bytes(data[:100])
+    arguments = ["-m", "bicubic", "--images", str(strange), "--degradations", "bicubic", "--no-cost"]
+    assert main(["bench", *arguments, "-o", str(strange / "out")]) == 1
+    for name in ("table.md", "results.csv", "results.json", "report.html"):
+        (strange / "out" / name).read_text(encoding="utf-8")
+    summary = json.loads((strange / "out" / "results.json").read_text())
+    assert summary["datasets"] == {r"caf\udce9": 2}
+    assert [row["image"] for row in summary["images"]] == [r"\udcff.png"]
+    assert r"caf\udce9/\udcfe.png: cut short or damaged" in summary["rows"][0]["errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>x</b>", r"\<b\>x\</b\>"),
+        ("[x](y)", r"\[x\](y)"),
+        ("*a* _b_ `c` ~d~ $e$ #f &amp;", r"\*a\* \_b\_ \`c\` \~d\~ \$e\$ \#f \&amp;"),
+        ("two\nlines\r\n| x |", r"two lines \| x \|"),
+        ("back\\slash|", r"back\\slash\|"),
+        ("kdsr_s_x4", "kdsr_s_x4"),
+    ],
+)
+def test_names_are_shown_as_they_are_in_markdown(name, shown, folder):
+    hr = pictures(folder / "hr", 1)
+    (hr / "x.png").write_bytes(b"")
+    code, _ = bench({"models": {name: "bicubic"}, "datasets": {name: str(hr)}, "degradations": {name: "bicubic"}})
+    assert code == 1
+    lines = Path("out/table.md").read_text().splitlines()
+    assert lines[0] == f"## {shown}, x4"
+    assert lines[2].endswith(f"| {shown} PSNR-Y | {shown} SSIM-Y |")
+    assert lines[4].startswith(f"| {shown} | – |")
+    assert lines[-1].startswith(rf"\* {shown} on {shown}, {shown}: ")
 
 
 def test_basicsrs_network_takes_the_moving_average(folder):

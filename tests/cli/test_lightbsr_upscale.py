@@ -16,7 +16,7 @@ from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import files
 from lightbsr_arch.inference.pictures import read_picture
 from lightbsr_cli import main
-from tests.corpus import BROKEN_LINK, READ, base, write_corpus
+from tests.corpus import BROKEN_LINK, READ, base, too_deep, write_corpus
 from tests.inference.networks import network
 
 RGB = np.ascontiguousarray(base()[..., ::-1])
@@ -164,6 +164,16 @@ def test_an_earlier_runs_output_is_no_input(tmp_path, run):
         (["a.png"], ["-", "-o", "out"], "needs the name of a file"),
         (["a.png"], ["in/a.png", "-o", "-", "--json"], "cannot both go to standard output"),
         (["a.png"], ["in/a.png", "-o", "out", "--device", "gpu"], "device gpu: expected auto, cpu, cuda or mps"),
+        *(
+            (["a.png"], [source, "-o", f"out.{kind}"], f"out.{kind}: that format cannot be written; png, jpg, webp, ")
+            for source, kind in [
+                *(("in/a.png", kind) for kind in ("gif", "GIF", "avif", "jxl", "heic", "ppm", "pgm", "ico", "jp2")),
+                ("in", "gif"),
+                ("in/*.png", "psd"),
+            ]
+        ),
+        (["a.png"], ["in/a.png", "-o", "out", "--suffix", "/../x"], "--suffix /../x: goes into a file's name"),
+        (["a.png"], ["in/a.png", "-o", "n" * 300], "File name too long"),
     ],
     ids=str,
 )
@@ -252,6 +262,62 @@ def test_memory_that_does_not_suffice_fails_one_picture(tmp_path, run, monkeypat
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, out) == (1, f"1 upscaled x2, 0 skipped, 1 failed: {tmp_path / 'out'}\n")
     assert err == f"{tmp_path / 'in' / 'a.png'}: failed: memory does not suffice\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("division by zero\nin a parser"), "ZeroDivisionError: division by zero"),
+        (RecursionError(), "RecursionError"),
+        (OSError("broken"), "OSError: broken"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_whatever_a_picture_raises_fails_that_picture(tmp_path, run, monkeypatch, error, said):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+
+    def raise_for_a(source, name):
+        if str(source).endswith("a.png"):
+            raise error
+        return read_bytes(source, name)
+
+    read_bytes = files.read_bytes
+    monkeypatch.setattr(files, "read_bytes", raise_for_a)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, out) == (1, f"1 upscaled x2, 0 skipped, 1 failed: {tmp_path / 'out'}\n")
+    assert err == f"{tmp_path / 'in' / 'a.png'}: failed: {said}\n"
+    assert tree(tmp_path / "out") == ["b.png"]
+
+
+def test_a_folder_that_cannot_be_listed_fails_alone(tmp_path, run):
+    save(tmp_path / "in" / "a.png")
+    too_deep(tmp_path / "in" / "deep")
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, out) == (1, f"1 upscaled x2, 0 skipped, 1 failed: {tmp_path / 'out'}\n")
+    assert err.startswith(f"{tmp_path / 'in' / 'deep'}/ddd")
+    assert err.endswith("ddd: failed: cannot be listed (File name too long)\n")
+    assert err.count("\n") == 1
+    assert tree(tmp_path / "out") == ["a.png"]
+
+
+@pytest.mark.parametrize("length", [230, 250, 255])
+def test_long_names(tmp_path, run, length):
+    name = "é" * ((length - 4) // 2) + "n" * (length % 2) + ".png"
+    assert len(os.fsencode(name)) in (length, length - 1)
+    save(tmp_path / "in" / name)
+    assert run(tmp_path / "in", "-o", tmp_path / "out")[0] == 0
+    assert run(tmp_path / "in" / name, "-o", tmp_path / "one" / name)[0] == 0
+    assert tree(tmp_path) == [f"in/{name}", f"one/{name}", f"out/{name}"]
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out", "--suffix", "_" * 40)
+    assert code == 1
+    assert err.endswith("cannot be written: File name too long\n")
+
+
+def test_an_output_that_is_no_utf8(tmp_path, run):
+    source = save(tmp_path / "a.png")
+    code, out, _ = run(source, "-o", tmp_path / os.fsdecode(b"caf\xe9"))
+    assert (code, out) == (0, f"1 upscaled x2, 0 skipped, 0 failed: {tmp_path}/caf\\udce9\n")
 
 
 def test_a_picture_too_wide_for_its_format(tmp_path, run):

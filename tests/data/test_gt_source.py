@@ -8,12 +8,13 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from lightbsr_arch.data import gt_source, lmdb_reader
-from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.gt_source import GTSource, open_pictures
 from lightbsr_arch.data.image_io import CODECS
 from lightbsr_arch.data.lmdb_prepare import prepare_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
 from lightbsr_arch.errors import UserError
+from tests.corpus import too_deep
 from tests.data.lmdb_files import make_photos
 
 HEIGHT, WIDTH = 37, 53  # rows of a BMP are padded to four bytes: 53 * 3 needs it
@@ -131,6 +132,22 @@ def test_the_lmdb_is_closed_with_its_last_user(tmp_path: Path) -> None:
     assert str(tmp_path / "png.lmdb") in lmdb_reader._open
     del source
     assert str(tmp_path / "png.lmdb") not in lmdb_reader._open
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_or_fails_when_it_is_read(tmp_path: Path) -> None:
+    make_source(tmp_path, "disk")
+    too_deep(tmp_path / "in" / "deep")
+    said = r"^/.*/deep/d.*/d+: cannot be listed \(File name too long\)$"
+    with pytest.raises(UserError, match=said):
+        GTSource(str(tmp_path / "in"), "disk")
+    source = open_pictures(str(tmp_path / "in"))
+    assert [key[:5] for key in sorted(source.keys())][:2] == ["deep/", "p000."]
+    with pytest.raises(UserError, match=said):
+        source.read(0)
+    assert source.read(1).shape == (*source.shape(1), 3)
+    assert open_pictures(str(tmp_path / "in"), without=tmp_path / "in/deep").keys() == source.keys()[1:]
+    with pytest.raises(UserError, match=r"/in: no pictures but those in "):
+        open_pictures(str(tmp_path / "in"), without=tmp_path)
 
 
 def test_errors_name_file_and_key(tmp_path: Path) -> None:

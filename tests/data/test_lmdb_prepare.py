@@ -21,7 +21,7 @@ from lightbsr_arch.data.lmdb_prepare import Report, prepare_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
 from lightbsr_arch.errors import UserError
-from tests.corpus import write_corpus
+from tests.corpus import too_deep, write_corpus
 from tests.data.lmdb_files import content, make_photos
 
 RULE = CropRule(32, 16, 0)
@@ -99,6 +99,36 @@ def test_too_small_pictures_are_left_out_with_their_size(tmp_path: Path) -> None
     report = prepare(tmp_path / "in", tmp_path / "out.lmdb")
     assert report.skipped == [(tmp_path / "in" / "tiny.png", "too small: 200x31 pixels, the crop is 32")]
     assert len(content(tmp_path / "out.lmdb")[0]) == len(report.entries) == 2 * 20
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="workers inherit a broken reader")
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("what"), OSError("what"), EOFError("what"), RecursionError("what")]
+)
+def test_whatever_a_picture_raises_leaves_out_that_picture(tmp_path: Path, monkeypatch, error: Exception) -> None:
+    make_photos(tmp_path / "in", 4)
+    read_image = lmdb_prepare.read_image
+
+    def raise_for_two(path: Path) -> np.ndarray:
+        if path.stem in ("p001", "p002"):
+            raise error
+        return read_image(path)
+
+    monkeypatch.setattr(lmdb_prepare, "read_image", raise_for_two)
+    report = prepare(tmp_path / "in", tmp_path / "out.lmdb", start_method="fork")
+    said = f"{type(error).__name__}: what"
+    assert report.skipped == [(tmp_path / "in" / name, said) for name in ("p001.png", "p002.png")]
+    assert len(content(tmp_path / "out.lmdb")[0]) == 2 * 20
+
+
+def test_a_folder_that_cannot_be_listed_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    make_photos(tmp_path / "in", 2)
+    too_deep(tmp_path / "in" / "deep")
+    report = prepare(tmp_path / "in", tmp_path / "out.lmdb")
+    ((path, reason),) = report.skipped
+    assert path.parts[-1] == "d" * 250
+    assert reason == "cannot be listed (File name too long)"
+    assert len(content(tmp_path / "out.lmdb")[0]) == 2 * 20
 
 
 def test_strict_stops_at_the_first_and_can_be_continued(tmp_path: Path) -> None:

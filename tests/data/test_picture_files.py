@@ -5,6 +5,7 @@ import pytest
 
 from lightbsr_arch.data.picture_files import find_pictures, lmdb_keys, without
 from lightbsr_arch.errors import UserError
+from tests.corpus import too_deep
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -51,6 +52,24 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "set" / "link").symlink_to(tmp_path / "real")
     (tmp_path / "set" / "round").symlink_to(tmp_path / "set")
     assert list(keys(tmp_path / "set")) == ["b.png", "link/a.png"]
+
+
+def test_a_folder_that_cannot_be_listed_stands_among_the_pictures_with_its_reason(tmp_path: Path) -> None:
+    touch(tmp_path / "set", "a.png", "sub/b.png")
+    too_deep(tmp_path / "set" / "deep")
+    pictures = find_pictures([tmp_path / "set"])
+    assert [picture.problem for picture in pictures] == [None, "cannot be listed (File name too long)", None]
+    assert [picture.name[:7] for picture in pictures] == ["a.png", "deep/dd", "sub/b.p"]
+    assert set(pictures[1].path.parts[-15:]) == {"d" * 250}
+    with pytest.raises(UserError, match=r"^--exclude: .*/deep/d.*: cannot be listed"):
+        without(find_pictures([tmp_path / "set/a.png"]), pictures)
+
+
+def test_links_that_lead_nowhere_or_to_themselves_are_left_to_the_reader(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a.png")
+    for name, target in {"gone.png": "nowhere", "itself.png": "itself.png", "itself": "itself"}.items():
+        (tmp_path / "set" / name).symlink_to(target)
+    assert list(keys(tmp_path / "set")) == ["a.png", "gone.png", "itself.png"]
 
 
 def test_missing_and_empty_sources_are_named(tmp_path: Path) -> None:
