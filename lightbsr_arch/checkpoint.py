@@ -194,10 +194,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
-    else:
-        state, metadata = named_tensors(read_pth(path), path), {}
+    state, metadata = _read_tensors(path)
     if "network" in metadata:
         checkpoint = Checkpoint(state, *(_json_object(metadata, key, path) for key in ("network", "card")))
         _check_fit(checkpoint, path)
@@ -218,13 +215,13 @@ def recognise(state: State, source: str | Path) -> Checkpoint:
 
 
 def load_weights(net: nn.Module, path: str | Path) -> None:
-    """Load a BasicSR ``.pth`` into a network of any architecture; ``params_ema`` goes before ``params``.
+    """Load a ``.pth`` or ``.safetensors`` into a network of any architecture; ``params_ema`` goes before ``params``.
 
     Raises:
         UserError: see ``read_pth``; or the tensors are not those of this network.
     """
     path = Path(path)
-    state = named_tensors(read_pth(path), path)
+    state, _ = _read_tensors(path)
     _refuse_misfits(net.state_dict(), state, path)
     net.load_state_dict(state)
 
@@ -267,6 +264,11 @@ def _check_archive(path: str | Path) -> None:
 def _check_number(tensors: int, path: str | Path) -> None:
     if tensors > _MOST_TENSORS:
         raise UserError(f"{path}: holds {tensors} tensors, no network has more than {_MOST_TENSORS}")
+
+
+def _read_tensors(path: Path) -> tuple[State, dict[str, str]]:
+    """Tensors by name, and the metadata of a ``.safetensors``."""
+    return _read_safetensors(path) if path.suffix == ".safetensors" else (named_tensors(read_pth(path), path), {})
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:

@@ -15,6 +15,7 @@ from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
+from safetensors.torch import save_file
 
 import lightbsr_arch
 from lightbsr_arch.archs import BlindSR
@@ -293,6 +294,12 @@ def test_basicsrs_network_takes_the_moving_average(folder):
     loaded = spec.load(4, torch.device("cpu")).net.state_dict()
     for name, value in net.state_dict().items():
         torch.testing.assert_close(loaded[name], value, rtol=0, atol=0)
+    save_file(net.state_dict(), "edsr.safetensors")
+    loaded = ModelSpec("EDSR", "edsr.safetensors", EDSR).load(4, torch.device("cpu")).net.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+    torch.save({"params": {name: value.to(torch.int8) for name, value in net.state_dict().items()}}, "int8.pth")
+    with pytest.raises(UserError, match=r"int8\.pth: \w\S+ is of int8, expected floating-point numbers"):
+        ModelSpec("EDSR", "int8.pth", EDSR).load(4, torch.device("cpu"))
 
 
 def test_an_onnx_file(folder):

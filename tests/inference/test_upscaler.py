@@ -135,6 +135,15 @@ def test_a_teacher_is_refused(tmp_path):
         upscaler.load_student(tmp_path / "teacher.safetensors")
 
 
+@pytest.mark.parametrize("key", ["num_in_ch", "num_out_ch"])
+def test_a_network_of_other_channels_is_refused(key, tmp_path):
+    estimator = {"type": "KDIDEStudent", "num_feat": 16, "num_block": 1}
+    grey = BlindSR(estimator, {**IDRDCRBNET, key: 1})
+    Checkpoint(grey.state_dict(), grey.config).save(tmp_path / "grey.safetensors")
+    with pytest.raises(UserError, match=rf"grey\.safetensors: a network with {key} 1; pictures are upscaled as RGB"):
+        upscaler.load_student(tmp_path / "grey.safetensors")
+
+
 def test_devices_that_are_not_there():
     with pytest.raises(UserError, match="expected auto, cpu, cuda or mps"):
         upscaler.find_device("gpu")
