@@ -5,9 +5,7 @@ stored in the file or from the shapes of its tensors. Neither is trusted: only n
 sizes that the file has the tensors for, and their weights are finite floating-point numbers.
 """
 
-import inspect
 import json
-import math
 import pickle
 import re
 import warnings
@@ -23,38 +21,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lightbsr_arch.archs import (
-    BlindSR,
-    IDRDCRBNet,
-    KDIDEStudent,
-    KDIDETeacher,
-    LightBSRNet,
-    LightIDEStudent,
-    LightIDETeacher,
-)
+from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.degradation_prior import DegradationPrior
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.io import whole_file
+from lightbsr_arch.stored_network import check_network, shown
 from lightbsr_cli.shipped import find_weights
 
 State = dict[str, torch.Tensor]
 
-PARTS: dict[str, tuple[type[nn.Module], ...]] = {
-    "estimator": (KDIDEStudent, KDIDETeacher, LightIDEStudent, LightIDETeacher),
-    "restorer": (IDRDCRBNet, LightBSRNet),
-}
-"""The arguments of ``BlindSR``, and what each may be in a file."""
-
-WRAPPERS = (
-    *("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g", "generator"),
-)
+WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g")
 """Keys under which training programs save a network's tensors; the first that is there is taken."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_REPEATS = ("num_block", "num_group")
-"""The arguments that say how often layers are repeated; all others are sizes, which show in a tensor's shape."""
-_MAY_BE_ZERO = ("num_block", "num_noise_ch")
-_MOST_BLOCKS = 1000
 _MOST_TENSORS = 30_000
 _LONGEST_METADATA = 10**6
 
@@ -240,7 +219,7 @@ def read_pth(path: str | Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
-            text = f"holds more than tensors ({_shown(found[1])}); not loaded, nothing was executed"
+            text = f"holds more than tensors ({shown(found[1])}); not loaded, nothing was executed"
             raise UserError(f"{path}: {text}") from None
         raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
     except OSError as error:
@@ -280,7 +259,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     except UserError:
         raise
     except Exception as error:  # its own kinds, and PyTorch's for a dtype that it does not have
-        text = f"no safetensors file, or one that is cut short ({_shown(str(error))})"
+        text = f"no safetensors file, or one that is cut short ({shown(str(error))})"
         raise UserError(f"{path}: {text}; get it again") from None
 
 
@@ -311,10 +290,10 @@ def named_tensors(content: Any, path: str | Path) -> State:
         raise UserError(f"{path}: expected named tensors, found {type(content).__name__}")
     for key, value in content.items():
         if not isinstance(value, torch.Tensor):
-            text = f"{_shown(key)} is a {type(value).__name__}, expected a tensor; is this a training state?"
+            text = f"{shown(key)} is a {type(value).__name__}, expected a tensor; is this a training state?"
             raise UserError(f"{path}: {text}")
         if problem := _no_plain_tensor(value):
-            raise UserError(f"{path}: {_shown(key)} {problem}; save it as a plain tensor")
+            raise UserError(f"{path}: {shown(key)} {problem}; save it as a plain tensor")
     return _plain_names(content, path)
 
 
@@ -338,13 +317,6 @@ def _plain_names(tensors: Mapping[Any, torch.Tensor], path: str | Path) -> State
         raise UserError(f"{path}: holds several tensors of one name, with and without a prefix (module., _orig_mod.)")
     state.pop("n_averaged", None)
     return state
-
-
-def _shown(text: Any) -> str:
-    """Text out of a file, fit for one line of a message."""
-    text = str(text)
-    short = text if len(text) <= 80 else f"{text[:77]}..."
-    return short if short.isprintable() else ascii(short)
 
 
 # The authors' names and ours, both systems in one table: they hold the restorer as G and the estimator as E, E_st or, a
@@ -402,7 +374,7 @@ def _read_off_shapes(state: State, path: str | Path) -> dict[str, Any]:
         restorer = _lightbsrnet if "restorer.to_channel_guide.weight" in state else _idrdcrbnet
         return {"estimator": estimator(state), "restorer": restorer(state)}
     except (KeyError, IndexError, ValueError, TypeError, ArithmeticError):
-        example = ", ".join(map(_shown, list(state)[:3]))
+        example = ", ".join(map(shown, list(state)[:3]))
         raise UserError(f"{path}: weights of no network of this package (it holds {example}, ...)") from None
 
 
@@ -468,8 +440,8 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     Raises:
         UserError: one line that names what is wrong: an argument, or the first tensors that do not fit.
     """
-    _check_network(checkpoint.network, checkpoint.state, path)
     try:
+        check_network(checkpoint.network, checkpoint.state)
         with torch.device("meta"):
             wanted = BlindSR(**checkpoint.network).state_dict()
     except Exception as error:  # whatever a network finds wrong
@@ -481,39 +453,11 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
             raise UserError(f"{path}: {key} holds numbers that are not finite (NaN, infinity): no usable weights")
 
 
-def _check_network(network: dict[str, Any], state: State, path: str | Path) -> None:
-    """Only our classes, with the arguments that they take, of sizes that occur in the file."""
-    cannot = f"{path}: its network cannot be built"
-    if network.keys() != PARTS.keys():
-        raise UserError(f"{cannot}: expected {' and '.join(PARTS)}, found {_shown(', '.join(network) or 'nothing')}")
-    largest = max((max(value.shape, default=1) for value in state.values()), default=0)
-    for part, classes in PARTS.items():
-        options = network[part]
-        known = {cls.__name__: inspect.signature(cls).parameters for cls in classes}
-        name = options.get("type") if isinstance(options, dict) else None
-        if not isinstance(name, str) or name not in known:
-            raise UserError(f"{cannot}: the type of its {part} is {_shown(name)}, expected {' or '.join(known)}")
-        for key, value in options.items():
-            if key == "type":
-                continue
-            if key not in known[name]:
-                raise UserError(f"{cannot}: {name} has no argument {_shown(key)}")
-            most = min(len(state), _MOST_BLOCKS) if key in _REPEATS else largest
-            least = 0 if key in _MAY_BE_ZERO else 1
-            if type(value) is not int or not least <= value <= most:
-                text = f"a whole number from {least} to {most}, as the file has the tensors for"
-                raise UserError(f"{cannot}: {key} of {name} is {_shown(value)}, expected {text}")
-        given = {key: options.get(key, known[name][key].default) for key in _REPEATS if key in known[name]}
-        if math.prod(given.values()) > min(len(state), _MOST_BLOCKS):
-            text = " x ".join(f"{key} {value}" for key, value in given.items())
-            raise UserError(f"{cannot}: {text} of {name} are more blocks than the file has tensors for")
-
-
 def _refuse_misfits(wanted_state: State, found_state: State, path: str | Path) -> None:
     wanted, found = ({key: tuple(value.shape) for key, value in state.items()} for state in (wanted_state, found_state))
     if wanted != found:
         differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-        texts = [(_shown(key), wanted.get(key, "none"), found.get(key, "none")) for key in differing[:10]]
+        texts = [(shown(key), wanted.get(key, "none"), found.get(key, "none")) for key in differing[:10]]
         lines = [f"{key} (wanted {shape}, found {other})" for key, shape, other in texts]
         raise UserError(f"{path}: {len(differing)} tensors do not fit its network: {'; '.join(lines)}")
     for key, value in found_state.items():

@@ -283,6 +283,14 @@ def test_a_prior_that_was_not_fitted_is_no_damage(tmp_path):
     assert load(tmp_path / "net.pth").estimator.prior.fitted is False
 
 
+@pytest.mark.parametrize("changes", [{"num_kernel_ch": 0, "num_noise_ch": 3}, {"prior": "published"}])
+def test_every_argument_of_a_network_travels(changes, tmp_path):
+    estimator = {"type": "LightIDETeacher", "num_feat": 8, **changes}
+    net = BlindSR(estimator, {"type": "IDRDCRBNet", "num_feat": 32, "num_block": 1})
+    Checkpoint(net.state_dict(), net.config).save(tmp_path / "net.safetensors")
+    assert load(tmp_path / "net.safetensors").config == net.config
+
+
 STORED = {
     "estimator": {"type": "KDIDEStudent", "num_feat": 8, "num_block": 2},
     "restorer": {"type": "IDRDCRBNet", "num_feat": 8, "num_block": 3, "scale": 2},
@@ -308,6 +316,13 @@ def _stored(part: str, **changes: object) -> dict:
             for name in ("SpyNet", "EDSR", "KDIDEStudent", "BlindSR", None, ["IDRDCRBNet"], 5, "x\ny" * 1000)
         ),
         (json.dumps(_stored("estimator", type="BlindSR")), "the type of its estimator is BlindSR"),
+        *(
+            (
+                json.dumps({**STORED, "estimator": {"type": "LightIDETeacher", "prior": value}}),
+                "expected standardised or published",
+            )
+            for value in ("raw", 1, None, ["published"])
+        ),
         (json.dumps(_stored("restorer", load_path="/etc/hostname")), "IDRDCRBNet has no argument load_path"),
         *(
             (json.dumps(_stored("restorer", num_feat=value)), "num_feat of IDRDCRBNet is .*, expected a whole number")
