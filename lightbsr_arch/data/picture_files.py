@@ -47,7 +47,8 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
     roots = set()
     for source in (path for text in sources for path in _expand(text)):
         if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
-            pictures = dict(_walk(source))
+            files = dict(_walk(source))
+            pictures = {path: files[path] for path in files if files[path] or path.suffix.lower() in PICTURE_SUFFIXES}
             if not pictures:
                 raise UserError(f"{source}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
             found.update(pictures)
@@ -114,7 +115,7 @@ def _expand(source: str | Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
-    """Pictures below a folder, and the folders that cannot be listed, with the reason.
+    """Files below a folder, and the folders that cannot be listed, with the reason.
 
     Linked folders are followed, each real folder once.
     """
@@ -139,7 +140,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
                 continue
             if _is_folder(entry):
                 folders.append(path)
-            elif path.suffix.lower() in PICTURE_SUFFIXES:
+            else:
                 yield path, None
         waiting += reversed(folders)
 
