@@ -6,8 +6,10 @@ __all__ = ["UserError", "reason_of"]
 
 
 def reason_of(error: Exception) -> str:
-    """One line on why something failed, for those who go on with the rest."""
+    """Why something failed, for those who go on with the rest: a `UserError` as it is, others in one line."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, MemoryError):
         return "memory does not suffice"
-    text = str(error).strip().partition("\n")[0]
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}".removesuffix(": ")

@@ -267,7 +267,7 @@ def test_names_that_are_no_utf8(folder, capsys):
     ("name", "shown"),
     [
         ("a|b", r"a\|b"),
-        ("<b>x</b>", r"\<b\>x\</b\>"),
+        ("<b>x<b>", r"\<b\>x\<b\>"),
         ("[x](y)", r"\[x\](y)"),
         ("*a* _b_ `c` ~d~ $e$ #f &amp;", r"\*a\* \_b\_ \`c\` \~d\~ \$e\$ \#f \&amp;"),
         ("two\nlines\r\n| x |", r"two lines \| x \|"),
@@ -275,16 +275,23 @@ def test_names_that_are_no_utf8(folder, capsys):
         ("kdsr_s_x4", "kdsr_s_x4"),
     ],
 )
-def test_names_are_shown_as_they_are_in_markdown(name, shown, folder):
-    hr = pictures(folder / "hr", 1)
-    (hr / "x.png").write_bytes(b"")
-    code, _ = bench({"models": {name: "bicubic"}, "datasets": {name: str(hr)}, "degradations": {name: "bicubic"}})
+def test_names_of_pictures_are_shown_as_they_are_in_markdown(name, shown, folder, capsys):
+    (pictures(folder / "hr", 1) / f"{name}.png").write_bytes(b"")
+    code, _ = bench({"models": ["bicubic"], "datasets": {"toy": "hr"}, "degradations": ["bicubic"]})
     assert code == 1
+    last = Path("out/table.md").read_text().splitlines()[-1]
+    assert last.startswith(r"\* bicubic on toy, bicubic: ")
+    assert last.endswith(f"/{shown}.png: empty file")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("bicubic on toy, bicubic: ")
+
+
+def test_names_of_ones_own_are_shown_as_they_are_in_markdown(folder):
+    hr, name = pictures(folder / "hr", 1), "a|*b*"
+    bench({"models": {name: "bicubic"}, "datasets": {name: str(hr)}, "degradations": {name: "bicubic"}})
     lines = Path("out/table.md").read_text().splitlines()
-    assert lines[0] == f"## {shown}, x4"
-    assert lines[2].endswith(f"| {shown} PSNR-Y | {shown} SSIM-Y |")
-    assert lines[4].startswith(f"| {shown} | – |")
-    assert lines[-1].startswith(rf"\* {shown} on {shown}, {shown}: ")
+    assert lines[0] == r"## a\|\*b\*, x4"
+    assert lines[2].endswith(r"| a\|\*b\* PSNR-Y | a\|\*b\* SSIM-Y |")
+    assert lines[4].startswith(r"| a\|\*b\* | – |")
 
 
 def test_basicsrs_network_takes_the_moving_average(folder):
