@@ -37,6 +37,7 @@ import torch
 from basicsr import test, train
 from basicsr.archs import vgg_arch
 from basicsr.data import prefetch_dataloader
+from basicsr.models import sr_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, get_root_logger, options
 from basicsr.utils.dist_util import master_only
@@ -44,6 +45,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import distributed, nn
 
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import LONGEST_PART, unsafe_name
 from lightbsr_cli.shipped import find_weights
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def install() -> None:
     vgg_arch.vgg = VggFromFile()  # downloads what is missing, and asks for weights as torchvision did before 0.13
     METRIC_REGISTRY._obj_map["calculate_niqe"] = calculate_niqe  # fails on small pictures without a reason
     train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
+    sr_model.imwrite = PictureWriter()  # goes wherever a picture's name leads; leaves half a file when stopped
     BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
     BaseModel.save_network = save_network  # leaves half a file when stopped; goes on when it cannot save
@@ -101,6 +104,10 @@ def parse_options(arguments: list[str], root_path: str, is_train: bool = True) -
         opt, args = options.parse_options(root_path, is_train=is_train)
     finally:
         sys.argv = command
+    for dataset in opt["datasets"].values():
+        for key, value in dataset.items():
+            if key.startswith("dataroot") and isinstance(value, str) and value:
+                dataset[key] = str(Path(value))  # BasicSR takes an LMDB's name only without a slash at its end
     if not torch.cuda.is_available():
         _use_cpu(opt)
     return opt, args
@@ -227,6 +234,43 @@ def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
         size = f"{img.shape[1]}x{img.shape[0]}"
         raise UserError(f"NIQE wants two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
     return basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
+
+
+# Pictures
+
+
+class PictureWriter:
+    """Saves restored pictures, as BasicSR's ``imwrite``, under names that stay where they are put.
+
+    A second picture of the same name gets a number, so that none takes the place of another of the same run.
+    """
+
+    def __init__(self) -> None:
+        self._written: Counter[str] = Counter()
+
+    def __call__(self, img: Any, file_path: str) -> None:
+        """Write H x W x 3 uint8, BGR, whole or not at all.
+
+        Raises:
+            UserError: the name is none for a file, or the file cannot be written.
+        """
+        path = Path(file_path)
+        for part in path.parts[-2:]:
+            fault = unsafe_name(part, LONGEST_PART)
+            if fault is not None:
+                raise UserError(f"a picture cannot be saved as {part[:200]!r}, which {fault}; give it another name")
+        self._written[file_path] += 1
+        if self._written[file_path] > 1:
+            path = path.with_name(f"{path.stem}-{self._written[file_path]}{path.suffix}")
+        unfinished = path.with_name(".unfinished.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(cv2.imencode(path.suffix, img)[1].tobytes())
+            unfinished.replace(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 # Checkpoints

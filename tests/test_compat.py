@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -282,3 +283,23 @@ def test_niqe_says_what_it_wants(width: int, enough: bool) -> None:
     else:
         with pytest.raises(UserError, match=r"NIQE wants two blocks of 96x96 pixels, this picture has 199x104"):
             calculate_metric({"img": picture}, metric)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("name", ["../0_9.png", "a\0/0.png", "a/a\nb.png", "a/" + "x" * 300 + ".png"])
+def test_pictures_are_saved_in_their_folder_alone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="a picture cannot be saved as"):
+        compat.PictureWriter()(np.zeros((4, 4, 3), np.uint8), f"{tmp_path}/visualization/{name}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_picture_of_a_name_does_not_replace_the_first(tmp_path: Path) -> None:
+    write = compat.PictureWriter()
+    for grey in (10, 20):
+        write(np.full((4, 4, 3), grey, np.uint8), str(tmp_path / "v/a_x4.png"))
+    assert {path.name: cv2.imread(str(path))[0, 0, 0] for path in (tmp_path / "v").iterdir()} == {
+        "a_x4.png": 10,
+        "a_x4-2.png": 20,
+    }

@@ -14,6 +14,7 @@ from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
 from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.names import unsafe_name
 
 PHASES = ("train", "val", "test")
 # Read without a default while training alone.
@@ -23,6 +24,7 @@ CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
 
 
 def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    yield from _names(options)
     yield from _phases(options, is_train)
     yield from _training(options) if is_train else _testing(options)
     yield from _without_gt(options)
@@ -48,6 +50,26 @@ def sections(options: dict[str, Any], *names: str) -> Iterator[tuple[str, dict[s
 def phase_of(dataset: str) -> str:
     """``val_2`` -> ``val``."""
     return dataset.partition("_")[0]
+
+
+def _names(options: dict[str, Any]) -> Iterator[Finding]:
+    """Texts that become the names of files and folders, of which BasicSR takes any."""
+    keys = [("name",), ("val", "suffix"), *(("datasets", name, "name") for name in section(options, "datasets"))]
+    for key in keys:
+        value = section(options, *key[:-1]).get(key[-1])
+        if isinstance(value, str) and value:
+            yield from _unsafe(value, key, "the name")
+    for name in section(options, "val", "metrics"):
+        yield from _unsafe(name, ("val", "metrics", name), "the metric's name")
+    for name in options:
+        if name.startswith("network_"):
+            yield from _unsafe(name, (name,), "the network's name")
+
+
+def _unsafe(name: str, key: KeyPath, what: str) -> Iterator[Finding]:
+    fault = unsafe_name(name)
+    if fault is not None:
+        yield Finding(key, f"{what} {fault}; it must be the name of one file or folder")
 
 
 def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
