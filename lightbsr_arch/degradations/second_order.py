@@ -35,7 +35,8 @@ Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "platea
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Quality = Annotated[float, Meta(ge=1, le=100)]
 Range = tuple[NonNegative, NonNegative]
-Factors = tuple[Annotated[float, Meta(gt=0)], Annotated[float, Meta(gt=0)]]
+Factor = Annotated[float, Meta(gt=0, le=16)]
+Factors = tuple[Factor, Factor]
 Kernels = Annotated[list[Kernel], Meta(min_length=1)]
 Odds = tuple[NonNegative, NonNegative, NonNegative]
 
@@ -141,7 +142,7 @@ class SecondOrderDegradation:
         scale: int,
         gt_size: Annotated[int, Meta(ge=8)] | None = None,
         gt_usm: bool = False,
-        queue_size: Annotated[int, Meta(ge=0)] = 0,
+        queue_size: Annotated[int, Meta(ge=0, le=65536)] = 0,
         order: Literal["fixed", "shuffled"] = "fixed",
         kernel_list: Kernels = KERNELS,
         kernel_prob: list[NonNegative] = KERNEL_PROB,
