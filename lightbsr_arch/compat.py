@@ -41,7 +41,7 @@ from basicsr.models import sr_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, get_root_logger, options
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import METRIC_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from torch import distributed, nn
 
 from lightbsr_arch.errors import UserError
@@ -49,9 +49,11 @@ from lightbsr_arch.names import LONGEST_PART, unsafe_name
 from lightbsr_cli.shipped import find_weights
 
 if TYPE_CHECKING:
+    from lightbsr_arch.cli.run_folder import RunFolder
     from lightbsr_arch.cli.training import TrainingLoop
 
 Options = dict[str, Any]
+CREATE_DATALOADERS = train.create_train_val_dataloader  # before a run replaces it
 
 
 def install() -> None:
@@ -78,9 +80,7 @@ def use_options(checked: Options, file: Path, flags: list[str]) -> None:
     """Have BasicSR take these options, read from ``file``, and these flags of its own."""
     # Its YAML loader, and its ``--force_yml``, execute code.
     options.ordered_yaml = lambda: (partial(CheckedLoader, checked), None)
-    train.parse_options = test.parse_options = partial(parse_options, ["-opt", str(file), *flags])
-    # Its copy fails where the file is the experiment's own copy, or has just been archived with the experiment.
-    train.copy_opt_file = partial(copy_opt_file, file.read_text(encoding="utf-8"))
+    train.parse_options = test.parse_options = partial(parse_options, [f"-opt={file}", *flags])
 
 
 class CheckedLoader:
@@ -113,9 +113,11 @@ def parse_options(arguments: list[str], root_path: str, is_train: bool = True) -
     return opt, args
 
 
-@master_only
 def copy_opt_file(text: str, opt_file: str, experiments_root: str) -> None:
-    """Keep the options with the experiment, under a comment that holds the command."""
+    """Keep the options with the experiment, under a comment that holds the command.
+
+    BasicSR copies the file, which fails where it is the experiment's own copy or was moved away with the experiment.
+    """
     header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
     Path(experiments_root, Path(opt_file).name).write_text(header + text, encoding="utf-8")
 
@@ -408,6 +410,49 @@ def follow_training(loop: "TrainingLoop") -> None:
     """Let ``loop`` see what BasicSR's ``train_pipeline`` keeps to itself: where it is, and in which data."""
     train.EnlargedSampler = loop.sampler_type
     train.load_resume_state = loop.load_resume_state  # BasicSR's wants a GPU, and unpickles anything
+    train.build_dataset = build_dataset
     train.build_dataloader = loop.build_dataloader
-    train.create_train_val_dataloader = partial(loop.create_dataloaders, train.create_train_val_dataloader)
+    train.create_train_val_dataloader = partial(loop.create_dataloaders, CREATE_DATALOADERS)
     train.build_model = loop.build_model
+    # BasicSR makes folders, and moves older ones away, before it knows whether it can train.
+    train.make_exp_dirs = train.mkdir_and_rename = train.copy_opt_file = lambda *_: None
+    train.get_root_logger = loop.folder.get_root_logger
+    train.init_tb_loggers = loop.folder.init_tb_loggers
+
+
+def follow_testing(folder: "RunFolder") -> None:
+    """Have BasicSR's ``test_pipeline`` make its folder as late as its first picture."""
+
+    def build_model(opt: Options) -> Any:
+        model = basicsr.models.build_model(opt)
+        validation = model.validation
+
+        def validate(*args: Any, **kwargs: Any) -> None:
+            folder.create()
+            validation(*args, **kwargs)
+
+        model.validation = validate
+        return model
+
+    test.make_exp_dirs = folder.claim
+    test.get_root_logger = folder.get_root_logger
+    test.build_dataset = build_dataset
+    test.build_model = build_model
+
+
+def build_dataset(dataset_opt: Options) -> Any:
+    """BasicSR's step.
+
+    Raises:
+        UserError: a data set of BasicSR's finds something wrong, or there are no pictures in it.
+    """
+    where = f"data set {dataset_opt['name']}"
+    try:
+        dataset = basicsr.data.build_dataset(dataset_opt)
+    except (AssertionError, ValueError, KeyError, OSError) as error:
+        if not DATASET_REGISTRY.get(dataset_opt["type"]).__module__.startswith("basicsr."):
+            raise
+        raise UserError(f"{where}: {dataset_opt['type']} cannot be used: {error or type(error).__name__}") from error
+    if not len(dataset):
+        raise UserError(f"{where}: there are no pictures in it")
+    return dataset

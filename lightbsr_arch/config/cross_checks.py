@@ -6,6 +6,7 @@ check's to report.
 
 import inspect
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, get_args
 
 from lightbsr_arch.config.checker import unknown_key
@@ -250,5 +251,9 @@ def _is_numbers(values: Any) -> bool:
 
 def _loggers(options: dict[str, Any]) -> Iterator[Finding]:
     logger = section(options, "logger")
-    if section(logger, "wandb").get("project") is not None and logger.get("use_tb_logger") is not True:
+    if section(logger, "wandb").get("project") is None:
+        return
+    if logger.get("use_tb_logger") is not True:
         yield Finding(("logger", "wandb", "project"), "Weights & Biases needs `use_tb_logger: true`")
+    elif find_spec("wandb") is None:
+        yield Finding(("logger", "wandb", "project"), "Weights & Biases is not installed: pip install wandb")

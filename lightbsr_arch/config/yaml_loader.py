@@ -110,13 +110,13 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def construct_whole(self, node: yaml.Node) -> int:
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
         text = self.construct_scalar(node)
         if not WHOLE.fullmatch(text):
             raise ValueError
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
-    def construct_number(self, node: yaml.Node) -> float:
+    def construct_number(self, node: yaml.ScalarNode) -> float:
         text = self.construct_scalar(node)
         if not NUMBER.fullmatch(text):
             raise ValueError

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from lightbsr_arch.cli import stop as stop_module
 from lightbsr_arch.cli import training
+from lightbsr_arch.cli.run_folder import RunFolder
 from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.cli.training import TrainingLoop
 from lightbsr_arch.errors import UserError
@@ -38,7 +40,7 @@ class Model:
 
 
 def loop_at(stop: StopRequest, epoch: int = 2) -> TrainingLoop:
-    loop = TrainingLoop(stop)
+    loop = TrainingLoop(stop, RunFolder(Path(__file__)))
     loop._sampler = SimpleNamespace(epoch=epoch)
     return loop
 
@@ -93,8 +95,8 @@ def test_validation_is_left_at_once_and_training_saved(stop: StopRequest) -> Non
         reached.append("past")
 
     loop._begin_iteration(model, 1)
-    loop._validate(validation)
-    loop._validate(validation)  # a second validation set
+    loop._validate("Set5", validation)
+    loop._validate("Set14", validation)
     assert reached == ["in"]
     with pytest.raises(Stopped):
         loop._begin_iteration(model, 2)
@@ -130,7 +132,7 @@ def create(per_epoch: int, total: int) -> Any:
 )
 def test_resumes_in_the_middle_of_an_epoch(epoch: int, iteration: int, skipped: int, last_epoch: int) -> None:
     """Ten iterations an epoch, fifty in all; the last two cases are options changed between the runs."""
-    loop = TrainingLoop(StopRequest())
+    loop = TrainingLoop(StopRequest(), RunFolder(Path(__file__)))
     loop.first, loop._epoch = iteration, epoch
     _, sampler, _, last, _ = loop.create_dataloaders(create(10, 50), {"manual_seed": 6}, None)
     assert sampler.at == (6, epoch, skipped)
@@ -138,6 +140,6 @@ def test_resumes_in_the_middle_of_an_epoch(epoch: int, iteration: int, skipped: 
 
 
 def test_training_set_smaller_than_a_batch_is_refused() -> None:
-    loop = TrainingLoop(StopRequest())
+    loop = TrainingLoop(StopRequest(), RunFolder(Path(__file__)))
     with pytest.raises(UserError, match="an epoch has 3 samples, fewer than a batch of 4; raise dataset_enlarge_ratio"):
         loop.create_dataloaders(create(0, 50), {"manual_seed": 6}, None)

@@ -1,5 +1,6 @@
 """What an options file names must be there, and of the kind that the file says."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,10 @@ def test_lists_of_pictures_that_lead_elsewhere(run_folder: Path, line: str) -> N
     meta_info.write_text(f"a.png (1,1,3) 1\n{line}\n")
     (problem,) = problems()
     assert "datasets.val.dataroot_gt: datasets/demo/held_out.lmdb/meta_info.txt line 2: the picture's name " in problem
+
+
+def test_weights_and_biases_must_be_installed(run_folder: Path) -> None:
+    if find_spec("wandb") is not None:
+        pytest.skip("it is")
+    text = "logger.wandb.project: Weights & Biases is not installed: pip install wandb"
+    assert problems("options/student.yml", "logger:wandb:project=p") == [f"--force_yml: {text}"]
