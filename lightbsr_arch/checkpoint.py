@@ -137,6 +137,15 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
     net.load_state_dict(state)
 
 
+def read_tensors(path: Path) -> State:
+    """The tensors of a ``.safetensors`` by their names, whatever network they are of.
+
+    Raises:
+        UserError: the file is none, or is cut short.
+    """
+    return _read_safetensors(path)[0]
+
+
 def read_pth(path: str | Path) -> Any:
     """``torch.load`` of tensors and plain containers, on the CPU.
 

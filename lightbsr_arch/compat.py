@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -46,6 +47,7 @@ from torch import distributed, nn
 
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.names import LONGEST_PART, unsafe_name
+from lightbsr_arch.training_state import check_state, resume_training
 from lightbsr_cli.shipped import find_weights
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def install() -> None:
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
     BaseModel.save_network = save_network  # leaves half a file when stopped; goes on when it cannot save
     BaseModel.save_training_state = save_training_state  # likewise
+    BaseModel.resume_training = resume_training  # puts the saved run's weight decay and the like over the options'
 
 
 # Options
@@ -283,22 +286,26 @@ def load_network(
 ) -> None:
     """Load weights, under the key asked for or, where the file lacks it, under any that training programs use.
 
-    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key.
+    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key. Published weights
+    of KDSR and LightBSR may have their own names.
 
     Raises:
         UserError: no such file, a damaged one, one with more than tensors in it, or weights of another network.
     """
-    from lightbsr_arch.checkpoint import read_checkpoint, read_pth  # which import BasicSR, as this module prepares it
+    # These import BasicSR, as this module prepares it.
+    from lightbsr_arch.checkpoint import canonical_names, read_pth, read_tensors
 
     path = find_weights(load_path)
     if path.suffix == ".safetensors":
-        key, found = None, read_checkpoint(path).state
+        key, found = None, _without_prefixes(read_tensors(path))
     else:
         key, found = _find_weights(read_pth(path), param_key)
     if not found:
         raise UserError(f"{load_path}: no weights of a network")
     net = self.get_bare_model(net)
     wanted = net.state_dict()
+    if found.keys() != wanted.keys() and (renamed := canonical_names(found)).keys() == wanted.keys():
+        found = renamed
     shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
     differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]
     if differing:
@@ -316,11 +323,18 @@ def _find_weights(content: Any, param_key: str | None) -> tuple[str | None, dict
     """The key under which a checkpoint holds its weights, none if it holds nothing else, and the weights."""
     if not isinstance(content, dict):
         return None, {}
-    key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
+    key = next((key for key in (param_key, "params", "params_ema", "state_dict", "model") if key in content), None)
     weights = content[key] if key else content
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    ):
         return key, {}
-    return key, {name.removeprefix("module."): value for name, value in weights.items()}
+    return key, _without_prefixes(weights)
+
+
+def _without_prefixes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without what training on several GPUs and ``torch.compile`` put before the names."""
+    return {re.sub(r"^(?:module\.|_orig_mod\.)+", "", name): value for name, value in weights.items()}
 
 
 @master_only
@@ -342,6 +356,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "epoch": epoch,
         "iter": current_iter,
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        "optimizer_types": [type(optimizer).__name__ for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
         **(self.more_training_state() if hasattr(self, "more_training_state") else {}),
     }
@@ -382,8 +397,7 @@ def load_resume_state(opt: Options) -> Options | None:
     if not Path(path["resume_state"]).is_file():
         raise UserError(f"{path['resume_state']}: no such file")
     state = read_pth(path["resume_state"])
-    if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
-        raise UserError(f"{path['resume_state']}: no training state, which a file training_states/ITERATION.state is")
+    check_state(state, path["resume_state"])
     _point_to_networks(opt, state["iter"])
     return state
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric, niqe
 from basicsr.models.base_model import BaseModel
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -52,7 +53,7 @@ def save_state(folder: Path, iteration: int, network: bool = True) -> None:
 # Loading
 
 
-@pytest.mark.parametrize("wrapper", ["params", "params_ema", None])
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", "model", None])
 def test_weights_are_found_under_any_key(tmp_path: Path, wrapper: str | None) -> None:
     net, other = nn.Linear(2, 3), nn.Linear(2, 3)
     state = {f"module.{name}": value for name, value in other.state_dict().items()}
@@ -73,6 +74,18 @@ def test_shipped_weights_by_name(tmp_path: Path) -> None:
     net = BlindSR(**shipped.config)
     model(tmp_path).load_network(net, "kdsr_s_x4_iso")
     torch.testing.assert_close(net.state_dict(), shipped.state_dict(), rtol=0, atol=0)
+
+
+def test_another_package_s_safetensors_start_a_basicsr_network(tmp_path: Path) -> None:
+    net, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    save_file(
+        {f"module._orig_mod.{name}": value for name, value in other.state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    model(tmp_path).load_network(net, str(tmp_path / "w.safetensors"))
+    torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=0, atol=0)
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"w.safetensors: no safetensors file, or one that is cut short"):
+        model(tmp_path).load_network(net, str(tmp_path / "w.safetensors"))
 
 
 def test_other_network_names_its_first_ten_weights(tmp_path: Path) -> None:
