@@ -45,6 +45,7 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from torch import distributed, nn
 
+from lightbsr_arch.cli.stop import SIGNALS
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.names import LONGEST_PART, unsafe_name
 from lightbsr_arch.training_state import check_state, resume_training
@@ -183,7 +184,8 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
 
 def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
     """Prepare a loader process; ``SeededDataset`` seeds it, sample by sample."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends it
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)  # a terminal or SLURM sends it to all processes; the main one ends this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by SIGTERM, of which a fork inherits the trainer's handler
     cv2.setNumThreads(0)
 

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from lightbsr_arch import compat, load
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.cli.stop import SIGNALS
 from lightbsr_arch.errors import UserError
 
 
@@ -247,14 +248,18 @@ def test_launcher_without_its_processes(monkeypatch: pytest.MonkeyPatch, launche
 
 
 def test_workers_leave_ctrl_c_to_the_trainer() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     try:
         compat.worker_init_fn(0, 1, 0, 0)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert {signum.name: signal.getsignal(signum) for signum in SIGNALS} == {
+            "SIGINT": signal.SIG_IGN,
+            "SIGUSR1": signal.SIG_IGN,
+            "SIGHUP": signal.SIG_IGN,
+            "SIGTERM": signal.SIG_DFL,
+        }
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def test_error_of_the_thread_that_loads_ahead_reaches_the_trainer() -> None:

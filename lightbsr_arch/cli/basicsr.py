@@ -1,7 +1,7 @@
 """``basicsr train`` and ``basicsr test``: BasicSR's own pipelines, with every installed plugin registered.
 
 Exit codes: 0 done; 1 an unexpected error, with its traceback; 2 something the user can put right, said on stderr;
-130 and 143 stopped by Ctrl-C and by SIGTERM.
+130 and 143 stopped by Ctrl-C and by SIGTERM; 128 + its number for SIGUSR1 and SIGHUP likewise.
 """
 
 import argparse
@@ -53,7 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
         "train",
         help="train what an options file describes",
         description="Train what an options file describes, in experiments/NAME of the current folder. "
-        "Ctrl-C saves a checkpoint, from which the same command with --auto_resume goes on.",
+        "Ctrl-C (and SIGTERM, SIGUSR1, SIGHUP) saves a checkpoint, from which the same command with --auto_resume goes "
+        "on.",
         epilog="Several GPUs or processes: torchrun --nproc_per_node=N -m lightbsr_arch.cli.basicsr train "
         "-opt FILE --launcher pytorch",
     )

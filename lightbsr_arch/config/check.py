@@ -43,7 +43,7 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     findings += [finding for finding in _number_checks(document.data) if finding.key not in known]
     findings += cross_checks(document.data, is_train=is_train)
     if not findings:
-        findings += build_checks(document.data)
+        findings += build_checks(document.data, is_train=is_train)
     findings += file_checks(document.data, Path(path))
     if is_train:
         findings += vgg_checks(document.data, read=not findings)  # which takes a second or two

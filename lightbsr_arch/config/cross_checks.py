@@ -21,6 +21,15 @@ PHASES = ("train", "val", "test")
 # Read without a default while training alone.
 TRAIN_LOADER_KEYS = ("batch_size_per_gpu", "num_worker_per_gpu")
 TRAIN_CROP_KEYS = ("gt_size", "use_hflip", "use_rot")
+IMAGE_DATASETS = (
+    "DegradedDataset",
+    "FFHQDataset",
+    "GTDataset",
+    "PairedImageDataset",
+    "RealESRGANDataset",
+    "RealESRGANPairedDataset",
+    "SingleImageDataset",
+)
 CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
 
 
@@ -32,6 +41,7 @@ def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding
     yield from _models(options)
     yield from _perceptual(options)
     yield from _scales(options)
+    yield from _colours(options)
     yield from _scheduler(options)
     yield from _loggers(options)
 
@@ -229,6 +239,40 @@ def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterato
             default = parameters[name].default
             if isinstance(default, int) and default != scale:
                 yield Finding((*key, name), f"missing; it is {default} then, but scale is {scale}")
+
+
+def channels(options: dict[str, Any]) -> int | None:
+    """Channels of the images that all data sets give; None if they differ, or a data set is of another kind."""
+    found = set()
+    for _, dataset in sections(options, "datasets"):
+        if dataset.get("type") not in IMAGE_DATASETS:
+            return None
+        found.add(1 if dataset.get("color") == "y" else 3)
+    return found.pop() if len(found) == 1 else None
+
+
+def _colours(options: dict[str, Any]) -> Iterator[Finding]:
+    """Networks take the images of the data sets: RGB, or the luma that ``color: y`` makes of a BasicSR data set."""
+    count = channels(options)
+    for key, network in _networks(options, ()):
+        cls = registered("network").get(str(network.get("type")))
+        if count is None or cls is None or package(cls) not in OWN:
+            continue
+        for name in ("num_in_ch", "num_out_ch", "in_chans"):
+            parameter = inspect.signature(cls).parameters.get(name)
+            found = network.get(name, parameter and parameter.default)
+            if isinstance(found, int) and found != count:
+                images = "RGB images" if count == 3 else "the luma alone (color: y)"
+                yield Finding((*key, name), f"is {found}, but the data sets give {images}: it must be {count}")
+    for name, dataset in sections(options, "datasets"):
+        mean, std = dataset.get("mean"), dataset.get("std")
+        if (mean is None) != (std is None):
+            yield Finding(("datasets", name, "mean" if std is None else "std"), "mean and std go together")
+        for key_, values in (("mean", mean), ("std", std)):
+            if count is not None and isinstance(values, list) and len(values) != count:
+                yield Finding(("datasets", name, key_), f"has {len(values)} numbers, the images have {count} channels")
+        if isinstance(std, list) and 0 in std:
+            yield Finding(("datasets", name, "std"), "0 divides the image")
 
 
 def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:

@@ -179,6 +179,9 @@ class SecondOrderDegradation:
         for key, kinds, odds in (("", kernel_list, kernel_prob), ("2", kernel_list2, kernel_prob2)):
             if len(kinds) != len(odds):
                 raise UserError(f"degradation.kernel_prob{key}: {len(odds)} numbers for {len(kinds)} kernels")
+            for name in (f"kernel_prob{key}", f"resize_prob{key}"):
+                if not sum(options[name]):
+                    raise UserError(f"degradation.{name}: all odds are 0")
         self.scale = scale
         self.gt_size = gt_size
         self.gt_usm = gt_usm

@@ -1,5 +1,6 @@
 """What signals do, and when."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from lightbsr_arch.errors import UserError
 
 @pytest.fixture
 def stop() -> Iterator[StopRequest]:
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.getsignal(signum) for signum in stop_module.SIGNALS}
     request = StopRequest()
     request.listen()
     yield request
@@ -49,6 +50,29 @@ def test_before_the_loop_the_first_signal_stops(stop: StopRequest) -> None:
     with pytest.raises(Stopped):
         signal.raise_signal(signal.SIGTERM)
     assert stop.exit_code == 143
+
+
+@pytest.mark.parametrize(("signum", "code"), [("SIGUSR1", 138), ("SIGHUP", 129), ("SIGTERM", 143)])
+def test_signals_of_slurm_and_of_a_closed_terminal_save_too(stop: StopRequest, signum: str, code: int) -> None:
+    loop, model = loop_at(stop), Model()
+    loop._begin_iteration(model, 1)
+    stderr = os.dup(2)
+    os.close(2)  # as where the terminal is gone
+    try:
+        signal.raise_signal(signal.Signals[signum])
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    with pytest.raises(Stopped):
+        loop._begin_iteration(model, 2)
+    assert model.saved == [(2, 1)]
+    assert stop.exit_code == code
+
+
+def test_nohup_is_respected(stop: StopRequest) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop.listen()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_in_an_iteration_the_first_signal_waits_and_the_second_stops(
