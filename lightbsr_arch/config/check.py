@@ -86,7 +86,7 @@ def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
             yield from _number_checks(item, (*key, name))
     elif isinstance(value, int | float):
         largest = LARGEST_IN_NETWORKS if str(key[0]).startswith("network_") else LARGEST_NUMBER
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             yield Finding(key, f"expected a finite number, found {value}")
         elif abs(value) > largest:
             yield Finding(key, f"expected a number of at most {largest}, found {describe_value(value)}")
