@@ -1,13 +1,15 @@
 """What BasicSR's training loop lacks: exact resuming, and an end in good order when the user asks for it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import basicsr.data
 import basicsr.models
 import torch
 from basicsr.utils import get_root_logger, set_random_seed
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import distributed
 
 from lightbsr_arch import compat
@@ -82,7 +84,8 @@ class TrainingLoop:
 
     def build_model(self, opt: dict[str, Any]) -> Any:
         """BasicSR's step, with the model's methods that begin and end an iteration, save and validate watched."""
-        model = basicsr.models.build_model(opt)
+        with _options_of_basicsr(opt["model_type"]):
+            model = basicsr.models.build_model(opt)
         update_learning_rate, optimize_parameters = model.update_learning_rate, model.optimize_parameters
         save, validation = model.save, model.validation
 
@@ -91,7 +94,8 @@ class TrainingLoop:
             update_learning_rate(current_iter, **kwargs)
 
         def whole_iteration(current_iter: int) -> None:
-            optimize_parameters(current_iter)
+            with _options_of_basicsr(opt["model_type"]) if current_iter == self.first + 1 else nullcontext():
+                optimize_parameters(current_iter)
             self.last = current_iter
             self.folder.create()
 
@@ -142,3 +146,17 @@ class TrainingLoop:
                 validation()
         except Stopped:
             get_root_logger().warning("Validation was cut short.")
+
+
+@contextmanager
+def _options_of_basicsr(model_type: str) -> Iterator[None]:
+    """What a model of BasicSR's raises before its first iteration is done lies in the options, as a rule."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not MODEL_REGISTRY.get(model_type).__module__.startswith("basicsr."):
+            raise
+        what = " ".join(str(error).split())
+        raise UserError(f"{model_type} cannot be trained with these options: {type(error).__name__}: {what}") from error

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, package
 from lightbsr_arch.degradations import Draws
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.models.blindsr_model import compares_with_gt
 from lightbsr_arch.seeds import seeded
 from lightbsr_cli.shipped import find_weights
 
@@ -32,6 +34,7 @@ LARGEST_TRIAL = 512
 def build_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
     """Build networks, optimisers and the like. The options must have passed the type check."""
     yield from _networks(options, is_train)
+    yield from _metrics(options)
     if is_train:
         yield from _optimizers(options)
         yield from _scheduler(options)
@@ -126,6 +129,21 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
         cls(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), **arguments)
     except Exception as error:
         yield Finding(("train", "scheduler"), f"cannot be built: {error or type(error).__name__}")
+
+
+def _metrics(options: dict[str, Any]) -> Iterator[Finding]:
+    """Measure a grey picture: BasicSR registers metrics for tensors, too, which its validation does not give."""
+    for key, metric in sections(options, "val", "metrics"):
+        arguments = {name: value for name, value in metric.items() if name not in ("type", "better")}
+        measure = registered("metric")[metric["type"]]
+        border = arguments.get("crop_border", 0)
+        if package(measure) != "basicsr" or not compares_with_gt(measure) or border > LARGEST_TRIAL:
+            continue
+        picture = np.full((2 * border + 32, 2 * border + 32, 3), 128, np.uint8)
+        try:
+            measure(picture, picture, **arguments)
+        except Exception as error:
+            yield Finding(("val", "metrics", key), f"{metric['type']} cannot measure pictures: {error}")
 
 
 def _losses(options: dict[str, Any]) -> Iterator[Finding]:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, get_args
 
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.models.video_base_model import VideoBaseModel
+
 from lightbsr_arch.config.checker import unknown_key
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
@@ -155,8 +158,16 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
 
 def _models(options: dict[str, Any]) -> Iterator[Finding]:
     train = section(options, "train")
+    model_type = options.get("model_type")
+    model = registered("model").get(model_type) if isinstance(model_type, str) else None
     if train:
         yield from _gan(options, train)
+        if model is not None and _is_kind(model, SRGANModel) and train.get("gan_opt") is None:
+            yield Finding(("train", "gan_opt"), f"missing; {model_type} trains with a discriminator")
+    if model is not None and _is_kind(model, VideoBaseModel):
+        for name, dataset in sections(options, "datasets"):
+            if dataset.get("type") in IMAGE_DATASETS:
+                yield Finding(("datasets", name, "type"), f"{dataset['type']} gives images, {model_type} takes videos")
     if options.get("model_type") == "KDStudentModel" and train:
         if "network_teacher" not in options:
             yield Finding(("network_teacher",), "missing; KDStudentModel learns from a teacher")
@@ -164,6 +175,10 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
         if section(options, "path").get("pretrain_network_teacher") is None:
             yield Finding(("path", "pretrain_network_teacher"), "missing; KDStudentModel needs a trained teacher")
+
+
+def _is_kind(model: Any, base: type) -> bool:
+    return isinstance(model, type) and issubclass(model, base)
 
 
 def _gan(options: dict[str, Any], train: dict[str, Any]) -> Iterator[Finding]:

@@ -30,6 +30,10 @@ MISTAKES = [
         "degradation={type: SecondOrderDegradation, kernel_prob: [0, 0, 0, 0, 0, 0]}",
         "degradation: cannot degrade images of 96 x 96 pixels: kernel_prob: all odds are 0",
     ),
+    (
+        "val:metrics:psnr_y={type: calculate_psnr_pt, crop_border: 4}",
+        "val.metrics.psnr_y: calculate_psnr_pt cannot measure pictures: ",
+    ),
     ("datasets:train:dataset_enlarge_ratio=1e30", "datasets.train.dataset_enlarge_ratio: expected a whole number"),
 ]
 NETWORKS = [
@@ -69,3 +73,12 @@ def test_networks_larger_than_the_memory(run_folder: Path) -> None:
         "options/student.yml", *wide, "path:pretrain_network_g=kdsr_s_x4_iso", "path:strict_load_g=false"
     )
     assert " GB, more than this machine's memory" in problem
+
+
+def test_models_of_basicsr_get_what_they_train_with(run_folder: Path) -> None:
+    write("a.yml", PLAIN)
+    (problem,) = problems("a.yml", "model_type=SRGANModel")
+    assert problem.endswith(": train.gan_opt: missing; SRGANModel trains with a discriminator")
+    (first, second) = problems("a.yml", "model_type=EDVRModel")
+    assert first.endswith("datasets.train.type: PairedImageDataset gives images, EDVRModel takes videos")
+    assert ": datasets.val.type: " in second
