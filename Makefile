@@ -2,13 +2,14 @@
 # make weights PHOTOS="DIR..."   makes the shipped weights again, in hours: docs/weights.md
 # make test   sets up .venv and runs the tests
 # make check  ruff and mypy
+# make fuzz   changes options and pictures at random for MINUTES each (30)
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-data weights test check clean
+.PHONY: demo demo-data weights test check fuzz clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -39,6 +40,12 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+MINUTES ?= 30
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz_options --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz_pictures --minutes $(MINUTES)
 
 # PyTorch goes first, and BasicSR is built beside it: its setup imports torch, which an isolated build installs again.
 $(READY): setup.py pyproject.toml

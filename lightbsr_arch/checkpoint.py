@@ -173,7 +173,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    state, metadata = _read_tensors(path)
+    state, metadata = read_tensors(path)
     if "network" in metadata:
         checkpoint = Checkpoint(state, *(_json_object(metadata, key, path) for key in ("network", "card")))
         _check_fit(checkpoint, path)
@@ -200,9 +200,24 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
         UserError: see ``read_pth``; or the tensors are not those of this network.
     """
     path = Path(path)
-    state, _ = _read_tensors(path)
+    state, _ = read_tensors(path)
     _refuse_misfits(net.state_dict(), state, path)
     net.load_state_dict(state)
+
+
+def read_tensors(path: Path, key: str | None = None) -> tuple[State, dict[str, str]]:
+    """Tensors by their names, whatever network they are of, and the metadata of a ``.safetensors``.
+
+    Args:
+        path: a ``.safetensors`` or a ``.pth``.
+        key: under which a ``.pth`` holds the wanted tensors; where it is missing, the first of ``WRAPPERS`` is taken.
+
+    Raises:
+        UserError: see ``read_pth`` and ``named_tensors``.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return named_tensors(read_pth(path), path, key), {}
 
 
 def read_pth(path: str | Path) -> Any:
@@ -245,11 +260,6 @@ def _check_number(tensors: int, path: str | Path) -> None:
         raise UserError(f"{path}: holds {tensors} tensors, no network has more than {_MOST_TENSORS}")
 
 
-def _read_tensors(path: Path) -> tuple[State, dict[str, str]]:
-    """Tensors by name, and the metadata of a ``.safetensors``."""
-    return _read_safetensors(path) if path.suffix == ".safetensors" else (named_tensors(read_pth(path), path), {})
-
-
 def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -272,28 +282,29 @@ def _json_object(metadata: Mapping[str, str], key: str, path: Path) -> dict[str,
     raise UserError(f"{path}: its metadata {key!r} is no JSON object; get the file again, or convert the .pth")
 
 
-def named_tensors(content: Any, path: str | Path) -> State:
+def named_tensors(content: Any, path: str | Path, key: str | None = None) -> State:
     """A network's tensors by name, out of the wrappers and prefixes that training programs put around them.
 
     Args:
         content: what ``read_pth`` gives.
         path: for messages.
+        key: the wrapper to look for first.
 
     Raises:
         UserError: there is something else than tensors, or one that is not an array of numbers of its own.
     """
     for _ in range(3):  # one in another at most: a file may hold a mapping that holds itself
         if isinstance(content, Mapping):
-            inner = (content.get(key) for key in WRAPPERS)
+            inner = (content.get(wrapper) for wrapper in (key, *WRAPPERS))
             content = next((value for value in inner if isinstance(value, Mapping) and value), content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path}: expected named tensors, found {type(content).__name__}")
-    for key, value in content.items():
+    for name, value in content.items():
         if not isinstance(value, torch.Tensor):
-            text = f"{shown(key)} is a {type(value).__name__}, expected a tensor; is this a training state?"
+            text = f"{shown(name)} is a {type(value).__name__}, expected a tensor; is this a training state?"
             raise UserError(f"{path}: {text}")
         if problem := _no_plain_tensor(value):
-            raise UserError(f"{path}: {shown(key)} {problem}; save it as a plain tensor")
+            raise UserError(f"{path}: {shown(name)} {problem}; save it as a plain tensor")
     return _plain_names(content, path)
 
 

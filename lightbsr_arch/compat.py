@@ -37,19 +37,25 @@ import torch
 from basicsr import test, train
 from basicsr.archs import vgg_arch
 from basicsr.data import prefetch_dataloader
+from basicsr.models import sr_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import check_resume, get_root_logger, options
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import METRIC_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from torch import distributed, nn
 
+from lightbsr_arch.cli.stop import SIGNALS
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import LONGEST_PART, unsafe_name
+from lightbsr_arch.training_state import check_state, resume_training
 from lightbsr_cli.shipped import find_weights
 
 if TYPE_CHECKING:
+    from lightbsr_arch.cli.run_folder import RunFolder
     from lightbsr_arch.cli.training import TrainingLoop
 
 Options = dict[str, Any]
+CREATE_DATALOADERS = train.create_train_val_dataloader  # before a run replaces it
 
 
 def install() -> None:
@@ -62,10 +68,12 @@ def install() -> None:
     vgg_arch.vgg = VggFromFile()  # downloads what is missing, and asks for weights as torchvision did before 0.13
     METRIC_REGISTRY._obj_map["calculate_niqe"] = calculate_niqe  # fails on small pictures without a reason
     train.CPUPrefetcher = LazyPrefetcher  # starts the loader's processes twice
+    sr_model.imwrite = PictureWriter()  # goes wherever a picture's name leads; leaves half a file when stopped
     BaseModel.model_to_device = model_to_device  # wants a GPU for distributed training
     BaseModel.load_network = load_network  # unpickles anything; answers a wrong file with a page of keys
     BaseModel.save_network = save_network  # leaves half a file when stopped; goes on when it cannot save
     BaseModel.save_training_state = save_training_state  # likewise
+    BaseModel.resume_training = resume_training  # puts the saved run's weight decay and the like over the options'
 
 
 # Options
@@ -75,9 +83,7 @@ def use_options(checked: Options, file: Path, flags: list[str]) -> None:
     """Have BasicSR take these options, read from ``file``, and these flags of its own."""
     # Its YAML loader, and its ``--force_yml``, execute code.
     options.ordered_yaml = lambda: (partial(CheckedLoader, checked), None)
-    train.parse_options = test.parse_options = partial(parse_options, ["-opt", str(file), *flags])
-    # Its copy fails where the file is the experiment's own copy, or has just been archived with the experiment.
-    train.copy_opt_file = partial(copy_opt_file, file.read_text(encoding="utf-8"))
+    train.parse_options = test.parse_options = partial(parse_options, [f"-opt={file}", *flags])
 
 
 class CheckedLoader:
@@ -101,14 +107,20 @@ def parse_options(arguments: list[str], root_path: str, is_train: bool = True) -
         opt, args = options.parse_options(root_path, is_train=is_train)
     finally:
         sys.argv = command
+    for dataset in opt["datasets"].values():
+        for key, value in dataset.items():
+            if key.startswith("dataroot") and isinstance(value, str) and value:
+                dataset[key] = str(Path(value))  # BasicSR takes an LMDB's name only without a slash at its end
     if not torch.cuda.is_available():
         _use_cpu(opt)
     return opt, args
 
 
-@master_only
 def copy_opt_file(text: str, opt_file: str, experiments_root: str) -> None:
-    """Keep the options with the experiment, under a comment that holds the command."""
+    """Keep the options with the experiment, under a comment that holds the command.
+
+    BasicSR copies the file, which fails where it is the experiment's own copy or was moved away with the experiment.
+    """
     header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
     Path(experiments_root, Path(opt_file).name).write_text(header + text, encoding="utf-8")
 
@@ -171,7 +183,8 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
 
 def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
     """Prepare a loader process; ``SeededDataset`` seeds it, sample by sample."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends it
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)  # a terminal or SLURM sends it to all processes; the main one ends this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by SIGTERM, of which a fork inherits the trainer's handler
     cv2.setNumThreads(0)
 
@@ -229,6 +242,43 @@ def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
     return basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
 
 
+# Pictures
+
+
+class PictureWriter:
+    """Saves restored pictures, as BasicSR's ``imwrite``, under names that stay where they are put.
+
+    A second picture of the same name gets a number, so that none takes the place of another of the same run.
+    """
+
+    def __init__(self) -> None:
+        self._written: Counter[str] = Counter()
+
+    def __call__(self, img: Any, file_path: str) -> None:
+        """Write H x W x 3 uint8, BGR, whole or not at all.
+
+        Raises:
+            UserError: the name is none for a file, or the file cannot be written.
+        """
+        path = Path(file_path)
+        for part in path.parts[-2:]:
+            fault = unsafe_name(part, LONGEST_PART)
+            if fault is not None:
+                raise UserError(f"a picture cannot be saved as {part[:200]!r}, which {fault}; give it another name")
+        self._written[file_path] += 1
+        if self._written[file_path] > 1:
+            path = path.with_name(f"{path.stem}-{self._written[file_path]}{path.suffix}")
+        unfinished = path.with_name(".unfinished.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(cv2.imencode(path.suffix, img)[1].tobytes())
+            unfinished.replace(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
 # Checkpoints
 
 
@@ -245,15 +295,9 @@ def load_network(
     """
     # These import BasicSR, as this module prepares it.
     from lightbsr_arch.archs import BlindSR
-    from lightbsr_arch.checkpoint import add_unfitted_prior, canonical_names, read_checkpoint, read_pth
+    from lightbsr_arch.checkpoint import add_unfitted_prior, canonical_names, read_tensors
 
-    path = find_weights(load_path)
-    if path.suffix == ".safetensors":
-        key, found = None, read_checkpoint(path).state
-    else:
-        key, found = _find_weights(read_pth(path), param_key)
-    if not found:
-        raise UserError(f"{load_path}: no weights of a network")
+    found = read_tensors(find_weights(load_path), param_key)[0]
     net = self.get_bare_model(net)
     if isinstance(net, BlindSR):
         found = canonical_names(found)
@@ -271,18 +315,7 @@ def load_network(
             raise UserError(message)
         get_root_logger().warning(message)
     net.load_state_dict({name: value for name, value in found.items() if name not in differing}, strict=strict)
-    get_root_logger().info(f"Loaded {type(net).__name__} from {load_path}, key: {key or 'none'}.")
-
-
-def _find_weights(content: Any, param_key: str | None) -> tuple[str | None, dict[str, torch.Tensor]]:
-    """The key under which a checkpoint holds its weights, none if it holds nothing else, and the weights."""
-    if not isinstance(content, dict):
-        return None, {}
-    key = next((key for key in (param_key, "params", "params_ema") if key in content), None)
-    weights = content[key] if key else content
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        return key, {}
-    return key, {name.removeprefix("module."): value for name, value in weights.items()}
+    get_root_logger().info(f"Loaded {type(net).__name__} from {load_path}.")
 
 
 @master_only
@@ -304,6 +337,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         "epoch": epoch,
         "iter": current_iter,
         "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        "optimizer_types": [type(optimizer).__name__ for optimizer in self.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
         **(self.more_training_state() if hasattr(self, "more_training_state") else {}),
     }
@@ -344,8 +378,7 @@ def load_resume_state(opt: Options) -> Options | None:
     if not Path(path["resume_state"]).is_file():
         raise UserError(f"{path['resume_state']}: no such file")
     state = read_pth(path["resume_state"])
-    if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
-        raise UserError(f"{path['resume_state']}: no training state, which a file training_states/ITERATION.state is")
+    check_state(state, path["resume_state"])
     _point_to_networks(opt, state["iter"])
     return state
 
@@ -372,6 +405,49 @@ def follow_training(loop: "TrainingLoop") -> None:
     """Let ``loop`` see what BasicSR's ``train_pipeline`` keeps to itself: where it is, and in which data."""
     train.EnlargedSampler = loop.sampler_type
     train.load_resume_state = loop.load_resume_state  # BasicSR's wants a GPU, and unpickles anything
+    train.build_dataset = build_dataset
     train.build_dataloader = loop.build_dataloader
-    train.create_train_val_dataloader = partial(loop.create_dataloaders, train.create_train_val_dataloader)
+    train.create_train_val_dataloader = partial(loop.create_dataloaders, CREATE_DATALOADERS)
     train.build_model = loop.build_model
+    # BasicSR makes folders, and moves older ones away, before it knows whether it can train.
+    train.make_exp_dirs = train.mkdir_and_rename = train.copy_opt_file = lambda *_: None
+    train.get_root_logger = loop.folder.get_root_logger
+    train.init_tb_loggers = loop.folder.init_tb_loggers
+
+
+def follow_testing(folder: "RunFolder") -> None:
+    """Have BasicSR's ``test_pipeline`` make its folder as late as its first picture."""
+
+    def build_model(opt: Options) -> Any:
+        model = basicsr.models.build_model(opt)
+        validation = model.validation
+
+        def validate(*args: Any, **kwargs: Any) -> None:
+            folder.create()
+            validation(*args, **kwargs)
+
+        model.validation = validate
+        return model
+
+    test.make_exp_dirs = folder.claim
+    test.get_root_logger = folder.get_root_logger
+    test.build_dataset = build_dataset
+    test.build_model = build_model
+
+
+def build_dataset(dataset_opt: Options) -> Any:
+    """BasicSR's step.
+
+    Raises:
+        UserError: a data set of BasicSR's finds something wrong, or there are no pictures in it.
+    """
+    where = f"data set {dataset_opt['name']}"
+    try:
+        dataset = basicsr.data.build_dataset(dataset_opt)
+    except (AssertionError, ValueError, KeyError, OSError) as error:
+        if not DATASET_REGISTRY.get(dataset_opt["type"]).__module__.startswith("basicsr."):
+            raise
+        raise UserError(f"{where}: {dataset_opt['type']} cannot be used: {error or type(error).__name__}") from error
+    if not len(dataset):
+        raise UserError(f"{where}: there are no pictures in it")
+    return dataset

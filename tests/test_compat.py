@@ -6,16 +6,19 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric, niqe
 from basicsr.models.base_model import BaseModel
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset
 
 from lightbsr_arch import compat, load
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.cli.stop import SIGNALS
 from lightbsr_arch.errors import UserError
 
 
@@ -51,7 +54,7 @@ def save_state(folder: Path, iteration: int, network: bool = True) -> None:
 # Loading
 
 
-@pytest.mark.parametrize("wrapper", ["params", "params_ema", None])
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", "model", None])
 def test_weights_are_found_under_any_key(tmp_path: Path, wrapper: str | None) -> None:
     net, other = nn.Linear(2, 3), nn.Linear(2, 3)
     state = {f"module.{name}": value for name, value in other.state_dict().items()}
@@ -72,6 +75,18 @@ def test_shipped_weights_by_name(tmp_path: Path) -> None:
     net = BlindSR(**shipped.config)
     model(tmp_path).load_network(net, "kdsr_s_x4_iso")
     torch.testing.assert_close(net.state_dict(), shipped.state_dict(), rtol=0, atol=0)
+
+
+def test_another_package_s_safetensors_start_a_basicsr_network(tmp_path: Path) -> None:
+    net, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    save_file(
+        {f"module._orig_mod.{name}": value for name, value in other.state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    model(tmp_path).load_network(net, str(tmp_path / "w.safetensors"))
+    torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=0, atol=0)
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"w.safetensors: no safetensors file, or one that is cut short"):
+        model(tmp_path).load_network(net, str(tmp_path / "w.safetensors"))
 
 
 def test_other_network_names_its_first_ten_weights(tmp_path: Path) -> None:
@@ -233,14 +248,18 @@ def test_launcher_without_its_processes(monkeypatch: pytest.MonkeyPatch, launche
 
 
 def test_workers_leave_ctrl_c_to_the_trainer() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     try:
         compat.worker_init_fn(0, 1, 0, 0)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert {signum.name: signal.getsignal(signum) for signum in SIGNALS} == {
+            "SIGINT": signal.SIG_IGN,
+            "SIGUSR1": signal.SIG_IGN,
+            "SIGHUP": signal.SIG_IGN,
+            "SIGTERM": signal.SIG_DFL,
+        }
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def test_error_of_the_thread_that_loads_ahead_reaches_the_trainer() -> None:
@@ -282,3 +301,23 @@ def test_niqe_says_what_it_wants(width: int, enough: bool) -> None:
     else:
         with pytest.raises(UserError, match=r"NIQE wants two blocks of 96x96 pixels, this picture has 199x104"):
             calculate_metric({"img": picture}, metric)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("name", ["../0_9.png", "a\0/0.png", "a/a\nb.png", "a/" + "x" * 300 + ".png"])
+def test_pictures_are_saved_in_their_folder_alone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="a picture cannot be saved as"):
+        compat.PictureWriter()(np.zeros((4, 4, 3), np.uint8), f"{tmp_path}/visualization/{name}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_picture_of_a_name_does_not_replace_the_first(tmp_path: Path) -> None:
+    write = compat.PictureWriter()
+    for grey in (10, 20):
+        write(np.full((4, 4, 3), grey, np.uint8), str(tmp_path / "v/a_x4.png"))
+    assert {path.name: cv2.imread(str(path))[0, 0, 0] for path in (tmp_path / "v").iterdir()} == {
+        "a_x4.png": 10,
+        "a_x4-2.png": 20,
+    }

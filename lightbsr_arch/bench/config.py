@@ -22,6 +22,7 @@ from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import unsafe_name
 from lightbsr_cli.shipped import find_weights, read_metadata, students
 
 Named = Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"]
@@ -156,7 +157,11 @@ class _Opened:
         if not entries:
             self.findings.append(Finding((section,), "empty; name at least one"))
         if isinstance(entries, dict):
-            yield from ((name, name, value) for name, value in entries.items())
+            for name, value in entries.items():
+                fault = unsafe_name(name)
+                if fault is not None:
+                    self.findings.append(Finding((section, name), f"the name {fault}"))
+                yield name, name, value
             return
         seen: set[str] = set()
         for index, value in enumerate(entries):

@@ -1,7 +1,7 @@
 """``basicsr train`` and ``basicsr test``: BasicSR's own pipelines, with every installed plugin registered.
 
 Exit codes: 0 done; 1 an unexpected error, with its traceback; 2 something the user can put right, said on stderr;
-130 and 143 stopped by Ctrl-C and by SIGTERM.
+130 and 143 stopped by Ctrl-C and by SIGTERM; 128 + its number for SIGUSR1 and SIGHUP likewise.
 """
 
 import argparse
@@ -12,10 +12,13 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.errors import UserError
+
+if TYPE_CHECKING:
+    from lightbsr_arch.cli.run_folder import RunFolder
 
 PLUGINS = "basicsr.plugins"
 """Entry-point group: loading an entry registers a distribution's classes in BasicSR's registries."""
@@ -50,7 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
         "train",
         help="train what an options file describes",
         description="Train what an options file describes, in experiments/NAME of the current folder. "
-        "Ctrl-C saves a checkpoint, from which the same command with --auto_resume goes on.",
+        "Ctrl-C (and SIGTERM, SIGUSR1, SIGHUP) saves a checkpoint, from which the same command with --auto_resume goes "
+        "on.",
         epilog="Several GPUs or processes: torchrun --nproc_per_node=N -m lightbsr_arch.cli.basicsr train "
         "-opt FILE --launcher pytorch",
     )
@@ -104,13 +108,13 @@ def _train(args: argparse.Namespace) -> int:
     from lightbsr_arch import compat
     from lightbsr_arch.cli.training import TrainingLoop
 
-    _prepare(args, is_train=True)
+    folder = _prepare(args, is_train=True)
     stop = StopRequest()
-    loop = TrainingLoop(stop)
+    loop = TrainingLoop(stop, folder)
     compat.follow_training(loop)
     stop.listen()
     try:
-        _run(train.train_pipeline)
+        _run(train.train_pipeline, folder)
     except Stopped:
         _report(_how_to_continue(args, loop), logging.WARNING)
     else:
@@ -122,14 +126,18 @@ def _train(args: argparse.Namespace) -> int:
 def _test(args: argparse.Namespace) -> int:
     from basicsr import test
 
-    _prepare(args, is_train=False)
-    _run(test.test_pipeline)
+    from lightbsr_arch import compat
+
+    folder = _prepare(args, is_train=False)
+    compat.follow_testing(folder)
+    _run(test.test_pipeline, folder)
     return 0
 
 
-def _prepare(args: argparse.Namespace, *, is_train: bool) -> None:
-    """Check the options before anything is created, and have BasicSR use them."""
+def _prepare(args: argparse.Namespace, *, is_train: bool) -> "RunFolder":
+    """Check the options before anything is created, and have BasicSR use them; returns the run's folder."""
     from lightbsr_arch import compat
+    from lightbsr_arch.cli.run_folder import RunFolder
     from lightbsr_arch.config.check import load_options
 
     file = Path(args.opt)
@@ -140,9 +148,10 @@ def _prepare(args: argparse.Namespace, *, is_train: bool) -> None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     flags = [f"--{name}" for name in ("auto_resume", "debug") if getattr(args, name, False)]
     compat.use_options(options, file, ["--launcher", args.launcher, *flags])
+    return RunFolder(file)
 
 
-def _run(pipeline: Any) -> None:
+def _run(pipeline: Any, folder: "RunFolder") -> None:
     from torch import distributed
 
     try:
@@ -150,6 +159,7 @@ def _run(pipeline: Any) -> None:
         if distributed.is_initialized():
             distributed.barrier()  # the first process alone validates, and the others must not leave it meanwhile
     finally:
+        folder.release()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

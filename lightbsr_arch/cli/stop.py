@@ -1,12 +1,14 @@
-"""Ctrl-C and SIGTERM: training ends after the iteration it is in, when a checkpoint can be saved."""
+"""Ctrl-C, SIGTERM and others: training ends after the iteration it is in, when a checkpoint can be saved."""
 
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+# SLURM's --signal=USR1@60 sends SIGUSR1 before the time is up, and a closed terminal sends SIGHUP. Windows lacks both.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
 TORCHRUN_REPEATS = 1.0
 """Seconds within which a second signal is the first one again: torchrun passes on what the terminal sent already."""
 
@@ -32,13 +34,14 @@ class StopRequest:
         self._first = 0.0
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM from now on."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._handle)
+        """Take ``SIGNALS`` from now on, except SIGHUP where ``nohup`` has it ignored."""
+        for signum in SIGNALS:
+            if signum.name != "SIGHUP" or signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self._handle)
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for SIGINT, 143 for SIGTERM, 0 if nobody asked."""
+        """128 + the signal's number, as in shells: 130 for SIGINT, 143 for SIGTERM; 0 if nobody asked."""
         return 128 + self.signum if self.signum else 0
 
     @contextmanager
@@ -59,4 +62,5 @@ class StopRequest:
         if not (first and self.busy):
             raise Stopped
         # print() is not safe in a handler that may have interrupted it.
-        os.write(2, b"\nStopping: this iteration ends, then a checkpoint is saved. Ctrl-C again stops at once.\n")
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, b"\nStopping: this iteration ends, then a checkpoint is saved. Ctrl-C again stops at once.\n")

@@ -1,45 +1,180 @@
-"""Whether our networks can be built, and from their weights, which finds sizes that do not fit each other."""
+"""Whether what the options describe can be built, which finds values that do not fit each other."""
 
 from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 
+import numpy as np
+import psutil
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.cross_checks import section, sections
+from lightbsr_arch.config.cross_checks import channels, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
-from lightbsr_arch.config.signatures import package
+from lightbsr_arch.config.signatures import OWN, package
+from lightbsr_arch.degradations import Draws
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.seeds import seeded
 from lightbsr_cli.shipped import find_weights
 
+# BasicSR's networks that neither read files nor download weights when they are built.
+BASICSR_RESTORERS = ("EDSR", "MSRResNet", "RCAN", "RRDBNet", "SRVGGNetCompact", "SwinIR")
+BASICSR_DISCRIMINATORS = ("UNetDiscriminatorSN", "VGGStyleDiscriminator")
+# Their parts that are alike, of which a few tell as much as all, and sooner.
+FEW = {"num_block": 2, "num_group": 2, "num_conv": 2}
+# Losses that read files, or hold much, when they are built; the types of their arguments say all that can be wrong.
+NOT_BUILT = ("PerceptualLoss", "MomentumContrastLoss")
+LARGEST_TRIAL = 512
 
-def build_checks(options: dict[str, Any]) -> Iterator[Finding]:
-    """Build each network without memory for its weights, in milliseconds.
 
-    The options must have passed the type check. BasicSR's networks and those of other plugins are left out, as some of
-    them read files or download weights when they are built; but for the discriminator of our GAN stage, which must also
-    take images of the training's size.
+def build_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    """Build networks, optimisers and the like. The options must have passed the type check."""
+    yield from _networks(options, is_train)
+    yield from _metrics(options)
+    if is_train:
+        yield from _optimizers(options)
+        yield from _scheduler(options)
+        yield from _losses(options)
+        yield from _degradation(options)
+
+
+class _WithoutMemory(TorchFunctionMode):
+    """Tensors without memory, but for a short list of numbers that SwinIR reads while it is built."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs["device"] = "cpu"
+        return func(*args, **kwargs)
+
+
+def _networks(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
+    """Build each network without memory for its weights, in milliseconds, and give BasicSR's an image if they train.
+
+    Networks of other plugins, and those of BasicSR that are not listed above, are left out.
     """
-    # A degradation may cut what the data set has cut.
-    gt_size = section(options, "degradation").get("gt_size") or section(options, "datasets", "train").get("gt_size")
     for key, network in sections(options):
         if not key.startswith("network_"):
             continue
         arguments = dict(network)
-        cls = registered("network")[arguments.pop("type")]
-        is_judge = key == "network_d" and options["model_type"] == "KDStudentModel"
-        if package(cls) == "lightbsr_arch" or is_judge:
-            problem = "cannot be built"
-            try:
-                with torch.device("meta"):
-                    built = cls(**arguments)
-                    if is_judge and gt_size is not None:
-                        problem = f"takes no RGB images of {gt_size} x {gt_size} pixels, the gt_size that is trained on"
-                        built(torch.empty(1, 3, gt_size, gt_size))
-            except Exception as error:  # whatever a network finds wrong
-                yield Finding((key,), f"{problem}: {error}")
+        name = arguments.pop("type")
+        cls = registered("network")[name]
+        is_basicsr = package(cls) == "basicsr" and name in (*BASICSR_RESTORERS, *BASICSR_DISCRIMINATORS)
+        if package(cls) != "lightbsr_arch" and not is_basicsr:
+            continue
+        if is_basicsr:
+            known = signature(cls).parameters
+            arguments |= {part: min(arguments.get(part, few), few) for part, few in FEW.items() if part in known}
+        problem = "cannot be built"
+        try:
+            with torch.device("meta"), _WithoutMemory():
+                built = cls(**arguments)
+                size = sum(parameter.numel() * parameter.element_size() for parameter in built.parameters())
+                if size > psutil.virtual_memory().total:
+                    yield Finding((key,), f"its weights take {size / 1e9:.0f} GB, more than this machine's memory")
+                elif is_train and is_basicsr:
+                    problem = "cannot be trained on these images"
+                    yield from _trial(options, key, name, built)
+        except Exception as error:  # whatever a network finds wrong
+            yield Finding((key,), f"{problem}: {error or type(error).__name__}")
+
+
+def _trial(options: dict[str, Any], key: str, name: str, network: nn.Module) -> Iterator[Finding]:
+    """Give a network an image of the training's size; what it raises is the finding."""
+    # A degradation may cut what the data set has cut.
+    gt_size = section(options, "degradation").get("gt_size") or section(options, "datasets", "train").get("gt_size")
+    scale, count = options.get("scale"), channels(options)
+    if gt_size is None or scale is None or count is None:
+        return
+    if name in BASICSR_DISCRIMINATORS:
+        try:
+            network(torch.empty(1, count, gt_size, gt_size))
+        except Exception as error:
+            kind = "RGB" if count == 3 else "grey"
+            text = f"takes no {kind} images of {gt_size} x {gt_size} pixels, the gt_size that is trained on: {error}"
+            yield Finding((key,), text)
+    elif key == "network_g":
+        size = tuple(network(torch.empty(1, count, gt_size // scale, gt_size // scale)).shape[1:])
+        if size != (count, gt_size, gt_size):
+            made, wanted = (" x ".join(map(str, shape)) for shape in (size, (count, gt_size, gt_size)))
+            yield Finding((key,), f"makes images of {made}, the training wants {wanted} (channels, height, width)")
+
+
+def _optimizers(options: dict[str, Any]) -> Iterator[Finding]:
+    """Let each optimiser make a step, as some want what this training does not give."""
+    for key, optimizer in sections(options, "train"):
+        if not key.startswith("optim_"):
+            continue
+        arguments = dict(optimizer)
+        cls = registered("optimizer")[arguments.pop("type")]
+        parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((4, 3, 3, 3), (4,))]
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        try:
+            cls(parameters, **arguments).step()
+        except Exception as error:
+            yield Finding(("train", key), f"{cls.__name__} cannot train a network of convolutions with this: {error}")
+
+
+def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
+    arguments = dict(section(options, "train", "scheduler"))
+    cls = registered("scheduler").get(str(arguments.pop("type", None)))
+    if cls is None:
+        return
+    try:
+        cls(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), **arguments)
+    except Exception as error:
+        yield Finding(("train", "scheduler"), f"cannot be built: {error or type(error).__name__}")
+
+
+def _metrics(options: dict[str, Any]) -> Iterator[Finding]:
+    """Measure a grey picture: BasicSR registers metrics for tensors, too, which its validation does not give."""
+    for key, metric in sections(options, "val", "metrics"):
+        arguments = {name: value for name, value in metric.items() if name not in ("type", "better")}
+        measure = registered("metric")[metric["type"]]
+        border = arguments.get("crop_border", 0)
+        if package(measure) != "basicsr" or not compares_with_gt(measure) or border > LARGEST_TRIAL:
+            continue
+        picture = np.full((2 * border + 32, 2 * border + 32, 3), 128, np.uint8)
+        try:
+            measure(picture, picture, **arguments)
+        except Exception as error:
+            yield Finding(("val", "metrics", key), f"{metric['type']} cannot measure pictures: {error}")
+
+
+def _losses(options: dict[str, Any]) -> Iterator[Finding]:
+    for key, loss in sections(options, "train"):
+        arguments = dict(loss)
+        name = str(arguments.pop("type", None))
+        cls = registered("loss").get(name)
+        if cls is None or package(cls) not in OWN or name in NOT_BUILT or key.startswith("optim_"):
+            continue
+        try:
+            cls(**arguments)
+        except Exception as error:
+            yield Finding(("train", key), f"cannot be built: {error or type(error).__name__}")
+
+
+def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
+    """Degrade an image of the training's size."""
+    arguments = dict(section(options, "degradation"))
+    size = section(options, "datasets", "train").get("gt_size")
+    if not arguments or size is None:
+        return
+    cls, scale = registered("degradation")[arguments.pop("type")], options["scale"]
+    size = min(size, LARGEST_TRIAL - LARGEST_TRIAL % scale)
+    if size < arguments.get("gt_size", 0):
+        arguments["gt_size"] = None
+    try:
+        with seeded(0), torch.no_grad():
+            cls(scale, **arguments)(torch.rand(1, 3, size, size), Draws(torch.Generator().manual_seed(0)))
+    except Exception as error:
+        text = str(error).removeprefix("degradation.") or type(error).__name__
+        yield Finding(("degradation",), f"cannot degrade images of {size} x {size} pixels: {text}")
 
 
 def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:

@@ -1,6 +1,8 @@
 """Reads an options file and checks it, before anything is created."""
 
+import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,12 @@ from lightbsr_arch.config.overrides import override
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
 from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
-from lightbsr_arch.config.yaml_loader import Document, load_file
+from lightbsr_arch.config.yaml_loader import Document, describe_value, load_file
+
+MOST_FINDINGS = 200  # more help nobody, and take long to find
+# Where an option has no bounds of its own. Networks are built to check them, which takes as long as they are large.
+LARGEST_NUMBER = 10**10
+LARGEST_IN_NETWORKS = 65536
 
 
 def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -31,9 +38,12 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
         OptionsError: with one line a problem, in the order of the file.
     """
     document = override(load_file(Path(path)), overrides)
-    findings = [*_type_checks(document.data), *cross_checks(document.data, is_train=is_train)]
+    findings = [*islice(_type_checks(document.data), MOST_FINDINGS)]
+    known = {finding.key for finding in findings}
+    findings += [finding for finding in _number_checks(document.data) if finding.key not in known]
+    findings += cross_checks(document.data, is_train=is_train)
     if not findings:
-        findings += build_checks(document.data)
+        findings += build_checks(document.data, is_train=is_train)
     findings += file_checks(document.data, Path(path))
     if is_train:
         findings += vgg_checks(document.data, read=not findings)  # which takes a second or two
@@ -67,6 +77,19 @@ def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(("model_type",), not_registered("model", model_type))
     yield from checker.check(options, run_options(model_type))
     yield from _open_sections(checker, options)
+
+
+def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
+    """Numbers that no option takes, whatever its type says."""
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _number_checks(item, (*key, name))
+    elif isinstance(value, int | float):
+        largest = LARGEST_IN_NETWORKS if str(key[0]).startswith("network_") else LARGEST_NUMBER
+        if isinstance(value, float) and not math.isfinite(value):
+            yield Finding(key, f"expected a finite number, found {value}")
+        elif abs(value) > largest:
+            yield Finding(key, f"expected a number of at most {largest}, found {describe_value(value)}")
 
 
 def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Finding]:

@@ -6,7 +6,11 @@ check's to report.
 
 import inspect
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, get_args
+
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.models.video_base_model import VideoBaseModel
 
 from lightbsr_arch.config.checker import unknown_key
 from lightbsr_arch.config.problems import Finding, KeyPath
@@ -14,21 +18,33 @@ from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
 from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.names import unsafe_name
 
 PHASES = ("train", "val", "test")
 # Read without a default while training alone.
 TRAIN_LOADER_KEYS = ("batch_size_per_gpu", "num_worker_per_gpu")
 TRAIN_CROP_KEYS = ("gt_size", "use_hflip", "use_rot")
+IMAGE_DATASETS = (
+    "DegradedDataset",
+    "FFHQDataset",
+    "GTDataset",
+    "PairedImageDataset",
+    "RealESRGANDataset",
+    "RealESRGANPairedDataset",
+    "SingleImageDataset",
+)
 CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
 
 
 def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    yield from _names(options)
     yield from _phases(options, is_train)
     yield from _training(options) if is_train else _testing(options)
     yield from _without_gt(options)
     yield from _models(options)
     yield from _perceptual(options)
     yield from _scales(options)
+    yield from _colours(options)
     yield from _scheduler(options)
     yield from _loggers(options)
 
@@ -48,6 +64,26 @@ def sections(options: dict[str, Any], *names: str) -> Iterator[tuple[str, dict[s
 def phase_of(dataset: str) -> str:
     """``val_2`` -> ``val``."""
     return dataset.partition("_")[0]
+
+
+def _names(options: dict[str, Any]) -> Iterator[Finding]:
+    """Texts that become the names of files and folders, of which BasicSR takes any."""
+    keys = [("name",), ("val", "suffix"), *(("datasets", name, "name") for name in section(options, "datasets"))]
+    for key in keys:
+        value = section(options, *key[:-1]).get(key[-1])
+        if isinstance(value, str) and value:
+            yield from _unsafe(value, key, "the name")
+    for name in section(options, "val", "metrics"):
+        yield from _unsafe(name, ("val", "metrics", name), "the metric's name")
+    for name in options:
+        if name.startswith("network_"):
+            yield from _unsafe(name, (name,), "the network's name")
+
+
+def _unsafe(name: str, key: KeyPath, what: str) -> Iterator[Finding]:
+    fault = unsafe_name(name)
+    if fault is not None:
+        yield Finding(key, f"{what} {fault}; it must be the name of one file or folder")
 
 
 def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
@@ -122,8 +158,16 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
 
 def _models(options: dict[str, Any]) -> Iterator[Finding]:
     train = section(options, "train")
+    model_type = options.get("model_type")
+    model = registered("model").get(model_type) if isinstance(model_type, str) else None
     if train:
         yield from _gan(options, train)
+        if model is not None and _is_kind(model, SRGANModel) and train.get("gan_opt") is None:
+            yield Finding(("train", "gan_opt"), f"missing; {model_type} trains with a discriminator")
+    if model is not None and _is_kind(model, VideoBaseModel):
+        for name, dataset in sections(options, "datasets"):
+            if dataset.get("type") in IMAGE_DATASETS:
+                yield Finding(("datasets", name, "type"), f"{dataset['type']} gives images, {model_type} takes videos")
     if options.get("model_type") == "KDStudentModel" and train:
         if "network_teacher" not in options:
             yield Finding(("network_teacher",), "missing; KDStudentModel learns from a teacher")
@@ -131,6 +175,10 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
         if section(options, "path").get("pretrain_network_teacher") is None:
             yield Finding(("path", "pretrain_network_teacher"), "missing; KDStudentModel needs a trained teacher")
+
+
+def _is_kind(model: Any, base: type) -> bool:
+    return isinstance(model, type) and issubclass(model, base)
 
 
 def _gan(options: dict[str, Any], train: dict[str, Any]) -> Iterator[Finding]:
@@ -208,6 +256,40 @@ def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterato
                 yield Finding((*key, name), f"missing; it is {default} then, but scale is {scale}")
 
 
+def channels(options: dict[str, Any]) -> int | None:
+    """Channels of the images that all data sets give; None if they differ, or a data set is of another kind."""
+    found = set()
+    for _, dataset in sections(options, "datasets"):
+        if dataset.get("type") not in IMAGE_DATASETS:
+            return None
+        found.add(1 if dataset.get("color") == "y" else 3)
+    return found.pop() if len(found) == 1 else None
+
+
+def _colours(options: dict[str, Any]) -> Iterator[Finding]:
+    """Networks take the images of the data sets: RGB, or the luma that ``color: y`` makes of a BasicSR data set."""
+    count = channels(options)
+    for key, network in _networks(options, ()):
+        cls = registered("network").get(str(network.get("type")))
+        if count is None or cls is None or package(cls) not in OWN:
+            continue
+        for name in ("num_in_ch", "num_out_ch", "in_chans"):
+            parameter = inspect.signature(cls).parameters.get(name)
+            found = network.get(name, parameter and parameter.default)
+            if isinstance(found, int) and found != count:
+                images = "RGB images" if count == 3 else "the luma alone (color: y)"
+                yield Finding((*key, name), f"is {found}, but the data sets give {images}: it must be {count}")
+    for name, dataset in sections(options, "datasets"):
+        mean, std = dataset.get("mean"), dataset.get("std")
+        if (mean is None) != (std is None):
+            yield Finding(("datasets", name, "mean" if std is None else "std"), "mean and std go together")
+        for key_, values in (("mean", mean), ("std", std)):
+            if count is not None and isinstance(values, list) and len(values) != count:
+                yield Finding(("datasets", name, key_), f"has {len(values)} numbers, the images have {count} channels")
+        if isinstance(std, list) and 0 in std:
+            yield Finding(("datasets", name, "std"), "0 divides the image")
+
+
 def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
     scheduler = section(options, "train", "scheduler")
     steps = scheduler.get("periods", scheduler.get("restarts", [0]))
@@ -236,5 +318,9 @@ def _is_numbers(values: Any) -> bool:
 
 def _loggers(options: dict[str, Any]) -> Iterator[Finding]:
     logger = section(options, "logger")
-    if section(logger, "wandb").get("project") is not None and logger.get("use_tb_logger") is not True:
+    if section(logger, "wandb").get("project") is None:
+        return
+    if logger.get("use_tb_logger") is not True:
         yield Finding(("logger", "wandb", "project"), "Weights & Biases needs `use_tb_logger: true`")
+    elif find_spec("wandb") is None:
+        yield Finding(("logger", "wandb", "project"), "Weights & Biases is not installed: pip install wandb")

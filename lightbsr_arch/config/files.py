@@ -1,7 +1,8 @@
 """Whether the files and folders that an options file names are there."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from lightbsr_arch.config.cross_checks import perceptual_losses, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
 from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.data.meta_info import META_INFO
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file
+from lightbsr_arch.names import unsafe_path
 from lightbsr_cli import shipped
 
-LMDB_FILES = ("data.mdb", "meta_info.txt")
+LMDB_FILES = ("data.mdb", META_INFO)
 DATA_ROOTS = ("dataroot_gt", "dataroot_lq", "dataroot_flow")
 DATA_LISTS = ("meta_info_file", "meta_info")
 RUN_WEIGHTS = re.compile(r"(?:^|/)experiments/(?P<run>[^/]+)/models/net_[^/]+$")
@@ -27,11 +30,11 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
             if isinstance(dataset.get(key), str):
                 yield from _data_root(dataset[key], backend, ("datasets", name, key), options_file)
         for key in DATA_LISTS:
-            if isinstance(dataset.get(key), str) and backend != "lmdb" and not _path(dataset[key]).is_file():
-                yield Finding(("datasets", name, key), f"no such file: {_shown(dataset[key])}")
+            if isinstance(dataset.get(key), str) and backend != "lmdb":
+                yield from _data_list(dataset[key], ("datasets", name, key))
     for key, value in section(options, "path").items():
         is_weights = key.startswith("pretrain_network_") and value not in shipped.names()
-        if (is_weights or key == "resume_state") and isinstance(value, str) and not _path(value).is_file():
+        if (is_weights or key == "resume_state") and isinstance(value, str) and not _is_file(value):
             yield Finding(("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}")
 
 
@@ -52,7 +55,7 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
     if backend == "lmdb" and not is_lmdb:
         text = f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`"
         yield Finding(key, text)
-    elif not path.is_dir():
+    elif not os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, pathlib makes an error
         yield Finding(key, f"no such folder: {_shown(value)}{_how_to_make(options_file)}")
     elif backend == "disk" and is_lmdb:
         yield Finding(key, f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`")
@@ -60,6 +63,30 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
         missing = [name for name in LMDB_FILES if not (path / name).is_file()]
         if missing:
             yield Finding(key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew")
+        else:
+            # As BasicSR's data sets read it, which take more than `read_meta_info`.
+            yield from _listed(path / META_INFO, lambda line: [line.partition(".")[0]], key)
+
+
+def _data_list(value: str, key: KeyPath) -> Iterator[Finding]:
+    if _is_file(value):
+        yield from _listed(_path(value), lambda line: re.split(r", | ", line.strip())[:2], key)
+    else:
+        yield Finding(key, f"no such file: {_shown(value)}")
+
+
+def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> Iterator[Finding]:
+    """The first picture of a list that does not lie below the data set's folder."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                for name in filter(None, names_in(line)):
+                    fault = unsafe_path(name)
+                    if fault is not None:
+                        yield Finding(key, f"{path} line {number}: the picture's name {fault}")
+                        return
+    except (OSError, UnicodeDecodeError) as error:
+        yield Finding(key, f"{path}: cannot be read ({error})")
 
 
 def _how_to_make(options_file: Path) -> str:
@@ -85,7 +112,11 @@ def _how_to_train(weights: str, options_file: Path) -> str:
 
 
 def _path(value: str) -> Path:
-    return Path(value).expanduser()
+    return Path(os.path.expanduser(value))  # noqa: PTH111 - of an unknown user's home, pathlib makes an error
+
+
+def _is_file(value: str) -> bool:
+    return os.path.isfile(_path(value))  # noqa: PTH113 - as above
 
 
 def _shown(value: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 
 from lightbsr_arch.config.problems import Location, OptionsError, Problem
-from lightbsr_arch.config.yaml_loader import Document, describe_value, load_value
+from lightbsr_arch.config.yaml_loader import MAX_DEPTH, Document, describe_value, load_value
 
 SOURCE = "--force_yml"
 
@@ -21,6 +21,8 @@ def override(document: Document, entries: Iterable[str]) -> Document:
         *sections, name = (part.strip() for part in names.split(":"))
         if not equals or not all((*sections, name)):
             raise _error(f"{entry}: expected section:key=value, such as train:total_iter=1000")
+        if len(sections) > MAX_DEPTH:
+            raise _error(f"{entry}: more than {MAX_DEPTH} levels, one inside another")
         inner = data
         for depth, section in enumerate(sections, start=1):
             inner = inner.setdefault(section, {})

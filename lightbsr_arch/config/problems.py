@@ -1,5 +1,6 @@
 """What is wrong with an options file, and where."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -7,6 +8,9 @@ from typing import NamedTuple, TypeAlias
 from lightbsr_arch.errors import UserError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+
+MOST_LINES = 50
+LONGEST_LINE = 2000
 
 
 class Finding(NamedTuple):
@@ -38,7 +42,7 @@ class Problem:
     key: KeyPath = ()
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (str(self.location), dotted(self.key), self.text)))
+        return _one_line(": ".join(filter(None, (str(self.location), dotted(self.key), self.text))))
 
 
 class OptionsError(UserError):
@@ -46,10 +50,21 @@ class OptionsError(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.location)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = [*map(str, self.problems[:MOST_LINES])]
+        if len(self.problems) > MOST_LINES:
+            lines.append(f"... and {len(self.problems) - MOST_LINES} more")
+        super().__init__("\n".join(lines))
 
 
 def dotted(key: KeyPath) -> str:
     """``("train", "betas", 0)`` -> ``train.betas[0]``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return text.removeprefix(".")
+
+
+def _one_line(text: str) -> str:
+    """What a key or an error of another program holds must not break the line, nor write to the terminal."""
+    text = re.sub(r"\s*\n\s*", " ", text.strip())
+    if len(text) > LONGEST_LINE:
+        text = f"{text[:LONGEST_LINE]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -26,6 +26,9 @@ Scheduler = Annotated[
 ]
 
 Count = Annotated[int, Meta(ge=1)]
+Pieces = Annotated[int, Meta(ge=1, le=65536)]  # of what is held in memory together
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1025)]  # each process adds its number, and NumPy takes 32 bits
+Processes = Annotated[int, Meta(ge=0, le=1024)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Steps = Annotated[float, Meta(ge=1, multiple_of=1)]  # BasicSR's files write `!!float 5e3`
 Positive = Annotated[float, Meta(gt=0)]
@@ -55,15 +58,15 @@ class LoaderOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, description="name in logs, TensorBoard and result folders")]
     type: Annotated[str, Meta(description="registered data set class")]
-    batch_size_per_gpu: Annotated[Count | UnsetType, Meta(description="images a step and GPU (training)")] = UNSET
+    batch_size_per_gpu: Annotated[Pieces | UnsetType, Meta(description="images a step and GPU (training)")] = UNSET
     num_worker_per_gpu: Annotated[
-        CountOrZero | UnsetType, Meta(description="loader processes a GPU (training); 0: load in the main process")
+        Processes | UnsetType, Meta(description="loader processes a GPU (training); 0: load in the main process")
     ] = UNSET
     dataset_enlarge_ratio: Annotated[Count, Meta(description="times an epoch repeats the data set (training)")] = 1
     prefetch_mode: Annotated[
         Literal["cpu", "cuda"] | None, Meta(description="prepare batches ahead; cuda needs `pin_memory: true`")
     ] = None
-    num_prefetch_queue: Annotated[Count, Meta(description="batches prepared ahead by `prefetch_mode: cpu`")] = 1
+    num_prefetch_queue: Annotated[Pieces, Meta(description="batches prepared ahead by `prefetch_mode: cpu`")] = 1
     pin_memory: Annotated[bool, Meta(description="page-locked memory, for faster copies to the GPU")] = False
     persistent_workers: Annotated[bool, Meta(description="keep loader processes from one epoch to the next")] = False
 
@@ -288,10 +291,8 @@ class Options(Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
     model_type: Annotated[str, Meta(description="registered model class")]
-    num_gpu: Annotated[CountOrZero | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
-    manual_seed: Annotated[
-        CountOrZero | None, Meta(description="seed of all that is random in a run; 0 if left out")
-    ] = None
+    num_gpu: Annotated[Processes | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
+    manual_seed: Annotated[Seed | None, Meta(description="seed of all that is random in a run; 0 if left out")] = None
     datasets: Annotated[dict[str, Dataset], Meta(min_length=1, description="train, val, test; more: val_1, test_1 ...")]
     network_g: Annotated[Network, Meta(description="the network that is trained or tested")]
     network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET
@@ -332,7 +333,7 @@ class OpenOptions(Options, kw_only=True, forbid_unknown_fields=False):
 class RealESRGANOptions(BasicSROptions, kw_only=True):
     """One run of BasicSR's RealESRNetModel or RealESRGANModel, whose degradation is spread over the top level."""
 
-    queue_size: Annotated[Count, Meta(description="images kept to mix degradations in a batch")] = 180
+    queue_size: Annotated[Pieces, Meta(description="images kept to mix degradations in a batch")] = 180
     high_order_degradation: Annotated[bool, Meta(description="degrade on the fly; false: pairs")] = True
     gt_size: Annotated[Count | UnsetType, Meta(description="side of the training crop in HR pixels")] = UNSET
     gt_usm: Annotated[bool | UnsetType, Meta(description="RealESRNetModel: sharpen HR")] = UNSET

@@ -16,6 +16,8 @@ OWN = ("basicsr", "lightbsr_arch", "torch")
 Reduction = Literal["none", "mean", "sum"]
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
 VggType = Literal["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
+Width = Annotated[int, Meta(ge=1, le=8192)]
+Factor = Annotated[int, Meta(ge=1, le=64)]
 # BasicSR's code has no annotations, and ours keeps to its terms. A wrong value of these is refused only when the class
 # is built or, for a metric, at the first validation.
 BASICSR_TERMS: Mapping[str, Any] = {
@@ -25,16 +27,18 @@ BASICSR_TERMS: Mapping[str, Any] = {
     "vgg_type": VggType,
     "criterion": Literal["l1", "fro"],  # its third, l2, is a name that PyTorch does not have
     "input_order": Literal["HWC", "CHW"],
-    "crop_border": CountOrZero,
-    "num_in_ch": Count,
-    "num_out_ch": Count,
-    "num_feat": Count,
-    "num_grow_ch": Count,
-    "num_group": Count,
-    "num_block": CountOrZero,
-    "scale": Count,
-    "upscale": Count,
+    "crop_border": Annotated[int, Meta(ge=0, le=4096)],
+    "num_in_ch": Width,
+    "num_out_ch": Width,
+    "num_feat": Width,
+    "num_grow_ch": Width,
+    "num_group": Annotated[int, Meta(ge=1, le=1000)],
+    "num_block": Annotated[int, Meta(ge=0, le=1000)],
+    "num_conv": Annotated[int, Meta(ge=0, le=1000)],
+    "scale": Factor,
+    "upscale": Factor,
     "milestones": list[CountOrZero],
+    "restarts": list[CountOrZero],
     "periods": Annotated[list[Count], Meta(min_length=1)],
     "restart_weights": list[float],
 }

@@ -1,21 +1,33 @@
 """YAML files of plain values: nothing in them is executed, and the line of every key is known.
 
 BasicSR reads options with a loader that builds any Python object that the file names. This one differs from it in
-four more ways: ``1e-4`` is a number (YAML 1.1 wants ``1.0e-4``), a date is text, a key may stand once in a mapping,
-and each use of an anchor is a copy of its own (BasicSR removes ``type`` from a section while it builds it).
+more ways: numbers are those of YAML 1.2 (``1e-4`` is one, ``1:30`` and ``1_000`` are text, ``010`` is ten), a date is
+text, a key may stand once in a mapping, and each use of an anchor is a copy of its own (BasicSR removes ``type`` from a
+section while it builds it). Size and depth have limits.
 """
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from lightbsr_arch.config.problems import KeyPath, Location, OptionsError, Problem
 
-MAX_VALUES = 100_000  # anchors of anchors grow without end
+MAX_BYTES = 1 << 18
+MAX_DEPTH = 32
+MAX_VALUES = 20_000  # anchors of anchors grow without end
+WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+NUMBER = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+REPLACED = ("timestamp", "int", "float")
 PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+
+
+_Pair: TypeAlias = tuple[yaml.Node, yaml.Node]
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,11 @@ def load_file(path: Path) -> Document:
     """
     source = str(path)
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _error(source, 0, "cannot read the options file: it is a folder, or another thing that is no file")
+        if status.st_size > MAX_BYTES:
+            raise _error(source, 0, f"{status.st_size} bytes; an options file has at most {MAX_BYTES}")
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise _error(source, 0, f"cannot read the options file: {error.strerror}") from error
@@ -50,7 +67,13 @@ def load_file(path: Path) -> Document:
 
 
 def load_value(text: str, source: str) -> Any:
-    """Read one value that stands outside a file, such as an option of the command line named by ``source``."""
+    """Read one value that stands outside a file, such as an option of the command line named by ``source``.
+
+    Raises:
+        OptionsError: see ``load_file``.
+    """
+    if len(text) > MAX_BYTES:
+        raise _error(source, 0, f"{len(text)} characters; a value has at most {MAX_BYTES}")
     return _Reader(text, source, in_file=False).read()
 
 
@@ -70,17 +93,44 @@ def describe_value(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, with YAML 1.2's floats and without dates."""
+    """Safe, with the numbers of YAML 1.2's core schema, without dates, and of limited depth."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML declares it
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in REPLACED]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels, one inside another", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        if not WHOLE.fullmatch(text):
+            raise ValueError
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        text = self.construct_scalar(node)
+        if not NUMBER.fullmatch(text):
+            raise ValueError
+        return float(re.sub(r"\.(?=[inIN])", "", text))  # ".inf" and ".nan"
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+for _kind, _pattern, _construct in (
+    ("int", WHOLE, _Loader.construct_whole),
+    ("float", NUMBER, _Loader.construct_number),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern.pattern})\Z"), list("-+.0123456789")
+    )
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct)
 
 
 class _Reader:
@@ -91,6 +141,7 @@ class _Reader:
         self.source = source
         self.in_file = in_file
         self.locations: dict[KeyPath, Location] = {}
+        self.merged: dict[int, dict[str, _Pair]] = {}
 
     def read(self) -> Any:
         try:
@@ -111,15 +162,14 @@ class _Reader:
             raise self._error(line, "an anchor that contains itself")
         if len(self.locations) > MAX_VALUES:
             raise self._error(line, f"more than {MAX_VALUES} values; do anchors repeat each other?")
+        if len(key) > MAX_DEPTH:
+            raise self._error(line, f"more than {MAX_DEPTH} levels, one inside another")
         if node.tag not in PLAIN_TAGS:
             raise self._error(node.start_mark.line + 1, f"tag {_tag(node)} is refused: options are plain values")
         parents = (*parents, node)
         if isinstance(node, yaml.MappingNode):
-            self._refuse_duplicates(node)
-            self.loader.flatten_mapping(node)  # `<<: *anchor`
             values = {}
-            for name_node, value_node in node.value:
-                name = self._name(name_node)
+            for name, (name_node, value_node) in self._pairs(node, parents).items():
                 values[name] = self._value(value_node, (*key, name), name_node.start_mark.line + 1, parents)
             return values
         if isinstance(node, yaml.SequenceNode):
@@ -129,18 +179,36 @@ class _Reader:
             ]
         try:
             return self.loader.construct_object(node)
-        except ValueError as error:
-            raise self._error(node.start_mark.line + 1, f"{node.value!r} does not fit its tag {_tag(node)}") from error
+        except (ValueError, KeyError) as error:
+            line = node.start_mark.line + 1
+            raise self._error(line, f"{_short(node.value)} does not fit its tag {_tag(node)}") from error
 
-    def _refuse_duplicates(self, node: yaml.MappingNode) -> None:
-        first_lines: dict[str, int] = {}
-        for name_node, _ in node.value:
+    def _pairs(self, node: yaml.MappingNode, parents: tuple[yaml.Node, ...]) -> dict[str, _Pair]:
+        """The keys and values of a mapping, with those that ``<<: *anchor`` merges into it."""
+        if id(node) in self.merged:
+            return self.merged[id(node)]
+        own: dict[str, _Pair] = {}
+        others: dict[str, _Pair] = {}
+        for name_node, value_node in node.value:
+            line = name_node.start_mark.line + 1
             if name_node.tag == "tag:yaml.org,2002:merge":
+                for other in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    if not isinstance(other, yaml.MappingNode):
+                        raise self._error(line, "`<<` takes an anchored section, or a list of them")
+                    if other in parents:
+                        raise self._error(line, "an anchor that contains itself")
+                    if len(parents) > MAX_DEPTH:
+                        raise self._error(line, f"more than {MAX_DEPTH} levels, one inside another")
+                    for name, pair in self._pairs(other, (*parents, other)).items():
+                        others.setdefault(name, pair)
                 continue
-            name, line = self._name(name_node), name_node.start_mark.line + 1
-            if name in first_lines:
-                raise self._error(line, f"{name}: given twice, first in line {first_lines[name]}")
-            first_lines[name] = line
+            name = self._name(name_node)
+            if name in own:
+                first = own[name][0].start_mark.line + 1
+                raise self._error(line, f"{name}: given twice, first in line {first}")
+            own[name] = (name_node, value_node)
+        self.merged[id(node)] = {**{name: pair for name, pair in others.items() if name not in own}, **own}
+        return self.merged[id(node)]
 
     def _name(self, node: yaml.Node) -> str:
         if node.tag != "tag:yaml.org,2002:str":
@@ -160,5 +228,7 @@ def _tag(node: yaml.Node) -> str:
 
 
 def _short(value: Any, limit: int = 60) -> str:
+    if isinstance(value, str | list):
+        value = value[:limit]  # a long one takes long to write out
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

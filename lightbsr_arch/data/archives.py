@@ -8,6 +8,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import IO
 from tqdm import tqdm
 
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import unsafe_name
 
 _CHUNK = 1 << 20
 
@@ -108,10 +110,16 @@ def extract(archive: Archive, folder: Path, out: Path) -> None:
         with _members(folder / archive.name) as members:
             for path, file in tqdm(members, desc=f"extract {archive.name}", unit="file"):
                 if wanted.fullmatch(path):
-                    with file, (partial / path.rsplit("/", 1)[-1]).open("wb") as target:
+                    name = path.rsplit("/", 1)[-1]
+                    fault = unsafe_name(name)
+                    if fault is not None:
+                        raise UserError(f"{folder / archive.name}: a picture's name, {name[:200]!r}, {fault}")
+                    with file, (partial / name).open("xb") as target:
                         shutil.copyfileobj(file, target, _CHUNK)
                     count += 1
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except FileExistsError as error:
+        raise UserError(f"{folder / archive.name}: two pictures are named {Path(error.filename).name}") from None
+    except (OSError, EOFError, RuntimeError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder / archive.name}: cannot be extracted ({error})") from None
     if count != archive.pictures:
         raise UserError(

@@ -15,6 +15,9 @@ from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.errors import UserError
 
+CHECKED = 10_000
+"""Pictures whose size is looked at before training begins; opening more takes too long on some disks."""
+
 
 def to_tensor(image: Picture) -> torch.Tensor:
     """H x W x 3 uint8 in BGR to 3 x H x W float in RGB, [0, 1]."""
@@ -48,20 +51,26 @@ class GTDataset(Dataset):
         self.patches_per_item: int = opt.get("patches_per_item", 1)
         self.source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
         self.keys = self.source.keys()
+        for index in range(min(len(self), CHECKED)):
+            self._check_size(index)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        height, width = self.source.shape(index)
+        height, width = self._check_size(index)
         size = self.gt_size
-        if min(height, width) < size:
-            raise UserError(
-                f"{self.keys[index]} in {self.opt['dataroot_gt']} has {width}x{height} pixels, "
-                f"gt_size is {size}: leave the image out or lower gt_size"
-            )
         crops = [self._random_crop(index, height - size, width - size) for _ in range(self.patches_per_item)]
         return {"gt": crops[0] if len(crops) == 1 else torch.stack(crops), "gt_path": self.keys[index]}
+
+    def _check_size(self, index: int) -> tuple[int, int]:
+        height, width = self.source.shape(index)
+        if min(height, width) < self.gt_size:
+            raise UserError(
+                f"{self.keys[index]} in {self.opt['dataroot_gt']} has {width}x{height} pixels, "
+                f"gt_size is {self.gt_size}: leave the image out or lower gt_size"
+            )
+        return height, width
 
     def _random_crop(self, index: int, lowest: int, rightmost: int) -> torch.Tensor:
         crop = self.source.read_crop(index, random.randint(0, lowest), random.randint(0, rightmost), self.gt_size)

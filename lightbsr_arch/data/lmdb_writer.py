@@ -23,11 +23,7 @@ import lmdb
 
 from lightbsr_arch.data.meta_info import META_INFO, MetaLine
 from lightbsr_arch.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs on one target at once are then the user's to avoid
-    fcntl = None  # type: ignore[assignment]
+from lightbsr_arch.locks import FileLock
 
 _BATCH_BYTES = 32 << 20  # committed at once: bounds memory and what an interruption loses
 _FIRST_MAP = 2 * _BATCH_BYTES
@@ -65,7 +61,7 @@ class LmdbWriter:
         self._refuse_finished()
         with self._writing():
             self.partial.mkdir(parents=True, exist_ok=True)
-            self._lock = self._take_lock()
+            self._lock = FileLock(self.partial / "lock", f"{self.out} is being prepared by another process")
             self._settle_recipe(recipe)
             self._load_done()
             self._env = lmdb.open(str(self._database), map_size=_FIRST_MAP)
@@ -106,8 +102,7 @@ class LmdbWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._env.close()
-        if self._lock is not None:
-            os.close(self._lock)
+        self._lock.release()
 
     @property
     def _database(self) -> Path:
@@ -123,18 +118,6 @@ class LmdbWriter:
         if self.partial.exists() and not self._database.exists():  # stopped between the last two steps of finish()
             shutil.rmtree(self.partial)
         raise UserError(f"{self.out} exists and is left as it is; --overwrite replaces it")
-
-    def _take_lock(self) -> int | None:
-        """POSIX record lock: gone with the process even on SIGKILL, and not inherited by worker processes."""
-        if fcntl is None:
-            return None
-        file = os.open(self.partial / "lock", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-            raise UserError(f"{self.out} is being prepared by another process") from None
-        return file
 
     def _settle_recipe(self, recipe: dict[str, Any]) -> None:
         path = self.partial / "recipe.json"

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import unsafe_path
 
 META_INFO = "meta_info.txt"
-_LINE = re.compile(r"(?P<key>[^.]+)\.(?P<codec>\w+) \((?P<h>\d+),(?P<w>\d+),(?P<c>\d+)\) (?P<level>\d+)")
+_NUMBER = r"\d{1,9}"
+_LINE = re.compile(
+    rf"(?P<key>[^.]+)\.(?P<codec>\w+) \((?P<h>{_NUMBER}),(?P<w>{_NUMBER}),(?P<c>{_NUMBER})\) (?P<level>{_NUMBER})"
+)
 
 
 class MetaLine(NamedTuple):
@@ -28,7 +32,8 @@ def read_meta_info(lmdb_path: Path) -> list[MetaLine]:
     """Read the ``meta_info.txt`` of an LMDB folder.
 
     Raises:
-        UserError: there is no such file, or a line of it is not BasicSR's; the message gives file and line.
+        UserError: there is no such file, or a line of it is not BasicSR's, or has a key that is no path below a folder;
+            the message gives file and line.
     """
     path = lmdb_path / META_INFO
     try:
@@ -43,6 +48,9 @@ def read_meta_info(lmdb_path: Path) -> list[MetaLine]:
 def _parse(line: str, where: str) -> MetaLine:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise UserError(f"{where}: expected 'key.png (height,width,channels) level', found {line!r}")
+        raise UserError(f"{where}: expected 'key.png (height,width,channels) level', found {line[:200]!r}")
+    fault = unsafe_path(match["key"])
+    if fault is not None:
+        raise UserError(f"{where}: the key {match['key'][:200]!r} {fault}; make the LMDB again")
     h, w, c, level = (int(match[name]) for name in ("h", "w", "c", "level"))
     return MetaLine(match["key"], match["codec"], h, w, c, level)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lightbsr_arch.data.image_io import PICTURE_SUFFIXES
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import LONGEST_NAME
 
 _LONGEST_KEY = 400  # LMDB allows 511 bytes; the rest is for the digest and the sub-image's number
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")
@@ -92,7 +93,8 @@ def lmdb_keys(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
     """Make keys safe for BasicSR and unique: ASCII letters, digits, ``_``, ``-`` and the folder's ``/``.
 
     BasicSR cuts keys at the first dot and encodes them as ASCII. Anything else becomes ``_``, accents are dropped.
-    Where two keys would be equal, or one too long, a digest of the full name is appended, whatever their order.
+    Where two keys would be equal, or one too long, a digest of the full name is appended, whatever their order. As
+    paths, all keys lead to files below a folder.
     """
     keys = [_safe(key) for key in wanted]
     for digits in (8, 40):
@@ -154,4 +156,5 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 def _safe(key: str) -> str:
     ascii_key = unicodedata.normalize("NFKD", key)
-    return _UNSAFE.sub("_", "".join(c for c in ascii_key if not unicodedata.combining(c)))
+    cleaned = _UNSAFE.sub("_", "".join(c for c in ascii_key if not unicodedata.combining(c)))
+    return "/".join(part[:LONGEST_NAME] for part in cleaned.split("/") if part) or "_"

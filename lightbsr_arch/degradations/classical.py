@@ -116,7 +116,7 @@ class ClassicalDegradation:
         kernel: Literal["iso", "aniso"] = "iso",
         sigma: tuple[NonNegative, NonNegative] = (0.2, 4.0),
         noise: tuple[NonNegative, NonNegative] = (0.0, 0.0),
-        kernel_size: int = 21,
+        kernel_size: Annotated[int, Meta(ge=1, le=255)] = 21,
         downsample: Downsample = "bicubic",
         per: Literal["sample", "batch"] = "sample",
     ) -> None:

@@ -28,7 +28,10 @@ class PairPool:
         The shuffling is drawn from PyTorch's generator on the CPU.
         """
         n = len(batch[0])
-        if not self.parts:
+        # Of a resumed run, the options may ask for other sizes.
+        fits = [part.shape[1:] for part in self.parts] == [part.shape[1:] for part in batch] and len(self.order) >= n
+        if not fits:
+            self.filled = 0
             self.order = torch.arange(math.ceil(self.size / n) * n)
             self.parts = [part.new_empty(len(self.order), *part.shape[1:]) for part in batch]
         self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # a resumed pool may lie elsewhere

@@ -35,7 +35,8 @@ Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "platea
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Quality = Annotated[float, Meta(ge=1, le=100)]
 Range = tuple[NonNegative, NonNegative]
-Factors = tuple[Annotated[float, Meta(gt=0)], Annotated[float, Meta(gt=0)]]
+Factor = Annotated[float, Meta(gt=0, le=16)]
+Factors = tuple[Factor, Factor]
 Kernels = Annotated[list[Kernel], Meta(min_length=1)]
 Odds = tuple[NonNegative, NonNegative, NonNegative]
 
@@ -141,7 +142,7 @@ class SecondOrderDegradation:
         scale: int,
         gt_size: Annotated[int, Meta(ge=8)] | None = None,
         gt_usm: bool = False,
-        queue_size: Annotated[int, Meta(ge=0)] = 0,
+        queue_size: Annotated[int, Meta(ge=0, le=65536)] = 0,
         order: Literal["fixed", "shuffled"] = "fixed",
         kernel_list: Kernels = KERNELS,
         kernel_prob: list[NonNegative] = KERNEL_PROB,
@@ -178,6 +179,9 @@ class SecondOrderDegradation:
         for key, kinds, odds in (("", kernel_list, kernel_prob), ("2", kernel_list2, kernel_prob2)):
             if len(kinds) != len(odds):
                 raise UserError(f"degradation.kernel_prob{key}: {len(odds)} numbers for {len(kinds)} kernels")
+            for name in (f"kernel_prob{key}", f"resize_prob{key}"):
+                if not sum(options[name]):
+                    raise UserError(f"degradation.{name}: all odds are 0")
         self.scale = scale
         self.gt_size = gt_size
         self.gt_usm = gt_usm

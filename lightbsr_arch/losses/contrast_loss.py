@@ -33,7 +33,7 @@ class MomentumContrastLoss(nn.Module):
         loss_weight: float = 1.0,
         num_patch: Annotated[int, Meta(ge=2)] = 4,
         temperature: Annotated[float, Meta(gt=0)] = 0.07,
-        queue_size: Annotated[int, Meta(ge=1)] = 8192,
+        queue_size: Annotated[int, Meta(ge=1, le=2**20)] = 8192,
         momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.999,
         num_dim: int = 128,
     ) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from lightbsr_arch.models.blindsr_model import Losses
 from lightbsr_arch.models.two_phase_model import TwoPhaseModel
+from lightbsr_arch.training_state import resume_scaler
 
 
 class AdversarialModel(TwoPhaseModel):
@@ -97,5 +98,5 @@ class AdversarialModel(TwoPhaseModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
-        if resume_state.get("scaler_d"):
-            self.scaler_d.load_state_dict(resume_state["scaler_d"])
+        if self.net_d is not None:
+            resume_scaler(self.scaler_d, resume_state.get("scaler_d", {}))

@@ -20,11 +20,10 @@ from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
+from lightbsr_arch.training_state import resume_scaler
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
-# How far a schedule is, a training state says; what comes, the options: they may ask for a lower rate or a longer run.
-REACHED = ("last_epoch", "_step_count", "_last_lr")
 
 Losses = dict[str, torch.Tensor]
 
@@ -232,25 +231,13 @@ class BlindSRModel(SRModel):
         return state
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        saved = len(resume_state["optimizers"])
-        if saved != len(self.optimizers):
-            raise UserError(
-                f"the training state is of {saved} networks that learn, the options describe {len(self.optimizers)}: "
-                "network_d must be that of the run that is resumed"
-            )
-        rates = [group["initial_lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
-        reached = [{key: state[key] for key in REACHED if key in state} for state in resume_state["schedulers"]]
-        super().resume_training({**resume_state, "schedulers": reached})
-        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        for group, rate in zip(groups, rates):
-            group["lr"] *= rate / group["initial_lr"]
-            group["initial_lr"] = rate
+        super().resume_training(resume_state)
         self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
         # Of several processes the first saves, and so goes on with its pairs; the others fill their pools anew.
-        if resume_state.get("degradation") and self.opt["rank"] == 0:
-            self.degradation.load_state_dict(resume_state["degradation"])
-        if resume_state.get("scaler"):  # empty unless the saved run was one in fp16
-            self.scaler.load_state_dict(resume_state["scaler"])
+        pool = resume_state.get("degradation")
+        if pool and isinstance(self.degradation, SecondOrderDegradation) and self.opt["rank"] == 0:
+            self.degradation.load_state_dict(pool)
+        resume_scaler(self.scaler, resume_state.get("scaler", {}))
 
     # ------------------------------------------------------------------------------------------ validation
 

@@ -128,10 +128,11 @@ def test_trains_validates_saves(folder: Path, whole: subprocess.CompletedProcess
     assert "num_gpu 1 becomes 0, the CPU" in whole.stderr
     # 8 images in batches of 3 make 2 iterations an epoch, not BasicSR's 3, of which it would run too few.
     assert list(losses(whole.stderr)) == list(range(1, 12))
-    # Iteration 6, and the end, which BasicSR numbers one too far.
+    # Iteration 6, and the end, which BasicSR alone would number 12.
     psnr = [float(value) for value in re.findall(r"# psnr: ([\d.]+)", whole.stderr)]
     assert len(psnr) == 2
     assert all(5 < value < 40 for value in psnr)
+    assert {int(number) for number in re.findall(r"@ (\d+) iter", whole.stderr)} <= {6, 11}
     experiment = folder / "experiments/whole"
     networks = sorted(file.name for file in (experiment / "models").iterdir())
     assert networks == ["net_g_4.pth", "net_g_8.pth", "net_g_latest.pth"]
@@ -176,6 +177,32 @@ def test_refused_state_is_one_line(folder: Path) -> None:
     assert [line[:12] for line in done.stderr.splitlines() if "num_gpu" not in line] == ["trap.state: "]
     assert not (folder / "executed").exists()
     assert not (folder / "experiments/trapped").exists()
+
+
+def test_failure_of_the_first_iteration_leaves_the_older_run_alone(folder: Path) -> None:
+    older = folder / "experiments/grey/models"
+    older.mkdir(parents=True)
+    log_of_older = folder / "tb_logger/grey"
+    log_of_older.mkdir(parents=True)
+    plugin = PLUGIN.replace("InterruptedModel", "FailingModel").replace("os.killpg(0, signal.SIGINT)", "1 / 0")
+    make_plugin(folder / "site", "failing", plugin.replace("== 5", "== 1"))
+    done = launch(folder, "train", "-opt", write_options(folder, "grey", model_type="FailingModel"))
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert [path.name for path in (folder / "experiments").glob("*grey*")] == ["grey"]
+    assert [path.name for path in older.parent.iterdir()] == ["models"]
+    assert [path.name for path in (folder / "tb_logger").glob("grey*")] == ["grey"]
+
+
+def test_validation_at_the_last_iteration_runs_once(folder: Path) -> None:
+    options = write_options(folder, "once", train__total_iter=2, val__val_freq=2)
+    done = launch(folder, "train", "-opt", options)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall("# psnr", done.stderr)) == 1
+    assert "@ 2 iter" in done.stderr
+    log = next((folder / "experiments/once").glob("train_once_*.log")).read_text()
+    assert "Number of train images: 8" in log  # of before there was a file
+    assert "# psnr" in log
 
 
 def test_tests(folder: Path, whole: subprocess.CompletedProcess[str]) -> None:

@@ -1,7 +1,9 @@
 """What signals do, and when."""
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 
 from lightbsr_arch.cli import stop as stop_module
 from lightbsr_arch.cli import training
+from lightbsr_arch.cli.run_folder import RunFolder
 from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.cli.training import TrainingLoop
 from lightbsr_arch.errors import UserError
@@ -17,7 +20,7 @@ from lightbsr_arch.errors import UserError
 
 @pytest.fixture
 def stop() -> Iterator[StopRequest]:
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.getsignal(signum) for signum in stop_module.SIGNALS}
     request = StopRequest()
     request.listen()
     yield request
@@ -38,7 +41,7 @@ class Model:
 
 
 def loop_at(stop: StopRequest, epoch: int = 2) -> TrainingLoop:
-    loop = TrainingLoop(stop)
+    loop = TrainingLoop(stop, RunFolder(Path(__file__)))
     loop._sampler = SimpleNamespace(epoch=epoch)
     return loop
 
@@ -47,6 +50,29 @@ def test_before_the_loop_the_first_signal_stops(stop: StopRequest) -> None:
     with pytest.raises(Stopped):
         signal.raise_signal(signal.SIGTERM)
     assert stop.exit_code == 143
+
+
+@pytest.mark.parametrize(("signum", "code"), [("SIGUSR1", 138), ("SIGHUP", 129), ("SIGTERM", 143)])
+def test_signals_of_slurm_and_of_a_closed_terminal_save_too(stop: StopRequest, signum: str, code: int) -> None:
+    loop, model = loop_at(stop), Model()
+    loop._begin_iteration(model, 1)
+    stderr = os.dup(2)
+    os.close(2)  # as where the terminal is gone
+    try:
+        signal.raise_signal(signal.Signals[signum])
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    with pytest.raises(Stopped):
+        loop._begin_iteration(model, 2)
+    assert model.saved == [(2, 1)]
+    assert stop.exit_code == code
+
+
+def test_nohup_is_respected(stop: StopRequest) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop.listen()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_in_an_iteration_the_first_signal_waits_and_the_second_stops(
@@ -93,8 +119,8 @@ def test_validation_is_left_at_once_and_training_saved(stop: StopRequest) -> Non
         reached.append("past")
 
     loop._begin_iteration(model, 1)
-    loop._validate(validation)
-    loop._validate(validation)  # a second validation set
+    loop._validate("Set5", validation)
+    loop._validate("Set14", validation)
     assert reached == ["in"]
     with pytest.raises(Stopped):
         loop._begin_iteration(model, 2)
@@ -130,7 +156,7 @@ def create(per_epoch: int, total: int) -> Any:
 )
 def test_resumes_in_the_middle_of_an_epoch(epoch: int, iteration: int, skipped: int, last_epoch: int) -> None:
     """Ten iterations an epoch, fifty in all; the last two cases are options changed between the runs."""
-    loop = TrainingLoop(StopRequest())
+    loop = TrainingLoop(StopRequest(), RunFolder(Path(__file__)))
     loop.first, loop._epoch = iteration, epoch
     _, sampler, _, last, _ = loop.create_dataloaders(create(10, 50), {"manual_seed": 6}, None)
     assert sampler.at == (6, epoch, skipped)
@@ -138,6 +164,6 @@ def test_resumes_in_the_middle_of_an_epoch(epoch: int, iteration: int, skipped: 
 
 
 def test_training_set_smaller_than_a_batch_is_refused() -> None:
-    loop = TrainingLoop(StopRequest())
+    loop = TrainingLoop(StopRequest(), RunFolder(Path(__file__)))
     with pytest.raises(UserError, match="an epoch has 3 samples, fewer than a batch of 4; raise dataset_enlarge_ratio"):
         loop.create_dataloaders(create(0, 50), {"manual_seed": 6}, None)

@@ -1,5 +1,6 @@
 """What an options file names must be there, and of the kind that the file says."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,39 @@ def test_a_student_starts_from_a_restorer_of_its_size(run_folder: Path, student:
         "from unless path.pretrain_network_g names others, has 8: make them equal"
     ]
     assert problems("options/student.yml", more, "train:start_from_teacher=all") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("name", "../../Documents", "the name holds '/', which separates folders"),
+        ("name", ".", "the name stands for a folder, not for a name"),
+        ("name", "x" * 201, "the name has 201 bytes, more than 200"),
+        ("val:suffix", "../a", "the name holds '/', which separates folders"),
+        ("datasets:val:name", "a\\b", r"the name holds '\\', which separates folders"),
+    ],
+)
+def test_names_that_lead_elsewhere(run_folder: Path, key: str, value: str, text: str) -> None:
+    expected = f"--force_yml: {key.replace(':', '.')}: {text}; it must be the name of one file or folder"
+    assert problems("options/student.yml", f"{key}={value}") == [expected]
+
+
+def test_names_of_metrics_and_networks(run_folder: Path, student: str) -> None:
+    write("options/student.yml", student.replace("    psnr_y: {", "    ../psnr: {"))
+    (problem,) = problems()
+    assert ": val.metrics.../psnr: the metric's name holds '/', which separates folders" in problem
+
+
+@pytest.mark.parametrize("line", ["/etc/passwd.png (1,1,3) 1", "a/../../b (1,1,3) 1"])
+def test_lists_of_pictures_that_lead_elsewhere(run_folder: Path, line: str) -> None:
+    meta_info = Path("datasets/demo/held_out.lmdb/meta_info.txt")
+    meta_info.write_text(f"a.png (1,1,3) 1\n{line}\n")
+    (problem,) = problems()
+    assert "datasets.val.dataroot_gt: datasets/demo/held_out.lmdb/meta_info.txt line 2: the picture's name " in problem
+
+
+def test_weights_and_biases_must_be_installed(run_folder: Path) -> None:
+    if find_spec("wandb") is not None:
+        pytest.skip("it is")
+    text = "logger.wandb.project: Weights & Biases is not installed: pip install wandb"
+    assert problems("options/student.yml", "logger:wandb:project=p") == [f"--force_yml: {text}"]

@@ -17,11 +17,11 @@ model_type: KDStudentModel -> model_type: KDStudntModel
 \nscale: 4 -> \nscale: four
   scale: expected 2 or 3 or 4, found the text 'four'
 num_gpu: auto -> num_gpu: all
-  num_gpu: expected a whole number >= 0 or auto, found the text 'all'
+  num_gpu: expected a whole number >= 0 and <= 1024 or auto, found the text 'all'
 manual_seed: -> manual_sed:
   manual_sed: unknown key; did you mean manual_seed?
 manual_seed: -> manual_seed: -1 #
-  manual_seed: expected a whole number >= 0 or null, found -1
+  manual_seed: expected a whole number >= 0 and <= 4294966271 or null, found -1
 type: ClassicalDegradation -> type: ClasicalDegradation
   degradation.type: no degradation is called ClasicalDegradation; did you mean ClassicalDegradation?
 kernel: iso -> kernl: iso
@@ -43,7 +43,7 @@ use_hflip: -> use_hflip: 'yes' #
 train.lmdb\n    io_backend: {type: lmdb} -> train.lmdb\n    io_backend: {type: lmbd}
   datasets.train.io_backend.type: expected disk or lmdb or memcached, found the text 'lmbd'
 batch_size_per_gpu: -> batch_size_per_gpu: 0 #
-  datasets.train.batch_size_per_gpu: expected a whole number >= 1, found 0
+  datasets.train.batch_size_per_gpu: expected a whole number >= 1 and <= 65536, found 0
 settings: -> setings:
   datasets.val.setings: unknown key; did you mean settings?
 {type: KDIDEStudent, num_feat: -> {type: KDIDEStudent, num_feats:
@@ -51,7 +51,7 @@ settings: -> setings:
 {type: KDIDEStudent, -> {type: KDIDEStuden,
   network_g.estimator.type: no network is called KDIDEStuden; did you mean KDIDEStudent?
 {type: KDIDEStudent, num_feat: 32, -> {type: KDIDEStudent, num_feat: 32.5,
-  network_g.estimator.num_feat: expected a whole number >= 1, found 32.5
+  network_g.estimator.num_feat: expected a whole number >= 1 and <= 8192, found 32.5
 num_block: 2, scale: 4 -> num_block: 2, scale: 2
   network_teacher.estimator.scale: is 2, but scale is 4; they must agree
 {type: KDIDETeacher, -> {tpye: KDIDETeacher,
@@ -80,6 +80,16 @@ pixel_opt: {type: L1Loss, -> pixel_opt: {type: L1Loss, reduction: average,
   train.pixel_opt.reduction: expected mean or none or sum, found the text 'average'
 temperature: -> temprature:
   train.distill_opt.temprature: unknown key; did you mean temperature?
+print_freq: -> print_freq: 1e30 #
+  logger.print_freq: expected a number of at most 10000000000, found 1e+30
+total_iter: -> total_iter: 1:30 #
+  train.total_iter: expected a whole number >= 1, found the text '1:30'
+betas: [0.9, 0.99] -> betas: [0.9, .nan]
+  train.optim_g.betas[1]: expected a finite number, found nan
+eta_min: 1e-6 -> eta_min: .inf
+  train.scheduler.eta_min: expected a finite number, found inf
+grad_clip: -> grad_clip: -.inf #
+  train.grad_clip: expected a number > 0 or null, found -inf
 grad_clip: -> grad_clip: 0 #
   train.grad_clip: expected a number > 0 or null, found 0
 val_freq: -> val_freq: ~ #
@@ -162,7 +172,7 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file(run_folder: Path) ->
         student = student.replace(right, wrong)
     write("options/student.yml", student)
     assert [problem.partition(":")[2] for problem in problems()] == [
-        f"{line_of('num_gpu: -1', student)}: num_gpu: expected a whole number >= 0 or auto, found -1",
+        f"{line_of('num_gpu: -1', student)}: num_gpu: expected a whole number >= 0 and <= 1024 or auto, found -1",
         f"{line_of('lr: x', student)}: train.optim_g.lr: expected a number > 0, found the text 'x'",
         f"{line_of('print_freq: 0', student)}: logger.print_freq: expected a whole number >= 1, found 0",
     ]

@@ -35,6 +35,7 @@ SRGAN = (
   net_d_iters: 1
   net_d_init_iters: 0""",
     )
+    .replace("gt_size: 96", "gt_size: 128")
     .replace("val_freq: 50", "val_freq: !!float 5e3")
     .replace("logger: {", "dist_params: {backend: nccl, port: 29500}\nlogger: {wandb: {project: ~, resume_id: ~}, ")
 )
@@ -267,6 +268,6 @@ def test_what_a_plugin_s_signatures_say_is_checked(plugin: str, right: str, wron
 
 def test_the_check_takes_a_moment() -> None:
     write("a.yml", REALESRNET)
-    start = time.perf_counter()
+    start = time.process_time()
     load_options("a.yml", is_train=True)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

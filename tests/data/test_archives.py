@@ -8,7 +8,7 @@ import socket
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -215,3 +215,19 @@ def test_damaged_or_short_archives_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"c.zip: 3 pictures .*, published are 800"):
         extract(Archive("http://x/c.zip", r"set/HR/\d{4}\.png", 800), tmp_path, tmp_path / "HR")
     assert not (tmp_path / "HR").exists()
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.zip", zip_bytes), ("a.tar", tar_bytes)])
+@pytest.mark.parametrize("member", ["set/..", "..\\..\\0000.png", "set/a\n.png", "set/" + "x" * 250 + ".png"])
+def test_members_with_hostile_names_are_refused(tmp_path: Path, name: str, pack: Callable, member: str) -> None:
+    (tmp_path / name).write_bytes(pack({member: b"x"}))
+    with pytest.raises(UserError, match=rf"{name}: a picture's name, "):
+        extract(Archive(f"http://x/{name}", r"(?s).*", 1), tmp_path, tmp_path / "in" / "HR")
+    assert not (tmp_path / "in" / "HR").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, "in"]
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zip_bytes({"a/1.png": b"x", "b/1.png": b"y"}))
+    with pytest.raises(UserError, match=r"a.zip: two pictures are named 1.png"):
+        extract(Archive("http://x/a.zip", ".*", 2), tmp_path, tmp_path / "HR")

@@ -94,3 +94,10 @@ def test_a_foreign_meta_info_line_is_named(good: Path) -> None:
     (good / "meta_info.txt").unlink()
     with pytest.raises(UserError, match=r"not a BasicSR LMDB \(no meta_info.txt in it\)"):
         verify_lmdb(good)
+
+
+@pytest.mark.parametrize("key", ["/etc/x", "a//b", "a/", "-/\\x", "a/\x01", "x" * 251])
+def test_keys_that_lead_out_of_a_folder_are_refused(good: Path, key: str) -> None:
+    (good / "meta_info.txt").write_text(f"p000.png (40,50,3) 1\n{key}.png (40,50,3) 1\n")
+    with pytest.raises(UserError, match=r"meta_info.txt line 2: "):
+        verify_lmdb(good, quiet=True)

@@ -5,6 +5,7 @@ import pytest
 
 from lightbsr_arch.data.picture_files import find_pictures, lmdb_keys, without
 from lightbsr_arch.errors import UserError
+from lightbsr_arch.names import unsafe_path
 from tests.corpus import too_deep
 
 
@@ -137,3 +138,9 @@ def test_pictures_held_back_are_left_out_by_name(tmp_path: Path) -> None:
         without(every, find_pictures([tmp_path / "other"]))
     with pytest.raises(UserError, match="leaves no picture"):
         without(every, every)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x", "//a//b/", "..", "/", "", "a\0b", "x" * 300, "a/./../b"])
+def test_any_name_becomes_a_key_below_its_folder(name: str) -> None:
+    (key,) = lmdb_keys([name], [name])
+    assert unsafe_path(key) is None

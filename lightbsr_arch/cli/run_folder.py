@@ -1,0 +1,197 @@
+"""``experiments/NAME`` and ``results/NAME``: locked while a command runs, and made once the run is known to work."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils import get_root_logger, logger
+
+from lightbsr_arch import compat
+from lightbsr_arch.errors import UserError
+from lightbsr_arch.locks import FileLock
+
+
+class RunFolder:
+    """The folder of one run.
+
+    ``claim`` locks it. ``create`` makes it, after moving the folder of an older run of the same name away; until then
+    nothing of an older run changes, and log lines are kept in memory. In all processes except the first, both do
+    nothing.
+
+    Attributes:
+        tb_logger: TensorBoard's writer, once ``create`` has been called and if the options ask for it.
+    """
+
+    def __init__(self, options_file: Path) -> None:
+        self.tb_logger: Any = None
+        self._options_file = options_file
+        self._options_text = options_file.read_text(encoding="utf-8")
+        self._opt: dict[str, Any] = {}
+        self._lock: FileLock | None = None
+        self._made_parent = False
+        self._is_new = True
+        self._created = False
+        self._log_file: Path | None = None
+        self._held_back: MemoryHandler | None = None
+
+    # ------------------------------------------------------------------------------------------ the three steps
+
+    def claim(self, opt: dict[str, Any]) -> None:
+        """Lock the run of these options, and check that its folders can be made.
+
+        Raises:
+            UserError: another process has the run, or there is no place for a folder.
+        """
+        self._opt = opt
+        if opt["rank"] != 0:
+            return
+        root = self._root
+        self._made_parent = not os.path.lexists(root.parent)
+        with _writing(root.parent):
+            root.parent.mkdir(parents=True, exist_ok=True)
+            what = "training" if opt["is_train"] else "testing"
+            refusal = f"{root}: another process is {what} {opt['name']}; wait for its end, or choose another name"
+            self._lock = FileLock(root.parent / f".{root.name}.lock", refusal)
+        folders = [root, *self._folders()] if root.is_dir() else []
+        for folder in [*folders, *([self._tensorboard.parent] if self._uses_tensorboard else [])]:
+            _check_place(folder)
+
+    def resume(self) -> None:
+        """Say that the run goes on in its folder, which then is not moved away."""
+        self._is_new = False
+
+    def create(self) -> None:
+        """Make the folder with its log and a copy of the options; only the first call does anything.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        if self._created or self._opt["rank"] != 0:
+            return
+        self._created = True
+        root = self._root
+        self._start_wandb()
+        with _writing(root):
+            if self._is_new:
+                for folder in [root, *([self._tensorboard] if self._uses_tensorboard else [])]:
+                    _move_away(folder)
+            for folder in (root, *self._folders()):
+                folder.mkdir(parents=True, exist_ok=True)
+            if self._opt["is_train"]:
+                compat.copy_opt_file(self._options_text, self._options_file.name, str(root))
+            self._open_log()
+            if self._uses_tensorboard:
+                self.tb_logger = logger.init_tb_logger(str(self._tensorboard))
+
+    def release(self) -> None:
+        """Let another process have the run."""
+        if self._lock is None:
+            return
+        self._lock.release(remove=True)
+        if self._made_parent:
+            with suppress(OSError):  # it holds a run
+                self._root.parent.rmdir()
+
+    # ------------------------------------------------------------------------------------------ in place of BasicSR's
+
+    def get_root_logger(
+        self, logger_name: str = "basicsr", log_level: int = logging.INFO, log_file: str | None = None
+    ) -> logging.Logger:
+        """BasicSR's logger, which writes ``log_file`` once there is a folder for it."""
+        log = get_root_logger(logger_name, log_level)
+        for handler in log.handlers[:]:
+            if isinstance(handler, logging.FileHandler | MemoryHandler):  # of an earlier run of this process
+                log.removeHandler(handler)
+                handler.close()
+        if self._opt["rank"] == 0 and log_file is not None:
+            log.setLevel(log_level)
+            self._log_file = Path(log_file)
+            self._held_back = MemoryHandler(10**6, flushLevel=logging.CRITICAL + 1)
+            log.addHandler(self._held_back)
+        return log
+
+    def init_tb_loggers(self, opt: dict[str, Any]) -> Any:
+        """A writer for TensorBoard that works once there is a folder for it; None without TensorBoard."""
+        return _TensorBoard(self) if self._uses_tensorboard and opt["rank"] == 0 else None
+
+    # ------------------------------------------------------------------------------------------ parts
+
+    @property
+    def _root(self) -> Path:
+        return Path(self._opt["path"]["experiments_root" if self._opt["is_train"] else "results_root"])
+
+    def _folders(self) -> list[Path]:
+        names = ("models", "training_states", "visualization") if self._opt["is_train"] else ("visualization",)
+        return [Path(self._opt["path"][name]) for name in names]
+
+    @property
+    def _tensorboard(self) -> Path:
+        return Path(self._opt["root_path"], "tb_logger", self._opt["name"])
+
+    @property
+    def _uses_tensorboard(self) -> bool:
+        opt = self._opt
+        return opt["is_train"] and bool(opt["logger"].get("use_tb_logger")) and "debug" not in opt["name"]
+
+    def _start_wandb(self) -> None:
+        """Before TensorBoard, which it watches."""
+        wandb = self._opt["logger"].get("wandb") if self._uses_tensorboard else None
+        if wandb is None or wandb.get("project") is None:
+            return
+        try:
+            logger.init_wandb_logger(self._opt)
+        except Exception as error:  # not logged in, no network, ...
+            raise UserError(f"logger.wandb: Weights & Biases cannot be started: {error}") from error
+
+    def _open_log(self) -> None:
+        if self._held_back is None or self._log_file is None:
+            return
+        log = logging.getLogger("basicsr")
+        handler = logging.FileHandler(self._log_file, "w", encoding="utf-8", errors="backslashreplace")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+        self._held_back.setTarget(handler)
+        self._held_back.flush()
+        log.removeHandler(self._held_back)
+        log.addHandler(handler)
+
+
+class _TensorBoard:
+    """Stands for a writer that is not there yet."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder.tb_logger, name)
+
+
+def _move_away(folder: Path) -> None:
+    """Rename what is there, as BasicSR does."""
+    if not os.path.lexists(folder):
+        return
+    archived = folder.with_name(f"{folder.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+    while os.path.lexists(archived):
+        archived = archived.with_name(f"{archived.name}_")
+    folder.rename(archived)
+    get_root_logger().info(f"{folder} exists already; it is now {archived.name}.")
+
+
+def _check_place(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UserError(f"{existing} is no folder, but {folder.name} is to be one: rename it")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{existing}: cannot write there")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be made: {error.strerror or error}") from error

@@ -1,0 +1,43 @@
+"""Names that become files or folders: one rule for all of them, so that none leads out of the folder it is meant for.
+
+It applies to runs, data sets, metrics, settings, LMDB keys, the lines of ``meta_info.txt`` and members of archives.
+"""
+
+LONGEST_NAME = 200
+"""Bytes in UTF-8. File systems allow 255; the rest is for what is added, such as an ending or the time."""
+LONGEST_PART = 250
+"""Bytes of each part of a path to which an ending alone is added."""
+
+
+def unsafe_name(name: str, longest: int = LONGEST_NAME) -> str | None:
+    """Why a name of at most ``longest`` bytes cannot be a single file or folder, as a clause; None if it can."""
+    if not name.strip():
+        return "is empty"
+    if name in (".", ".."):
+        return "stands for a folder, not for a name"
+    for separator in "/\\":
+        if separator in name:
+            return f"holds {separator!r}, which separates folders"
+    odd = next((letter for letter in name if not letter.isprintable()), None)
+    if odd is not None:
+        return f"holds the unprintable character U+{ord(odd):04X}"
+    if name != name.strip():
+        return "begins or ends with a space"
+    size = len(name.encode())
+    if size > longest:
+        return f"has {size} bytes, more than {longest}"
+    return None
+
+
+def unsafe_path(path: str) -> str | None:
+    """Why a path does not lead to a file below the folder that it is put in, as a clause; None if it does."""
+    if path.startswith("/"):
+        return "begins with '/' and so may lead anywhere"
+    if "//" in path or path.endswith("/"):
+        return "has an empty part"
+    faults = ((part, unsafe_name(part, LONGEST_PART)) for part in path.split("/"))
+    return next((f"has the part {_short(part)}, which {fault}" for part, fault in faults if fault), None)
+
+
+def _short(name: str) -> str:
+    return ascii(name) if len(name) <= 60 else f"{name[:57]!a}..."

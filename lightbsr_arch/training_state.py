@@ -1,0 +1,251 @@
+"""What a resumed run takes from a training state: progress and running averages. All else is as the options say."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+
+from lightbsr_arch.errors import UserError
+
+MOST_ITERATIONS = 10**10
+LARGEST_SCALE = 2.0**64
+# How far a schedule is, a training state says; what comes, the options: they may ask for a lower rate or a longer run.
+REACHED = ("last_epoch", "_step_count", "_last_lr")
+# Keys of an optimiser's group that say how it computes, not what.
+COMPUTATION = {"params", "lr", "initial_lr", "foreach", "fused", "capturable", "differentiable", "maximize"}
+# Averages of squares or of sizes, of which roots are taken.
+NON_NEGATIVE = {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "exp_inf", "sum", "row_var", "col_var"}
+
+State = dict[str, Any]
+
+
+# ------------------------------------------------------------------------------------------ what a file may hold
+
+
+def check_state(state: Any, source: str) -> None:
+    """Check types and ranges of a training state.
+
+    Raises:
+        UserError: it names the ``source`` and the first thing that is wrong.
+    """
+    if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
+        raise UserError(f"{source}: no training state, which a file training_states/ITERATION.state is")
+
+    def refuse(what: str, expected: str) -> UserError:
+        return UserError(f"{source}: a damaged training state: {what} must be {expected}; resume from another one")
+
+    if not _is_count(state["iter"]):
+        raise refuse("iter", f"a whole number from 0 to {MOST_ITERATIONS}")
+    if not (_is_count(state["epoch"]) and state["epoch"] <= state["iter"]):
+        raise refuse("epoch", "a whole number from 0 to iter")
+    for name, is_right in (("optimizers", _is_optimizer), ("schedulers", _is_scheduler)):
+        if not (isinstance(state[name], list) and all(map(is_right, state[name]))):
+            raise refuse(name, "a list of what PyTorch saves of them")
+    types = state.get("optimizer_types", [])
+    if not (isinstance(types, list) and all(isinstance(name, str) for name in types)):
+        raise refuse("optimizer_types", "a list of names")
+    for name in ("scaler", "scaler_d"):
+        if not _is_scaler(state.get(name, {})):
+            raise refuse(name, "what PyTorch's GradScaler saves")
+    if not _is_count(state.get("skipped_in_a_row", 0)):
+        raise refuse("skipped_in_a_row", "a whole number >= 0")
+    for name in ("contrast", "net_key"):
+        tensors = state.get(name, {})
+        if not (isinstance(tensors, dict) and all(map(_is_sound, tensors.values()))):
+            raise refuse(name, "named tensors of finite numbers")
+    if not _is_pool(state.get("degradation") or {}):
+        raise refuse("degradation", "the pool of pairs")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_ITERATIONS
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether a value is an ordinary tensor of finite numbers, on the CPU."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+        and (not value.is_floating_point() or bool(value.isfinite().all()))
+    )
+
+
+def _is_optimizer(saved: Any) -> bool:
+    if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict):
+        return False
+    groups = saved.get("param_groups")
+    return isinstance(groups, list) and all(
+        isinstance(group, dict)
+        and isinstance(group.get("params"), list)
+        and all(_is_count(number) for number in group["params"])
+        and _is_number(group.get("lr"))
+        and group["lr"] >= 0
+        and _is_number(group.get("initial_lr", 1.0))
+        and group.get("initial_lr", 1.0) > 0
+        for group in groups
+    )
+
+
+def _is_scheduler(saved: Any) -> bool:
+    if not isinstance(saved, dict):
+        return False
+    rates = saved.get("_last_lr", [])
+    return (
+        isinstance(rates, list)
+        and all(map(_is_number, rates))
+        and _is_count(saved.get("last_epoch"))
+        and _is_count(saved.get("_step_count", 0))
+    )
+
+
+def _is_scaler(saved: Any) -> bool:
+    if not isinstance(saved, dict):
+        return False
+    scale: Any = saved.get("scale")
+    return not saved or (_is_number(scale) and 0 < scale <= LARGEST_SCALE and _is_count(saved.get("_growth_tracker")))
+
+
+def _is_pool(saved: Any) -> bool:
+    if not saved:
+        return isinstance(saved, dict)
+    if not isinstance(saved, dict) or not isinstance(saved.get("parts"), list):
+        return False
+    order: Any = saved.get("order")
+    parts, filled = saved["parts"], saved.get("filled")
+    if not (_is_sound(order) and order.dtype is torch.long and order.dim() == 1):
+        return False
+    return (
+        bool((order.sort().values == torch.arange(len(order))).all())
+        and all(_is_sound(part) and part.dim() > 0 and 0 < len(part) == len(order) for part in parts)
+        and _is_count(filled)
+    )
+
+
+# ------------------------------------------------------------------------------------------ what a run takes of it
+
+
+def resume_training(model: Any, state: State) -> None:
+    """Set the optimisers and schedulers of a BasicSR model to where a state has them that ``check_state`` has passed.
+
+    The options decide about everything but progress: weight decay, betas and the like are theirs, and the rate is
+    their rate times how far the schedule had changed the saved one. Where they name another optimiser, or one that
+    keeps other averages, these start afresh, and the log says so.
+
+    Raises:
+        UserError: the state is of other networks.
+    """
+    saved_count, count = len(state["optimizers"]), len(model.optimizers)
+    if saved_count != count or len(state["schedulers"]) != len(model.schedulers):
+        raise UserError(
+            f"the training state is of {saved_count} networks that learn, the options describe {count}: "
+            "network_d must be that of the run that is resumed"
+        )
+    types = state.get("optimizer_types") or [None] * count
+    for optimizer, saved, saved_type in zip(model.optimizers, state["optimizers"], types):
+        _resume_optimizer(optimizer, saved, saved_type)
+    for scheduler, saved in zip(model.schedulers, state["schedulers"]):
+        scheduler.load_state_dict({key: saved[key] for key in REACHED if key in saved})
+
+
+def resume_scaler(scaler: torch.amp.GradScaler, saved: State) -> None:
+    """Take the scale of a checked state, which is empty unless the saved run was one in fp16."""
+    if saved and scaler.is_enabled():
+        scaler.load_state_dict({**scaler.state_dict(), **{key: saved[key] for key in ("scale", "_growth_tracker")}})
+
+
+def _resume_optimizer(optimizer: torch.optim.Optimizer, saved: State, saved_type: str | None) -> None:
+    sizes, saved_sizes = (
+        [len(group["params"]) for group in groups] for groups in (optimizer.param_groups, saved["param_groups"])
+    )
+    if sizes != saved_sizes:
+        raise UserError(
+            f"the training state is of a network with {sum(saved_sizes)} tensors that learn, that of the options has "
+            f"{sum(sizes)}"
+        )
+    rates = [
+        before["lr"] * (group["initial_lr"] / before.get("initial_lr", before["lr"] or 1.0))
+        for group, before in zip(optimizer.param_groups, saved["param_groups"])
+    ]
+    name = type(optimizer).__name__
+    averages = None if _is_other(optimizer, saved, saved_type) else _averages(optimizer, saved)
+    if averages is None:
+        get_root_logger().warning(
+            f"The training state is of {saved_type or 'another optimiser'}, or of another form of it, the options say "
+            f"{name}: its running averages start afresh."
+        )
+    else:
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": averages})
+    for group, rate in zip(optimizer.param_groups, rates):
+        group["lr"] = rate
+
+
+def _is_other(optimizer: torch.optim.Optimizer, saved: State, saved_type: str | None) -> bool:
+    """Whether a state is of another class; states of BasicSR do not name theirs."""
+    if saved_type is not None:
+        return saved_type != type(optimizer).__name__
+    return any(
+        group.keys() - COMPUTATION != before.keys() - COMPUTATION
+        or group.get("decoupled_weight_decay") != before.get("decoupled_weight_decay")
+        for group, before in zip(optimizer.param_groups, saved["param_groups"])
+    )
+
+
+def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State] | None:
+    """What the optimiser keeps of each parameter, by its place; None if the saved run kept other things.
+
+    Raises:
+        UserError: it is of parameters of another size, or holds numbers that are not finite.
+    """
+    wanted_of: dict[tuple[int, torch.Size], State] = {}
+    found: dict[int, State] = {}
+    place = 0
+    for number, (group, before) in enumerate(zip(optimizer.param_groups, saved["param_groups"])):
+        for parameter, key in zip(group["params"], before["params"]):
+            kept = saved["state"].get(key)
+            if kept is not None:  # a parameter that has not learnt yet has nothing
+                which = (number, parameter.shape)
+                if which not in wanted_of:
+                    wanted_of[which] = _what_it_keeps(type(optimizer), group, parameter)
+                wanted = wanted_of[which]
+                if not isinstance(kept, dict) or kept.keys() != wanted.keys():
+                    return None
+                found[place] = {name: _checked(kept[name], wanted[name], name, parameter) for name in wanted}
+            place += 1
+    return found
+
+
+def _what_it_keeps(cls: Callable[..., torch.optim.Optimizer], group: State, parameter: torch.Tensor) -> State:
+    """What an optimiser keeps of a parameter once it has made a step."""
+    of_a_gpu = ("params", "fused", "capturable")
+    known = inspect.signature(cls).parameters
+    arguments = {key: value for key, value in group.items() if key in known and key not in of_a_gpu}
+    trial = torch.nn.Parameter(torch.zeros(parameter.shape))
+    trial.grad = torch.zeros_like(trial)
+    optimizer = cls([trial], **arguments)
+    optimizer.step()
+    return dict(optimizer.state.get(trial, {}))
+
+
+def _checked(kept: Any, wanted: Any, name: str, parameter: torch.Tensor) -> Any:
+    shape = tuple(parameter.shape)
+    if wanted is None or (kept is None and name == "momentum_buffer"):  # SGD without momentum
+        return None
+    if _is_number(kept) and wanted.dim() == 0:
+        kept = torch.tensor(float(kept))  # as older versions of PyTorch count steps
+    if not _is_sound(kept) or ((wanted.dim() == 0 or name in NON_NEGATIVE) and bool((kept < 0).any())):
+        raise UserError(f"the training state is damaged: {name} of a {shape} tensor is none that {name} can be")
+    if kept.shape != wanted.shape:
+        raise UserError(
+            f"the training state is of another network: {name} of a {shape} tensor has the shape {tuple(kept.shape)}"
+        )
+    return kept.clone()  # of its own memory, whatever the file says
