@@ -193,7 +193,7 @@ def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Findi
             origin = f"of {weights} (path.pretrain_{key})"
             yield from _differences(network[part], arguments, (key, part), origin)
     is_fresh_student = is_train and options["model_type"] == "KDStudentModel" and path.get("pretrain_network_g") is None
-    if is_fresh_student and options["train"].get("start_from_teacher", "restorer") == "restorer":
+    if is_fresh_student and options["train"].get("start_from_teacher", "restorer") != "none":
         student, teacher = (options[key]["restorer"] for key in ("network_g", "network_teacher"))
         origin = "of network_teacher, whose weights it starts from unless path.pretrain_network_g names others,"
         yield from _differences(student, teacher, ("network_g", "restorer"), origin)

@@ -53,17 +53,17 @@ class KDStudentModel(AdversarialModel):
         self.net_teacher.eval().requires_grad_(False)
 
     def _start_from_teacher(self, which: str) -> None:
-        """Copy the teacher's restorer, or whatever of the teacher has the same name and shape in the student."""
+        """Copy the teacher's restorer, or also whatever of its estimator has the same name and shape in the student."""
         ours, theirs = self.get_bare_model(self.net_g).state_dict(), self.net_teacher.state_dict()
         fitting = {key for key, value in ours.items() if key in theirs and theirs[key].shape == value.shape}
+        restorer = {key for key in {**ours, **theirs} if key.startswith("restorer.")}
+        if not restorer <= fitting:
+            raise UserError(
+                "network_g.restorer is not network_teacher.restorer, from whose weights it is to start: make them "
+                "equal, or name other weights in path.pretrain_network_g"
+            )
         if which == "restorer":
-            wanted = {key for key in {**ours, **theirs} if key.startswith("restorer.")}
-            if not wanted <= fitting:
-                raise UserError(
-                    "network_g.restorer is not network_teacher.restorer, from whose weights it is to start: make them "
-                    "equal, or name other weights in path.pretrain_network_g"
-                )
-            fitting = wanted
+            fitting = restorer
         for key in fitting:
             ours[key].copy_(theirs[key])
         fresh = [key for key in ours if key not in fitting]
