@@ -19,6 +19,7 @@ STANDARD_STREAM = "-"
 """Instead of a file: standard input, standard output."""
 
 _CODECS = {suffix: codec for codec, form in FORMATS.items() for suffix in form.suffixes}
+_CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _upscale_file(
     else:
         name, data = read_bytes(job.source, None)
     header = read_header(data, name)
-    codec = job.codec or _CODECS.get(f".{header.format.lower()}", "jpg" if header.format == "MPO" else "png")
+    codec = job.codec or _CODECS_OF_INPUTS.get(f".{header.format.lower()}", "png")
     height, width = header.height * model.scale, header.width * model.scale
     check_size(height, width, codec)
     picture = fit(read_picture(data, name), codec)
@@ -155,7 +156,7 @@ def _write(target: str, data: bytes) -> None:
 
 
 def _job(source: Path, target: Path, codec: str | None, suffix: str) -> Job:
-    codec = codec or _CODECS.get(source.suffix.lower(), "png")
+    codec = codec or _CODECS_OF_INPUTS.get(source.suffix.lower(), "png")
     ending = target.suffix if _CODECS.get(target.suffix.lower()) == codec else FORMATS[codec].suffixes[0]
     return Job(str(source), str(target.with_name(target.stem + suffix + ending)), codec)
 

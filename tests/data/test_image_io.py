@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -53,6 +52,8 @@ def test_names_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_names_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / UNREADABLE.name).write_bytes(UNREADABLE.data)
+
     def refuse(path: Path) -> bytes:  # root may read anything, so the system's refusal is played
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -60,14 +61,6 @@ def test_names_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError) as caught:
         read_image(tmp_path / UNREADABLE.name)
     assert str(caught.value) == f"{tmp_path / UNREADABLE.name}: {UNREADABLE.reason}"
-
-
-def test_a_cut_jpeg_is_refused_whatever_opencv_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCV 4 returns such a picture with a grey lower half; OpenCV 5 returns None."""
-    cut = next(case for case in REFUSED if case.name == "cut.jpg")
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: base())
-    with pytest.raises(UserError, match="no end of the JPEG"):
-        read_image(cut.data)
 
 
 def test_every_jpeg_cut_anywhere_is_refused() -> None:

@@ -47,7 +47,7 @@ def test_names_each_fault(good: Path) -> None:
         "p003: an entry that meta_info.txt does not list",
         "p000: meta_info.txt says 'p000.png (40,50,3) 1', the entry is 'p000.bmp (40,50,3) 1'",
         "p001: meta_info.txt says 'p001.png (40,50,3) 1', the entry is 'p001.png (30,50,3) 1'",
-        "p002: cut short or damaged (PNG header, but the pixels cannot be decoded)",
+        "p002: cut short or damaged (a chunk claims 81 bytes, more than there are)",
     ]
 
 
