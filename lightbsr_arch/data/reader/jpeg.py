@@ -21,8 +21,8 @@ from lightbsr_arch.data.reader.colour import set_rgb
 from lightbsr_arch.data.reader.metadata import attach, orientation, parse_exif, valid_dpi
 
 _SEGMENT: Final = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-_END, _START_OF_SCAN, _APP1, _COMMENT = 0xD9, 0xDA, 0xE1, 0xFE
-_READ_FRAMES: Final = (0xC0, 0xC1, 0xC2)
+_END, _START_OF_SCAN, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
+_READ_FRAMES: Final = (0xC0, 0xC1, _PROGRESSIVE)
 _OTHER_FRAMES: Final = {
     0xC3: "lossless",
     0xC5: "hierarchical",
@@ -43,7 +43,6 @@ class JpegDecoder:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._xmp: bytes | None = None
         height, width, self._components = self._walk()
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             self._info: dict[str, Any] = dict(image.info)
@@ -60,17 +59,14 @@ class JpegDecoder:
     def decode(self) -> Picture:
         check_budget(self.header)
         info = self._info
-        picture = Picture(self._pixels(), info.get("icc_profile"), notices=self._notices)
+        picture = Picture(np.empty((0, 0), np.uint8), info.get("icc_profile"), notices=self._notices)
+        self._set_pixels(picture)
         attach(picture, self._exif, info.get("xmp"))
         picture.dpi = valid_dpi(info.get("dpi"))
         picture.comment = info.get("comment")
         resources = info.get("photoshop")
         iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
         picture.iptc = iptc if isinstance(iptc, bytes) else None
-        if self._components == 4:
-            with Image.open(io.BytesIO(self._data), formats=("JPEG",)) as image:
-                image.load()
-                set_rgb(picture, image)
         picture.pixels = upright(picture.pixels, self._orientation)
         return picture
 
@@ -82,6 +78,7 @@ class JpegDecoder:
             marker = match[1][0]
             position = match.end()
             if marker == _END:
+                self._end = match.start()
                 if frame is None:
                     raise RefusedError("cut short or damaged (no header of the frame)")
                 return frame
@@ -92,6 +89,7 @@ class JpegDecoder:
                 raise RefusedError(f"a {_OTHER_FRAMES[marker]} JPEG, which is not read; save it as a usual one")
             if marker in _READ_FRAMES and frame is None:
                 frame = self._frame(position)
+                self._is_progressive = marker == _PROGRESSIVE
             if marker == _START_OF_SCAN:
                 scans += 1
                 if scans > _MOST_SCANS:
@@ -112,23 +110,44 @@ class JpegDecoder:
             raise RefusedError(f"a JPEG of {components} components; 1, 3 or 4 are read")
         return height, width, components
 
-    def _pixels(self, strict: bool = True) -> Pixels:
+    def _set_pixels(self, picture: Picture) -> None:
+        pixels = self._by_libjpeg()
+        if pixels is not None and self._components != 4:
+            picture.pixels = pixels[..., 0] if self._components == 1 else pixels
+            return
+        data = self._data
+        if pixels is None and self._is_progressive:
+            picture.notices.append("its sampling is unusual, so it cannot be told whether data are missing")
+        elif pixels is None:
+            data = data[: self._end] + bytes(16)  # Pillow fails where libjpeg has to wait for more data
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            image.load()
+            if self._components == 4:
+                set_rgb(picture, image)  # Pillow knows which CMYK is inverted
+            else:
+                picture.pixels = np.asarray(image)
+
+    def _by_libjpeg(self, strict: bool = True) -> Pixels | None:
+        """The samples, or None where this interface to libjpeg does not know the sampling factors."""
         try:
-            pixels = np.asarray(simplejpeg.decode_jpeg(self._data, _COLOURS[self._components], strict=strict))
+            return np.asarray(simplejpeg.decode_jpeg(self._data, _COLOURS[self._components], strict=strict))
         except ValueError as error:
-            if strict and _loses_nothing(str(error), self._data):
-                return self._pixels(strict=False)
+            if "Could not determine subsampling" in str(error):
+                return None
+            if strict and _loses_nothing(str(error), self._data[: self._end]):
+                return self._by_libjpeg(strict=False)
             raise RefusedError(f"cut short or damaged ({error})") from None
-        return pixels[..., 0] if self._components == 1 else pixels
 
 
 def _loses_nothing(warning: str, data: bytes) -> bool:
-    """Whether libjpeg's first warning leaves the pixels as they were: some cameras pad the end of the data."""
+    """Whether libjpeg's first warning leaves the pixels as they were: some cameras pad the end of the data.
+
+    ``data`` ends before the marker of the end.
+    """
     if warning.startswith(("Warning: unknown JFIF revision", "Unknown Adobe color transform code")):
         return True
     surplus = re.search(r"(\d+) extraneous bytes before marker 0xd9", warning)
     if not surplus:
         return False
     count = int(surplus[1])
-    end = data.rfind(b"\xff\xd9")
-    return count <= _FEW_BYTES or not data[end - count : end].strip(b"\0\xff")
+    return count <= _FEW_BYTES or not data[-count:].strip(b"\0\xff")

@@ -154,6 +154,8 @@ class TiffDecoder:
                 raise RefusedError("cut short or damaged (pixels are missing or lie behind the end of the file)")
         with _silent(), tifffile.TiffFile(io.BytesIO(self._data)) as file:
             samples = file.pages[0].asarray(squeeze=False, maxworkers=1)
+        if samples.dtype == bool:
+            samples = samples.view(np.uint8)
         planes, _, height, width, contiguous = samples.shape
         samples = samples.reshape(planes, height, width, contiguous)
         return np.moveaxis(samples, 0, -1)[..., 0, :] if planes > 1 else samples[0]
