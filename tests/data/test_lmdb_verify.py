@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import cv2
-import lmdb
 import numpy as np
 import pytest
 
@@ -11,7 +10,7 @@ from lightbsr_arch.data.lmdb_verify import verify_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
 from lightbsr_arch.errors import UserError
-from tests.data.lmdb_files import make_photos
+from tests.data.lmdb_files import change, make_photos
 
 
 @pytest.fixture
@@ -19,14 +18,6 @@ def good(tmp_path: Path) -> Path:
     make_photos(tmp_path / "in", 3, (40, 50))
     prepare_lmdb(find_pictures([tmp_path / "in"]), tmp_path / "good.lmdb", CropRule(0), workers=1, quiet=True)
     return tmp_path / "good.lmdb"
-
-
-def change(path: Path, key: str, data: bytes | None) -> None:
-    with lmdb.open(str(path)) as env, env.begin(write=True) as transaction:
-        if data is None:
-            transaction.delete(key.encode())
-        else:
-            transaction.put(key.encode(), data)
 
 
 def faults(path: Path) -> list[str]:

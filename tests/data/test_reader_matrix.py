@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.data.reader import read_header, read_picture
+from lightbsr_arch.data.reader.by_pillow import READS_HEIF
 from lightbsr_arch.errors import UserError
 from tests.data.picture_makers import bmp, packed, png, tiff
 
@@ -520,3 +521,33 @@ def test_avif_and_heic_are_those_of_pillow(kind: str) -> None:
 def test_avif_of_ten_bits_says_that_eight_were_read() -> None:
     data = imagecodecs.avif_encode(samples(10, 3), level=100, bitspersample=10)
     assert read_picture(data).notices == ["of its 10 bits 8 were read"]
+
+
+def example(kind: str) -> bytes:
+    """A picture of one of `EXAMPLES`."""
+    values = samples(8, 3)
+    header = f"{WIDTH} {HEIGHT} 255\n".encode()
+    if kind in ("AVIF", "HEIF", "GIF", "WEBP"):
+        file = io.BytesIO()
+        PHOTO.save(file, kind)
+        return file.getvalue()
+    return {
+        "PPM": b"P6 " + header + values.tobytes(),
+        "plain PPM": b"P3 " + header + " ".join(map(str, values.ravel())).encode(),
+        "interlaced PNG": png(samples(16, 4), 16, 6, interlaced=True, before=_COLOUR_CHUNKS["profile"]),
+        "PNG with tRNS": png(samples(4, 1), 4, 0, before=[(b"tRNS", b"\0\3"), (b"eXIf", _exif(6))]),
+        "JPEG with XMP": _jpeg_with(xmp=_xmp(6, False), comment=b"a", dpi=(300, 300)),
+        "JPEG with EXIF": _jpeg_with(exif=b"Exif\0\0" + _exif(6)),
+        "BMP": bmp(samples(4, 1)[..., 0] * 17, 8, HEIGHT, WIDTH, palette=bytes(range(256)) * 4),
+        "Lab": tiff(HEIGHT, WIDTH, values.tobytes(), {258: ("H", [8, 8, 8]), 262: ("H", [8]), 277: ("H", [3])}),
+    }[kind]
+
+
+EXAMPLES = ["AVIF", "GIF", "WEBP", "PPM", "plain PPM", "interlaced PNG", "PNG with tRNS", "JPEG with XMP"]
+EXAMPLES += ["JPEG with EXIF", "BMP", "Lab", *(["HEIF"] if READS_HEIF else [])]
+
+
+def _jpeg_with(**options: object) -> bytes:
+    file = io.BytesIO()
+    PHOTO.save(file, "JPEG", **options)
+    return file.getvalue()

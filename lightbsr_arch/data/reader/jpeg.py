@@ -44,10 +44,17 @@ class JpegDecoder:
     def __init__(self, data: bytes) -> None:
         self._data = data
         height, width, self._components = self._walk()
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            self._info: dict[str, Any] = dict(image.info)
-            kind = image.format or "JPEG"
         self._notices: list[str] = []
+        self._info: dict[str, Any] = {}
+        kind = "JPEG"
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                self._info = dict(image.info)
+                kind = image.format or kind
+        except Image.DecompressionBombError:
+            raise
+        except Exception:  # damaged segments raise nearly anything in Pillow's parsers
+            self._notices.append("its metadata are damaged and were left out")
         exif = self._info.get("exif")
         self._exif = parse_exif(exif)
         if exif and self._exif is None:

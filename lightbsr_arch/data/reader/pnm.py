@@ -7,7 +7,7 @@ import numpy as np
 
 from lightbsr_arch.data.reader.base import Header, Picture, Pixels, RefusedError, check_budget, rescale
 
-_NUMBER: Final = re.compile(rb"(?:\s+|#[^\r\n]*[\r\n])*([0-9]{1,9})(?=[\s#])")
+_NUMBER: Final = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*([0-9]{1,9})(?=[\s#])")
 _COMMENT: Final = re.compile(rb"#[^\r\n]*")
 
 

@@ -71,6 +71,8 @@ class TiffDecoder:
         self._data = data
         with _silent(), tifffile.TiffFile(io.BytesIO(data)) as file:
             pages = [file.pages[0], *_further_pages(file)]
+            if file.is_imagej:  # which lists one page where all follow each other
+                refuse_frames(int((file.imagej_metadata or {}).get("images", 1)))
         page = pages[0]
         assert isinstance(page, tifffile.TiffPage)
         if 50706 in page.tags or (page.is_reduced and len(pages) > 1):
@@ -84,8 +86,10 @@ class TiffDecoder:
         self.header = Header(height, width, "TIFF", samples, 1 if self._bits <= 8 else 2)
 
     def decode(self) -> Picture:
-        check_budget(self.header)
         page = self._page
+        check_budget(self.header)
+        if page.is_tiled:  # one may be larger than the picture
+            check_budget(self.header._replace(height=page.tilelength, width=page.tilewidth))
         samples = self._by_libtiff() if self._needs_libtiff() else self._samples()
         picture = Picture(samples, _bytes(page, 34675), iptc=_bytes(page, 33723), dpi=self._dpi())
         attach(picture, self._exif(), _bytes(page, 700))
