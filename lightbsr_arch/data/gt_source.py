@@ -172,12 +172,16 @@ def _bmp_view(data: memoryview) -> Picture | None:
 def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
     """Whether an entry is one that our scripts or BasicSR's write: pixels alone, and of the height and width stated.
 
-    That is, an 8-bit RGB PNG without other chunks before the pixels, or a lossless WebP without other chunks.
+    That is, an 8-bit RGB PNG without further chunks, or a lossless WebP without further chunks.
     """
     height, width = shape
-    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    is_png = data[: len(png)] == png and data[37:41] == b"IDAT"
-    return is_png or (data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L")
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    if data[: len(header)] != header:
+        return bool(data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L")
+    position = len(header) + 4
+    while data[position + 4 : position + 8] == b"IDAT":
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return bool(data[position:] == b"\0\0\0\0IEND\xaeB\x60\x82")
 
 
 class _Cache:

@@ -41,8 +41,13 @@ def read_image(source: Source, name: str | None = None) -> Picture:
     pixels = read_picture(source, name).pixels
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    return np.ascontiguousarray(pixels[..., [0, 0, 0] if pixels.shape[2] < 3 else [2, 1, 0]])
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if channels == 2:
+        pixels, channels = np.ascontiguousarray(pixels[..., 0]), 1
+    return cv2.cvtColor(pixels, _TO_BGR[channels])
+
+
+_TO_BGR: Final = {1: cv2.COLOR_GRAY2BGR, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGR}
 
 
 def encode_image(image: NDArray[Any], codec: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures
+from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.upscaler import upscale
@@ -53,8 +54,8 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
     """What is to be written where.
 
     A folder's pictures keep their places below it, and their names but for ``suffix`` and the ending of another format.
-    Without ``codec`` a picture keeps its format, or becomes PNG where that is not written (GIF, PPM). Pictures that lie
-    in the folder ``out`` are passed over when they come from a folder above it: they are an earlier run's.
+    Without ``codec`` a picture keeps its format, or becomes PNG where that is not written (as GIF and PPM). Pictures
+    that lie in the folder ``out`` are passed over when they come from a folder above it: they are an earlier run's.
 
     Args:
         inputs: folders, globs, files; or "-" alone, standard input.
@@ -122,7 +123,7 @@ def _upscale_file(
     job: Job, outcome: Outcome, model: BlindSR, tile: int | str, advance: Callable[[float], None]
 ) -> None:
     if job.source == STANDARD_STREAM:
-        name, data = "standard input", sys.stdin.buffer.read()
+        name, data = "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
     else:
         name, data = read_bytes(job.source, None)
     header = read_header(data, name)

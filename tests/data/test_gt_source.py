@@ -87,6 +87,16 @@ def test_odd_entries_of_an_lmdb_are_read_as_files_are(tmp_path: Path, name: str)
     np.testing.assert_array_equal(source.read(0), image)
 
 
+def test_a_png_entry_whose_chunk_claims_too_much_is_not_left_to_opencv(tmp_path: Path) -> None:
+    make_source(tmp_path, "png")
+    data = bytearray(png(np.zeros((HEIGHT, WIDTH, 3), int), 8, 2))
+    data[-12:-8] = (300_000_000).to_bytes(4, "big")
+    change(tmp_path / "png.lmdb", "p000", bytes(data))
+    source = GTSource(str(tmp_path / "png.lmdb"), "lmdb")
+    with pytest.raises(UserError, match=r"entry 'p000': cut short or damaged \(a chunk claims 300000000 bytes"):
+        source.read(0)
+
+
 @pytest.mark.parametrize("codec", ["png", "webp"])
 def test_entries_as_we_write_them_are_left_to_opencv(
     tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ import pytest
 from lightbsr_arch.data.image_io import CODECS, encode_image, read_header, read_image
 from lightbsr_arch.errors import UserError
 from tests.corpus import BROKEN_LINK, READ, REFUSED, UNREADABLE, Case, base, write_corpus
-from tests.data.picture_makers import png
+from tests.data.picture_makers import png, png_chunk
 
 
 def by_name(case: Case) -> str:
@@ -157,3 +157,15 @@ def test_the_budget_counts_channels_and_depth(size: int, bits: int, colour: int,
 def test_formats_that_are_not_read_are_named(start: bytes, kind: str) -> None:
     with pytest.raises(UserError, match=f"a.png: {kind}, which is not read; save it as PNG or TIFF"):
         read_image(start + bytes(100), "a.png")
+
+
+def test_pixels_of_a_png_that_do_not_fit_their_own_sum_are_refused() -> None:
+    """The checksum of the chunk is right, that within it is not."""
+    for bits in (8, 16):
+        data = png(np.random.default_rng(0).integers(0, 2**bits, (9, 9, 3)), bits, 2)
+        start = data.index(b"IDAT") + 4
+        pixels = bytearray(data[start : start + int.from_bytes(data[start - 8 : start - 4], "big")])
+        pixels[-1] ^= 1
+        wrong = data[: start - 8] + png_chunk(b"IDAT", bytes(pixels)) + png_chunk(b"IEND", b"")
+        with pytest.raises(UserError, match="cut short or damaged"):
+            read_image(wrong)

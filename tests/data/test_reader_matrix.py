@@ -236,6 +236,9 @@ def refused_tiffs() -> dict[str, tuple[bytes, str]]:
         "float32": (written(grey.astype(np.float32)), "floating-point values of 32 bits"),
         "float64": (written(grey.astype(np.float64)), "floating-point values of 64 bits"),
         "complex64": (written(grey.astype(np.complex64)), "complex values"),
+        "void": (tiff(HEIGHT, WIDTH, grey.tobytes(), {339: ("H", [4])}), "undefined values of 8 bits"),
+        "large tile": (_with_tile(2**16, 2**16), "its header claims 65536x65536 pixels"),
+        "imagej stack": (_imagej(np.stack([grey] * 3)), "3 frames or pages"),
         "float predictor": (written(grey.astype(np.float32), compression="zlib", predictor=3), "floating-point"),
         "volume": (written(np.stack([grey] * 3), volumetric=True, tile=(16, 16, 16)), "a volume of 3 slices"),
         "two pages": (written(np.stack([grey] * 2), photometric="minisblack"), "2 frames or pages"),
@@ -248,6 +251,17 @@ def refused_tiffs() -> dict[str, tuple[bytes, str]]:
         tags = {258: ("H", bits), 262: ("H", [2]), 277: ("H", [3])}
         made[name] = (tiff(HEIGHT, WIDTH, bytes(HEIGHT * WIDTH * 4), tags), f"{', '.join(map(str, bits))} bits")
     return made
+
+
+def _with_tile(height: int, width: int) -> bytes:
+    tags = {322: ("I", [width]), 323: ("I", [height]), 324: ("I", [8]), 325: ("I", [100])}
+    return tiff(10, 10, bytes(100), tags)
+
+
+def _imagej(stack: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, stack, imagej=True)
+    return file.getvalue()
 
 
 def _cmyk_tags(code: int, value: int) -> dict[int, tuple[str, list[int]]]:

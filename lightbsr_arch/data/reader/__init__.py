@@ -4,6 +4,7 @@ The format is told by the first bytes. Each has a decoder that first parses the 
 against a budget in bytes before anything is decoded, and whatever cannot be read is refused with its reason.
 """
 
+import logging
 import re
 import stat
 import warnings
@@ -35,6 +36,9 @@ __all__ = [
     "read_header",
     "read_picture",
 ]
+
+for _library in ("PIL", "tifffile"):  # what they log of odd files would go to standard error
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 Source = str | PathLike[str] | bytes
 
@@ -197,6 +201,8 @@ def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
 def _decoder(data: bytes) -> Decoder:
     if not data:
         raise RefusedError("empty file")
+    if len(data) > MAX_FILE_BYTES:
+        raise RefusedError(f"over {MAX_FILE_BYTES / 1e6:.0f} MB of file")
     for start, decoder in _DECODERS:
         if start.match(data):
             return decoder(data)

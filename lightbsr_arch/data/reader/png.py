@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import cv2
+import imagecodecs
 import numpy as np
 from PIL import Image
 
@@ -53,7 +54,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 class PngDecoder:
-    """Pillow decodes up to 8 bits, OpenCV 16, of which Pillow keeps 8."""
+    """Pillow decodes up to 8 bits; of 16 it would keep 8, so imagecodecs or OpenCV decodes these."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -67,6 +68,7 @@ class PngDecoder:
             raise RefusedError(
                 f"cut short or damaged (no PNG has {self._depth} bits, colour type {self._colour}, methods {methods})"
             )
+        self._is_interlaced = bool(methods[2])
         if frames := self._content(b"acTL"):
             refuse_frames(int.from_bytes(frames[:4], "big"))
         exif = self._content(b"eXIf") or self._raw_profile()
@@ -147,8 +149,12 @@ class PngDecoder:
             return np.asarray(image)
 
     def _deep_pixels(self) -> Pixels:
-        pixels = cv2.imdecode(np.frombuffer(self._slim(*_CRITICAL), np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is None or pixels.dtype != np.uint16:
+        data = self._slim(*_CRITICAL)
+        if not self._is_interlaced:
+            return imagecodecs.png_decode(data)
+        # imagecodecs decodes these, too, but libpng then warns on standard error.
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
             raise RefusedError("cut short or damaged (PNG header, but the pixels cannot be decoded)")
         if self._colour == _GREY_ALPHA:
             return pixels[..., [0, -1]]

@@ -4,9 +4,7 @@ JPEG compression and subsampled YCbCr are left to libtiff, through Pillow.
 """
 
 import io
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -46,6 +44,7 @@ _OTHER_PHOTOMETRIC: Final = {
     32845: "LogLuv colours",
     34892: "a camera's raw data",
 }
+_UNSIGNED: Final = 1
 _SAMPLE_FORMATS: Final = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 _BY_LIBTIFF: Final = (6, 7)  # JPEG, old and new
 _COMPRESSIONS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000, *_BY_LIBTIFF)
@@ -69,7 +68,7 @@ class TiffDecoder:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        with _silent(), tifffile.TiffFile(io.BytesIO(data)) as file:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
             pages = [file.pages[0], *_further_pages(file)]
             if file.is_imagej:  # which lists one page where all follow each other
                 refuse_frames(int((file.imagej_metadata or {}).get("images", 1)))
@@ -116,8 +115,8 @@ class TiffDecoder:
         if not isinstance(bits, int):
             raise RefusedError(f"{', '.join(map(str, bits))} bits per channel; save it with 8 or 16")
         sample_format = page.sampleformat if isinstance(page.sampleformat, int) else page.sampleformat[0]
-        if int(sample_format) in _SAMPLE_FORMATS:
-            kind = _SAMPLE_FORMATS[int(sample_format)]
+        if int(sample_format) != _UNSIGNED:
+            kind = _SAMPLE_FORMATS.get(int(sample_format), "undefined")
             raise RefusedError(f"{kind} values of {bits} bits; save it with unsigned values of 8 or 16")
         if not 1 <= bits <= 16:
             raise RefusedError(f"{bits} bits a channel; save it with 8 or 16")
@@ -156,7 +155,7 @@ class TiffDecoder:
         for offset, count in zip(page.dataoffsets, page.databytecounts):
             if not offset or not count or offset + count > len(self._data):
                 raise RefusedError("cut short or damaged (pixels are missing or lie behind the end of the file)")
-        with _silent(), tifffile.TiffFile(io.BytesIO(self._data)) as file:
+        with tifffile.TiffFile(io.BytesIO(self._data)) as file:
             samples = file.pages[0].asarray(squeeze=False, maxworkers=1)
         if samples.dtype == bool:
             samples = samples.view(np.uint8)
@@ -266,14 +265,3 @@ def _unassociate(colours: Pixels, alpha: Pixels) -> Pixels:
     opacity = (alpha + (alpha == 0))[..., None].astype(np.uint32)
     quotient = (colours.astype(np.uint32) * full + opacity // 2) // opacity
     return quotient.clip(max=full).astype(colours.dtype)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without what tifffile logs of odd files."""
-    logger = logging.getLogger("tifffile")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
