@@ -163,7 +163,12 @@ def read_picture(source: Source, name: str | None = None) -> Picture:
     """
     name, data = read_bytes(source, name)
     with _refusals(name):
-        picture = _decoder(data).decode()
+        decoder = _decoder(data)
+        picture = decoder.decode()
+        height, width = picture.pixels.shape[:2]
+        if (height, width) != decoder.header[:2]:
+            claimed = f"{decoder.header.width}x{decoder.header.height}"
+            raise RefusedError(f"cut short or damaged (its header claims {claimed} pixels, there are {width}x{height})")
         picture.pixels = np.ascontiguousarray(picture.pixels)
         return picture
 
