@@ -295,9 +295,9 @@ def test_damaged_exif_costs_the_exif_alone():
 def test_exif_of_a_tiff_goes_along_without_what_describes_its_pixels():
     exif = Image.Exif()
     exif[0x010F] = "maker"
-    exif.get_ifd(0x8769)[0x829A] = 0.125
+    exif.get_ifd(0x8769).update({0x829A: 0.125, 0xA002: 72})
     file = io.BytesIO()
-    Image.fromarray(RGB).save(file, "TIFF", exif=exif, dpi=(300, 300))
+    Image.fromarray(RGB).save(file, "TIFF", exif=exif.tobytes(), dpi=(300, 300))
     picture = read_picture(file.getvalue())
     assert picture.dpi == (300, 300)
     kept = Image.open(io.BytesIO(encode(fit(picture, "jpg"), "jpg"))).getexif()

@@ -46,7 +46,7 @@ def attach(picture: Picture, exif: Image.Exif | None, xmp: bytes | None) -> None
         return
     try:
         exif.pop(ORIENTATION, None)
-        details = exif.get_ifd(_EXIF_IFD)
+        details = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
         for tag in _EXIF_SIZE:
             details.pop(tag, None)
         picture.exif = exif.tobytes() if len(exif) else None

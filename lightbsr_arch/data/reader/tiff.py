@@ -230,8 +230,9 @@ class TiffDecoder:
             with Image.open(io.BytesIO(self._data), formats=("TIFF",)) as image:
                 for code in _DIRECTORIES:
                     if entries := image.getexif().get_ifd(code):
-                        exif.get_ifd(code).update(entries)
-                        exif[code] = entries
+                        directory = exif.get_ifd(code)
+                        directory.update(entries)
+                        exif[code] = directory
         except Exception:  # Pillow knows fewer kinds of TIFF
             pass
         return exif if len(exif) else None
