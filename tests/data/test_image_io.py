@@ -1,17 +1,21 @@
+import io
 import os
 import socket
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightbsr_arch.data.image_io import CODECS, encode_image, read_header, read_image
 from lightbsr_arch.errors import UserError
 from tests.corpus import BROKEN_LINK, READ, REFUSED, UNREADABLE, Case, base, write_corpus
-from tests.data.picture_makers import png, png_chunk
+from tests.data.picture_makers import png, png_chunk, tiff
 
 
 def by_name(case: Case) -> str:
@@ -169,3 +173,40 @@ def test_pixels_of_a_png_that_do_not_fit_their_own_sum_are_refused() -> None:
         wrong = data[: start - 8] + png_chunk(b"IDAT", bytes(pixels)) + png_chunk(b"IEND", b"")
         with pytest.raises(UserError, match="cut short or damaged"):
             read_image(wrong)
+
+
+def claiming_much() -> dict[str, bytes]:
+    """Files of some hundred bytes whose headers claim 13000 x 13000 pixels, within the budget."""
+    made = {"tiff": tiff(13000, 13000, zlib.compress(bytes(100)), {259: ("H", [8])})}
+    for bits in (8, 16):
+        data = bytearray(png(np.zeros((1, 1, 3), int), bits, 2))
+        data[16:24] = struct.pack(">II", 13000, 13000)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        made[f"{bits}.png"] = bytes(data)
+    for kind, form in {"JPEG": ">HH", "BMP": "<II"}.items():
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, kind)
+        data = bytearray(file.getvalue())
+        where = data.index(b"\xff\xc0") + 5 if kind == "JPEG" else 18
+        data[where : where + struct.calcsize(form)] = struct.pack(form, 13000, 13000)
+        made[kind] = bytes(data)
+    return made
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux alone")
+def test_small_files_that_claim_much_take_no_memory(tmp_path: Path) -> None:
+    for name, data in claiming_much().items():
+        (tmp_path / name).write_bytes(data)
+    code = (
+        "import resource, sys\n"
+        "from lightbsr_arch.data.image_io import read_image\n"
+        "from lightbsr_arch.errors import UserError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: read_image(name)\n"
+        "    except UserError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before >> 10)\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, sorted(tmp_path.iterdir()))]
+    growth = [int(line) for line in subprocess.run(command, capture_output=True, check=True).stdout.split()]
+    assert len(growth) == 5
+    assert max(growth) < 150

@@ -65,6 +65,9 @@ class JpegDecoder:
 
     def decode(self) -> Picture:
         check_budget(self.header)
+        # Each block of 8 x 8 samples takes a bit at least; the largest component has half the picture's or more.
+        if self.header.height * self.header.width > 64 * 8 * 2 * len(self._data):
+            raise RefusedError(f"cut short or damaged ({len(self._data)} bytes cannot hold so many pixels)")
         info = self._info
         picture = Picture(np.empty((0, 0), np.uint8), info.get("icc_profile"), notices=self._notices)
         self._set_pixels(picture)

@@ -35,7 +35,9 @@ TEXT_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt")
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 _COPIED: Final = (*COLOUR_CHUNKS, *TEXT_CHUNKS, b"pHYs")
 _CRITICAL: Final = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_CHANNELS: Final = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_CHANNELS: Final = {**_SAMPLES, 3: 3}
+_MOST_COMPRESSION: Final = 1032  # of Deflate
 _DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _MOST_CHUNKS: Final = 10**6
 _GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
@@ -84,6 +86,10 @@ class PngDecoder:
 
     def decode(self) -> Picture:
         check_budget(self.header)
+        compressed = sum(end - start for kind, start, end in self._chunks if kind == b"IDAT")
+        bits = self.header.height * self.header.width * self._depth * _SAMPLES[self._colour]
+        if bits > 8 * _MOST_COMPRESSION * compressed:
+            raise RefusedError(f"cut short or damaged ({compressed} bytes cannot hold so many pixels)")
         for kind, start, end in self._chunks:
             if kind in _CRITICAL and not self._is_sound(kind, start, end):
                 raise RefusedError(f"cut short or damaged (the checksum of its {kind.decode()} chunk is wrong)")

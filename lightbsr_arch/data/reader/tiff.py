@@ -46,7 +46,8 @@ _OTHER_PHOTOMETRIC: Final = {
 }
 _UNSIGNED: Final = 1
 _SAMPLE_FORMATS: Final = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
-_BY_LIBTIFF: Final = (6, 7)  # JPEG, old and new
+_OLD_JPEG: Final = 6
+_BY_LIBTIFF: Final = (_OLD_JPEG, 7)  # JPEG
 _COMPRESSIONS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000, *_BY_LIBTIFF)
 _PREDICTORS: Final = (1, 2)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -89,6 +90,8 @@ class TiffDecoder:
         check_budget(self.header)
         if page.is_tiled:  # one may be larger than the picture
             check_budget(self.header._replace(height=page.tilelength, width=page.tilewidth))
+        if page.compression != _OLD_JPEG:  # which lists its parts in other ways, too
+            self._check_parts()
         samples = self._by_libtiff() if self._needs_libtiff() else self._samples()
         picture = Picture(samples, _bytes(page, 34675), iptc=_bytes(page, 33723), dpi=self._dpi())
         attach(picture, self._exif(), _bytes(page, 700))
@@ -146,8 +149,8 @@ class TiffDecoder:
             raise RefusedError(f"JPEG compression with {self._bits} bits is not read")
         return samples.reshape(*samples.shape[:2], -1)[..., : max(self._colours, self._page.samplesperpixel)]
 
-    def _samples(self) -> Pixels:
-        """H x W x S, as stored."""
+    def _check_parts(self) -> None:
+        """Raises `RefusedError` where strips or tiles are missing."""
         page = self._page
         expected = int(np.prod(page.chunked))
         if len(page.dataoffsets) != expected or len(page.databytecounts) != expected:
@@ -155,6 +158,9 @@ class TiffDecoder:
         for offset, count in zip(page.dataoffsets, page.databytecounts):
             if not offset or not count or offset + count > len(self._data):
                 raise RefusedError("cut short or damaged (pixels are missing or lie behind the end of the file)")
+
+    def _samples(self) -> Pixels:
+        """H x W x S, as stored."""
         with tifffile.TiffFile(io.BytesIO(self._data)) as file:
             samples = file.pages[0].asarray(squeeze=False, maxworkers=1)
         if samples.dtype == bool:
