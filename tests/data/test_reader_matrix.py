@@ -429,8 +429,21 @@ def test_jpegs_with_an_end_but_without_some_data_are_refused(name: str) -> None:
 def test_bytes_between_the_data_and_the_end_of_a_jpeg_lose_nothing() -> None:
     data = jpegs()["RGB 0 False 0"]
     wanted = read_picture(data).pixels
-    for padding in (b"\0\0", bytes(4000)):
+    for padding in (b"\0\0", b"\7\7", bytes(500)):
         assert fault(data[:-2] + padding + data[-2:], wanted) is None
+
+
+@pytest.mark.parametrize("name", ["RGB 0 False 0", "RGB 2 False 0", "RGB 2 True 0", "L 0 False 0"])
+def test_jpegs_overwritten_with_zeros_are_refused(name: str) -> None:
+    """What a bad sector leaves; the file is as long as it was and has its end."""
+    file = io.BytesIO()
+    mode, subsampling, progressive, _ = name.split()
+    image = PHOTO.resize((400, 300)).convert(mode)
+    image.save(file, "JPEG", quality=95, subsampling=int(subsampling), progressive=progressive == "True")
+    data = file.getvalue()
+    for start, end in ((len(data) // 2, len(data) - 2), (len(data) // 2, len(data) // 2 + 2048)):
+        with pytest.raises(UserError, match="cut short or damaged"):
+            read_picture(data[:start] + bytes(end - start) + data[end:])
 
 
 def _exif(orientation: int) -> bytes:

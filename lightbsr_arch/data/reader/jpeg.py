@@ -34,7 +34,7 @@ _OTHER_FRAMES: Final = {
 }
 _MOST_SCANS: Final = 500  # each goes over the whole picture; encoders write about ten
 _COLOURS: Final = {1: "GRAY", 3: "RGB", 4: "CMYK"}
-_FEW_BYTES: Final = 64
+_FEW_BYTES, _PADDING = 8, 512
 _IPTC_RESOURCE: Final = 0x0404
 
 
@@ -152,6 +152,8 @@ class JpegDecoder:
 def _loses_nothing(warning: str, data: bytes) -> bool:
     """Whether libjpeg's first warning leaves the pixels as they were: some cameras pad the end of the data.
 
+    More surplus than that comes of data that were lost or overwritten before.
+
     ``data`` ends before the marker of the end.
     """
     if warning.startswith(("Warning: unknown JFIF revision", "Unknown Adobe color transform code")):
@@ -160,4 +162,4 @@ def _loses_nothing(warning: str, data: bytes) -> bool:
     if not surplus:
         return False
     count = int(surplus[1])
-    return count <= _FEW_BYTES or not data[-count:].strip(b"\0\xff")
+    return count <= _FEW_BYTES or (count <= _PADDING and not data[-count:].strip(b"\0\xff"))
