@@ -30,6 +30,7 @@ setup(
     package_data={"lightbsr_arch": ["py.typed", "weights/*", "bench/*.html", "bench/*.json"]},
     install_requires=[
         "basicsr==1.4.2; python_version < '3.13'",
+        "imagecodecs",
         "lmdb",
         "msgspec>=0.18",
         "numpy",
@@ -38,6 +39,7 @@ setup(
         "psutil",
         "pyyaml",
         "safetensors>=0.4.3",
+        "simplejpeg",
         "tensorboard",
         "tifffile",
         "torch>=2.6",
@@ -45,6 +47,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "heic": ["pillow-heif"],
         "idr": ["matplotlib", "scikit-learn"],
         "onnx": ["onnxruntime", "onnxscript"],
         "perceptual": ["dists-pytorch", "lpips"],
@@ -55,6 +58,7 @@ setup(
             "mypy",
             "onnxruntime",
             "onnxscript",
+            "pillow-heif",
             "playwright",
             "pytest",
             "ruff",

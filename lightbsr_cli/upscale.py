@@ -10,8 +10,9 @@ from lightbsr_cli.errors import UserError
 HELP = "upscale pictures"
 DESCRIPTION = (
     "Upscale pictures: files, folders (searched through, their structure is kept), globs, or - for standard input. "
-    "PNG, JPEG, WebP, TIFF and BMP are read and written, GIF and PPM read. Grey, alpha, 16 bits, colour profile and "
-    "EXIF are kept where the format can hold them. A picture that fails is reported and the rest go on. Exit status: "
+    "PNG, JPEG, WebP, TIFF and BMP are read and written; GIF, PBM, PGM, PPM, AVIF and (with pillow-heif) HEIC are "
+    "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept where the format can hold "
+    "them; a notice says what it cannot. A picture that fails is reported and the rest go on. Exit status: "
     "0 all done; 1 some failed; 2 nothing was begun; 130 stopped by Ctrl-C."
 )
 

@@ -233,7 +233,9 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
     ] = 0
     start_from_teacher: Annotated[
         Literal["restorer", "all", "none"],
-        Meta(description="what a student takes over: the restorer; all, which is also what of the estimator has equal name and shape; or none"),
+        Meta(
+            description="what a student takes over: the restorer; all, which is also what of the estimator has equal name and shape; or none"
+        ),
     ] = "restorer"
     gan_gt_usm: Annotated[
         bool, Meta(description="real images of the discriminator: sharpened as those of the other losses are")

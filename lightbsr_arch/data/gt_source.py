@@ -179,10 +179,16 @@ class _LmdbImages:
                 raise UserError(f"{self._path}: no entry {key!r}, though meta_info.txt lists it")
             image = _bmp_view(data)
             if image is None:
-                image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                image = self._decoded(data, index)
             if image is None or image.shape[:2] != self._shapes[index]:
                 raise UserError(f"{self._path}: entry {key!r} is not an image of the size meta_info.txt states")
             return image[top : top + height, left : left + width].copy()
+
+    def _decoded(self, data: memoryview, index: int) -> Picture | None:
+        """An entry as `read_image` reads it; OpenCV decodes the usual ones to the same pixels in less time."""
+        if _is_usual(data, self._shapes[index]):
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return read_image(bytes(data), f"{self._path}: entry {self.keys[index]!r}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_environment": None}  # an open LMDB cannot be pickled; each process opens its own
@@ -201,6 +207,21 @@ def _bmp_view(data: memoryview) -> Picture | None:
         return None
     rows = np.frombuffer(data, np.uint8, count=stride * height, offset=start).reshape(height, stride)
     return rows[::-1, : 3 * width].reshape(height, width, 3)  # stored from the bottom row up
+
+
+def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
+    """Whether an entry is one that our scripts or BasicSR's write: pixels alone, and of the height and width stated.
+
+    That is, an 8-bit RGB PNG without further chunks, or a lossless WebP without further chunks.
+    """
+    height, width = shape
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    if data[: len(header)] != header:
+        return bool(data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L")
+    position = len(header) + 4
+    while data[position + 4 : position + 8] == b"IDAT":
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return bool(data[position:] == b"\0\0\0\0IEND\xaeB\x60\x82")
 
 
 class _Cache:

@@ -59,7 +59,7 @@ def _entry_fault(line: MetaLine, environment: lmdb.Environment) -> str | None:
         header = read_header(data, line.key)
     except (UserError, lmdb.Error) as error:
         return str(error)
-    found = MetaLine(line.key, header.format.lower(), height, width, len(header.bands), line.level)
+    found = MetaLine(line.key, header.format.lower(), height, width, header.channels, line.level)
     if found != line:
         return f"{line.key}: meta_info.txt says '{line}', the entry is '{found}'"
     return None

@@ -4,13 +4,14 @@ import glob
 import hashlib
 import os
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lightbsr_arch.data.image_io import PICTURE_SUFFIXES
+from lightbsr_arch.data.reader import PASSED_OVER, PICTURE_SUFFIXES
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.names import LONGEST_NAME
 
@@ -35,7 +36,8 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
     """List the pictures of folders (searched through), globs and single files, sorted by name.
 
     Names are relative to the deepest folder that holds all sources, so that files of one name in different folders
-    differ. Hidden files, and files in folders without a picture's ending, are passed over.
+    differ. Hidden files, and files in folders without a picture's ending, are passed over. Pictures of formats that are
+    not read are passed over, too, and a line on standard error counts them.
 
     Args:
         sources: what the user named; ``**`` in a glob searches through folders.
@@ -46,17 +48,23 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
     """
     found: dict[Path, str | None] = {}  # ordered and without repeats
     roots = set()
+    passed_over: dict[Path, None] = {}
     for source in (path for text in sources for path in _expand(text)):
         if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
             files = dict(_walk(source))
             pictures = {path: files[path] for path in files if files[path] or path.suffix.lower() in PICTURE_SUFFIXES}
+            others = [path for path in files if path not in pictures and path.suffix.lower() in PASSED_OVER]
             if not pictures:
-                raise UserError(f"{source}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+                also = f"; {_count(others)}" if others else ""
+                raise UserError(f"{source}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))}){also}")
+            passed_over.update(dict.fromkeys(others))
             found.update(pictures)
             roots.add(source.parent if source in pictures else source)
         else:
             found[source] = None
             roots.add(source.parent)
+    if passed_over:
+        print(_count(list(passed_over)), file=sys.stderr)
     root = os.path.commonpath(roots)
     by_name = {Path(os.path.relpath(path, root)).as_posix(): path for path in found}
     names = sorted(by_name)
@@ -152,6 +160,13 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:  # a link into a folder that may not be entered, or one to itself
         return False
+
+
+def _count(passed_over: Sequence[Path]) -> str:
+    """A line that names endings, how many files have each, and the first file."""
+    count = Counter(path.suffix.lower() for path in passed_over)
+    kinds = ", ".join(f"{number} {suffix} ({PASSED_OVER[suffix]})" for suffix, number in sorted(count.items()))
+    return f"passed over: {kinds}; the first is {passed_over[0]}"
 
 
 def _safe(key: str) -> str:

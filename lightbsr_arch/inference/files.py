@@ -13,6 +13,7 @@ from PIL import Image
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
+from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
 from lightbsr_arch.errors import UserError, reason_of
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.upscaler import upscale
@@ -25,6 +26,7 @@ _OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".svg", ".exr", ".hdr", ".
 """Endings of formats that Pillow has no name for, or not in each of its builds."""
 
 _CODECS = {suffix: codec for codec, form in FORMATS.items() for suffix in form.suffixes}
+_CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
     """What is to be written where.
 
     A folder's pictures keep their places below it, and their names but for ``suffix`` and the ending of another format.
-    Without ``codec`` a picture keeps its format, or becomes PNG where that is not written (GIF, PPM). Pictures that lie
-    in the folder ``out`` are passed over when they come from a folder above it: they are an earlier run's.
+    Without ``codec`` a picture keeps its format, or becomes PNG where that is not written (as GIF and PPM). Pictures
+    that lie in the folder ``out`` are passed over when they come from a folder above it: they are an earlier run's.
 
     Args:
         inputs: folders, globs, files; or "-" alone, standard input.
@@ -136,11 +138,11 @@ def _upscale_file(
     if job.problem:
         raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
-        name, data = "standard input", sys.stdin.buffer.read()
+        name, data = "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
     else:
         name, data = read_bytes(job.source, None)
     header = read_header(data, name)
-    codec = job.codec or _CODECS.get(f".{header.format.lower()}", "jpg" if header.format == "MPO" else "png")
+    codec = job.codec or _CODECS_OF_INPUTS.get(f".{header.format.lower()}", "png")
     height, width = header.height * model.scale, header.width * model.scale
     check_size(height, width, codec)
     picture = fit(read_picture(data, name), codec)
@@ -166,7 +168,7 @@ def _is_picture_name(out: str) -> bool:
 def _job(picture: PictureFile, target: Path, codec: str | None, suffix: str) -> Job:
     if picture.problem:
         return Job(str(picture.path), str(target), codec, picture.problem)
-    codec = codec or _CODECS.get(picture.path.suffix.lower(), "png")
+    codec = codec or _CODECS_OF_INPUTS.get(picture.path.suffix.lower(), "png")
     ending = target.suffix if _CODECS.get(target.suffix.lower()) == codec else FORMATS[codec].suffixes[0]
     return Job(str(picture.path), str(target.with_name(target.stem + suffix + ending)), codec)
 

@@ -1,33 +1,23 @@
-"""A picture file as it is, for upscaling: grey stays grey, 16 bits stay 16 bits, and alpha, profile and EXIF stay.
-
-(Training reads every picture as 8-bit colour: ``data/image_io.py``, which this extends.)
-"""
+"""What a file format can hold of a picture, and writing it: grey stays grey, 16 bits stay 16 bits, alpha, profile,
+EXIF, XMP, IPTC, density and texts stay where they can, and what cannot is said."""
 
 import io
+import re
 import struct
-import warnings
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-import cv2
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
-from lightbsr_arch.data.image_io import (
-    Header,
-    Source,
-    check_jpeg_is_whole,
-    decode,
-    encode_image,
-    read_bytes,
-    read_header,
-)
+from lightbsr_arch.data.image_io import encode_image
+from lightbsr_arch.data.reader import Picture, Pixels, read_picture
+from lightbsr_arch.data.reader.png import COLOUR_CHUNKS, TEXT_CHUNKS, XMP_KEYWORD, chunk
 from lightbsr_arch.errors import UserError
 
-Pixels = NDArray[Any]
+__all__ = ["FORMATS", "Format", "Picture", "check_size", "encode", "fit", "read_picture"]
 
 
 class Format(NamedTuple):
@@ -38,144 +28,57 @@ class Format(NamedTuple):
     deep: bool
     """16 bits."""
     longest_side: int
+    metadata: dict[str, int]
+    """Attributes of `Picture` and the most bytes that each may have."""
 
+
+_ANY = 2**30
+_SEGMENT = 2**16 - 1 - 2  # of a JPEG, without its length
 
 FORMATS: Final = {
-    "png": Format((".png",), alpha=True, deep=True, longest_side=2**31 - 1),
-    "jpg": Format((".jpg", ".jpeg"), alpha=False, deep=False, longest_side=65500),
-    "webp": Format((".webp",), alpha=True, deep=False, longest_side=16383),
-    "tiff": Format((".tiff", ".tif"), alpha=True, deep=True, longest_side=2**31 - 1),
-    "bmp": Format((".bmp",), alpha=False, deep=False, longest_side=2**31 - 1),
+    "png": Format(
+        (".png",), True, True, 2**31 - 1, dict.fromkeys(("icc", "exif", "xmp", "dpi", "comment", "png_chunks"), _ANY)
+    ),
+    "jpg": Format(
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        False,
+        False,
+        65500,
+        {
+            "icc": 255 * (_SEGMENT - 14),
+            "exif": _SEGMENT,
+            "xmp": _SEGMENT - 29,
+            "iptc": _SEGMENT - 27,
+            "dpi": _ANY,
+            "comment": _SEGMENT,
+        },
+    ),
+    "webp": Format((".webp",), True, False, 16383, dict.fromkeys(("icc", "exif", "xmp"), _ANY)),
+    "tiff": Format((".tiff", ".tif"), True, True, 2**31 - 1, dict.fromkeys(("icc", "xmp", "iptc", "dpi"), _ANY)),
+    "bmp": Format((".bmp",), False, False, 2**31 - 1, {"dpi": _ANY}),
 }
 """That are written."""
 
 QUALITY = 95
 """Of JPEG and lossy WebP."""
 
-_ORIENTATION: Final = 0x0112
-_EXIF_IFD: Final = 0x8769
-_EXIF_SIZE: Final = (0xA002, 0xA003)
-_TURNED: Final = {  # what shows a picture upright, by EXIF orientation
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: np.rot90(stored, -1),
-    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-    8: lambda stored: np.rot90(stored),
+_NAMES: Final = {
+    "icc": "colour profile",
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "iptc": "IPTC",
+    "dpi": "density (DPI)",
+    "comment": "comment",
 }
-
-
-@dataclass
-class Picture:
-    """An upright picture and what goes with it.
-
-    Attributes:
-        pixels: uint8 or uint16; H x W grey, H x W x 2 grey and alpha, H x W x 3 RGB, H x W x 4 RGB and alpha.
-        icc: colour profile that the pixels are in.
-        exif: without orientation and size.
-        lossless_webp: whether WebP is to be lossless, as the file was.
-        notices: what of the file could not be kept, a line each.
-    """
-
-    pixels: Pixels
-    icc: bytes | None = None
-    exif: bytes | None = None
-    lossless_webp: bool = False
-    notices: list[str] = field(default_factory=list)
-
-
-def read_picture(source: Source, name: str | None = None) -> Picture:
-    """Read a picture file, or its bytes.
-
-    Palettes become RGB, with alpha where they have transparent entries; black and white becomes grey; CMYK and other
-    colour spaces become RGB, by the profile if there is one, and a notice says so.
-
-    Raises:
-        UserError: as `data.image_io.read_image`; or 32 bits a channel. The message starts with the name.
-    """
-    name, data = read_bytes(source, name)
-    header = read_header(data, name)
-    check_jpeg_is_whole(data, name, header)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and from half its pixel limit on
-            kind = "JPEG" if header.format == "MPO" else header.format  # MPO: with a preview behind the photo
-            with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-                return _from_pillow(image, data, name, header)
-    except UserError:
-        raise
-    except Exception as error:  # damaged files raise nearly anything in Pillow's decoders
-        raise UserError(f"{name}: cut short or damaged ({error})") from None
-
-
-def _from_pillow(image: Image.Image, data: bytes, name: str, header: Header) -> Picture:
-    icc = image.info.get("icc_profile")
-    notices = []
-    if _is_deep(image, data):
-        pixels = _deep_pixels(data, name, header)
-    else:
-        image.load()
-        if image.mode in ("I", "F"):
-            raise UserError(f"{name}: 32 bits a channel; save it with 8 or 16")
-        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            notices.append(f"{image.mode} was converted to RGB")
-            image, icc = _to_rgb(image, icc), None
-        kind = "LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"
-        pixels = np.asarray(image.convert(kind if image.has_transparency_data else kind[:-1]))
-    exif = Image.Exif()
-    if header.format != "TIFF":  # there the tags say how the pixels are laid out
-        exif = image.getexif()
-    if not (header.format == "TIFF" and _is_deep(image, data)):  # that OpenCV has turned
-        pixels = _TURNED.get(image.getexif().get(_ORIENTATION, 1), lambda stored: stored)(pixels)
-    lossless_webp = header.format == "WEBP" and _has_chunk(data, b"VP8L")
-    return Picture(np.ascontiguousarray(pixels), icc, _without_size(exif), lossless_webp, notices)
-
-
-def _has_chunk(webp: bytes, kind: bytes) -> bool:
-    position = 12  # "RIFF", its size, "WEBP"
-    while (found := webp[position : position + 4]) and found != kind:
-        size = int.from_bytes(webp[position + 4 : position + 8], "little")
-        position += 8 + size + size % 2
-    return found == kind
-
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """16 bits a channel, of which Pillow keeps 8 where there is more than one channel."""
-    if image.format == "PNG":
-        return data[24] == 16
-    if image.format == "TIFF":
-        bits: tuple[int, ...] = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-        return set(bits) == {16} and image.mode not in ("CMYK", "LAB")
-    return image.mode.startswith("I;16")
-
-
-def _deep_pixels(data: bytes, name: str, header: Header) -> Pixels:
-    pixels = decode(data, name, header, cv2.IMREAD_UNCHANGED)
-    return pixels[..., [0, 3]] if header.bands == ("L", "A") else _bgr(pixels)
-
-
-def _to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    if icc and image.mode == "CMYK":
-        try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):  # a broken profile is as good as none
-            pass
-    return image.convert("RGB")
-
-
-def _without_size(exif: Image.Exif) -> bytes | None:
-    exif.pop(_ORIENTATION, None)
-    details = exif.get_ifd(_EXIF_IFD)
-    for tag in _EXIF_SIZE:
-        details.pop(tag, None)
-    try:
-        return exif.tobytes() if len(exif) else None
-    except Exception:  # entries that no standard knows: cameras write them, Pillow cannot
-        return None
+_EXIF_TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)
+"""Description, make, model, software, date, artist, copyright: those that TIFF is given."""
+_EXIF_DENSITY: Final = {282, 283, 296}
+_TIFF_DATE: Final = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
+_SRGB_CHUNKS: Final = {
+    b"gAMA": struct.pack(">I", 45455),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+"""PNG chunks that say nothing which other formats do not take for granted."""
 
 
 def fit(picture: Picture, codec: str) -> Picture:
@@ -187,7 +90,22 @@ def fit(picture: Picture, codec: str) -> Picture:
     if not FORMATS[codec].alpha and _has_alpha(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3])
         notices.append(f"{codec} holds no alpha; it was left out")
-    return replace(picture, pixels=pixels, notices=notices)
+    fitted = replace(picture, pixels=pixels, notices=notices)
+    for attribute, name in _NAMES.items():
+        value = getattr(picture, attribute)
+        most = FORMATS[codec].metadata.get(attribute, 0)
+        if value and len(value) > most and not (attribute == "exif" and codec == "tiff"):
+            amount = f" of {len(value)} bytes" if most else ""
+            notices.append(f"{codec} holds no {name}{amount}; it was left out")
+            setattr(fitted, attribute, None)
+    if picture.exif and codec == "tiff" and _has_more_than_texts(picture.exif):
+        notices.append("tiff holds the texts of EXIF alone here; the rest was left out")
+    if "png_chunks" not in FORMATS[codec].metadata:
+        lost = dict.fromkeys(_label(kind, content) for kind, content in picture.png_chunks if _says(kind, content))
+        if lost:
+            notices.append(f"{codec} holds no {', '.join(lost)} of a PNG; left out")
+        fitted.png_chunks = []
+    return fitted
 
 
 def check_size(height: int, width: int, codec: str) -> None:
@@ -199,40 +117,93 @@ def check_size(height: int, width: int, codec: str) -> None:
 def encode(picture: Picture, codec: str) -> bytes:
     """The bytes of a file in one of `FORMATS`, which can hold the picture (`fit`, `check_size`).
 
-    PNG, TIFF and BMP are lossless; JPEG (4:4:4) is of quality 95, WebP too unless it comes of a lossless one. TIFF and
-    BMP hold no EXIF here, BMP no profile. 16-bit grey with alpha is written as RGBA: few programs read anything else.
+    PNG, TIFF and BMP are lossless; JPEG (4:4:4) is of quality 95, WebP too unless it comes of a lossless one. 16-bit
+    grey with alpha is written as RGBA: few programs read anything else.
     """
-    pixels, icc = picture.pixels, picture.icc
+    pixels = picture.pixels
     if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.shape[2] == 2:
         pixels = pixels[..., [0, 0, 0, 1]]
+    if codec == "tiff":
+        return _tiff(pixels, picture)
     if codec == "png" and pixels.dtype == np.uint16:
         return _with_png_chunks(encode_image(_bgr(pixels), "png"), picture)
-    file = io.BytesIO()
-    if codec == "tiff":
-        tifffile.imwrite(
-            file,
-            pixels,
-            photometric="rgb" if pixels.ndim == 3 and pixels.shape[2] >= 3 else "minisblack",
-            planarconfig="contig" if pixels.ndim == 3 else None,
-            extrasamples=["unassalpha"] if _has_alpha(pixels) else None,
-            compression="zlib",
-            predictor=True,
-            iccprofile=icc,
-            metadata=None,
-        )
-        return file.getvalue()
-    extras: dict[str, Any] = {"icc_profile": icc} if icc else {}
-    if picture.exif:
-        extras["exif"] = picture.exif
+    given = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp}
+    extras: dict[str, Any] = {key: value for key, value in given.items() if value}
+    density = {"dpi": picture.dpi} if picture.dpi else {}
     options: dict[str, tuple[str, dict[str, Any]]] = {
-        "png": ("PNG", {"compress_level": 3, **extras}),
-        "jpg": ("JPEG", {"quality": QUALITY, "subsampling": "4:4:4", **extras}),
+        "png": ("PNG", {"compress_level": 3}),
+        "jpg": ("JPEG", {"quality": QUALITY, "subsampling": "4:4:4", **extras, **density}),
         "webp": ("WEBP", {"quality": QUALITY, "lossless": picture.lossless_webp, "exact": True, **extras}),
-        "bmp": ("BMP", {}),
+        "bmp": ("BMP", density),
     }
     kind, arguments = options[codec]
+    if codec == "jpg" and picture.comment:
+        arguments["comment"] = picture.comment
+    file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **arguments)
+    if codec == "png":
+        return _with_png_chunks(file.getvalue(), picture)
+    return _with_iptc(file.getvalue(), picture.iptc) if codec == "jpg" and picture.iptc else file.getvalue()
+
+
+def _tiff(pixels: Pixels, picture: Picture) -> bytes:
+    tags: list[tuple[int, int | str, int, bytes | str, bool]] = []
+    if picture.xmp:
+        tags.append((700, "B", len(picture.xmp), picture.xmp, True))
+    if picture.iptc:
+        tags.append((33723, "B", len(picture.iptc), picture.iptc, True))
+    texts = _exif_texts(picture.exif)
+    tags += [(tag, "s", 0, text, True) for tag, text in texts.items() if tag not in (270, 305, 306)]
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        pixels,
+        photometric="rgb" if pixels.ndim == 3 and pixels.shape[2] >= 3 else "minisblack",
+        planarconfig="contig" if pixels.ndim == 3 else None,
+        extrasamples=["unassalpha"] if _has_alpha(pixels) else None,
+        compression="zlib",
+        predictor=True,
+        iccprofile=picture.icc,
+        resolution=picture.dpi,
+        resolutionunit="INCH" if picture.dpi else None,
+        description=texts.get(270),
+        software=texts.get(305, False),
+        datetime=texts.get(306),
+        extratags=tags,
+        metadata=None,
+    )
     return file.getvalue()
+
+
+def _exif_texts(data: bytes | None) -> dict[int, str]:
+    """Those of EXIF that TIFF takes, which are ASCII."""
+    if not data:
+        return {}
+    exif = Image.Exif()
+    exif.load(data)
+    values = {tag: exif.get(tag) for tag in _EXIF_TEXTS}
+    texts = {tag: text.rstrip("\0") for tag, text in values.items() if isinstance(text, str) and text.isascii()}
+    if not _TIFF_DATE.fullmatch(texts.get(306, "")):
+        texts.pop(306, None)
+    return {tag: text for tag, text in texts.items() if text}
+
+
+def _has_more_than_texts(data: bytes) -> bool:
+    exif = Image.Exif()
+    exif.load(data)
+    return bool(set(exif) - set(_exif_texts(data)) - _EXIF_DENSITY)
+
+
+def _says(kind: bytes, content: bytes) -> bool:
+    """Whether another format lacks something without that PNG chunk."""
+    return kind not in (b"pHYs", b"sRGB") and _SRGB_CHUNKS.get(kind) != content
+
+
+def _label(kind: bytes, content: bytes) -> str:
+    if kind not in TEXT_CHUNKS:
+        return kind.decode()
+    keyword = content.split(b"\0")[0][:40].decode("latin-1")
+    return f"text {keyword!r}"
 
 
 def _has_alpha(pixels: Pixels) -> bool:
@@ -245,12 +216,26 @@ def _bgr(pixels: Pixels) -> Pixels:
 
 
 def _with_png_chunks(png: bytes, picture: Picture) -> bytes:
-    """Profile and EXIF behind the header, which OpenCV does not write."""
-    chunks = []
+    """What goes with the picture, behind the header."""
+    chunks = [chunk(kind, content) for kind, content in picture.png_chunks if kind in COLOUR_CHUNKS]
     if picture.icc:
-        chunks.append(b"iCCP" + b"ICC profile\0\0" + zlib.compress(picture.icc))
+        chunks.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc)))
     if picture.exif:
-        chunks.append(b"eXIf" + picture.exif.removeprefix(b"Exif\0\0"))
-    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+        chunks.append(chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
+    chunks += [chunk(kind, content) for kind, content in picture.png_chunks if kind not in COLOUR_CHUNKS]
+    if picture.dpi and all(kind != b"pHYs" for kind, _ in picture.png_chunks):
+        chunks.append(chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in picture.dpi), 1)))
+    if picture.xmp:
+        chunks.append(chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + picture.xmp))
+    if picture.comment:
+        chunks.append(chunk(b"tEXt", b"Comment\0" + picture.comment.replace(b"\0", b"")))
     end_of_header = 33
-    return png[:end_of_header] + b"".join(framed) + png[end_of_header:]
+    return png[:end_of_header] + b"".join(chunks) + png[end_of_header:]
+
+
+def _with_iptc(jpeg: bytes, iptc: bytes) -> bytes:
+    """With IPTC as Photoshop stores it, behind the first segment (JFIF), which Pillow does not write."""
+    padded = iptc + b"\0" * (len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + padded
+    end_of_first = 4 + struct.unpack_from(">H", jpeg, 4)[0]
+    return jpeg[:end_of_first] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + jpeg[end_of_first:]

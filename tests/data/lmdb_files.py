@@ -22,3 +22,12 @@ def content(path: Path) -> tuple[dict[bytes, bytes], bytes]:
     """All entries, and the bytes of meta_info.txt."""
     with lmdb.open(str(path), readonly=True, lock=False) as env, env.begin() as transaction:
         return dict(transaction.cursor()), (path / "meta_info.txt").read_bytes()
+
+
+def change(path: Path, key: str, data: bytes | None) -> None:
+    """Put an entry, or take it away."""
+    with lmdb.open(str(path)) as env, env.begin(write=True) as transaction:
+        if data is None:
+            transaction.delete(key.encode())
+        else:
+            transaction.put(key.encode(), data)

@@ -9,13 +9,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightbsr_arch.data import gt_source, lmdb_reader
 from lightbsr_arch.data.gt_source import GTSource, open_pictures
-from lightbsr_arch.data.image_io import CODECS
+from lightbsr_arch.data.image_io import CODECS, read_image
 from lightbsr_arch.data.lmdb_prepare import prepare_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
 from lightbsr_arch.errors import UserError
 from tests.corpus import too_deep
-from tests.data.lmdb_files import make_photos
+from tests.data.lmdb_files import change, make_photos
+from tests.data.picture_makers import bmp, png
 
 HEIGHT, WIDTH = 37, 53  # rows of a BMP are padded to four bytes: 53 * 3 needs it
 KINDS = [*CODECS, "disk"]
@@ -63,6 +64,47 @@ def test_bmp_view_shares_memory_and_leaves_other_bmps_to_opencv() -> None:
     assert gt_source._bmp_view(memoryview(grey)) is None
     assert gt_source._bmp_view(memoryview(data[:-1])) is None
     assert gt_source._bmp_view(memoryview(data[:20])) is None
+
+
+def odd_entries() -> dict[str, bytes]:
+    """What other programs may have put into an LMDB."""
+    deep = np.random.default_rng(1).integers(0, 65536, (HEIGHT, WIDTH, 1), dtype=np.uint16)
+    return {
+        "grey with a transparent value": png(deep, 16, 0, before=[(b"tRNS", b"\0\1")]),
+        "PNG with a profile": png(np.repeat(deep >> 8, 3, axis=2), 8, 2, before=[(b"iCCP", b"x\0\0")]),
+        "PPM": b"P6 %d %d 1023\n" % (WIDTH, HEIGHT) + np.repeat(deep % 1024, 3, axis=2).astype(">u2").tobytes(),
+        "top-down BMP": bmp(np.repeat(deep[..., 0] >> 8, 3, axis=1).astype(np.uint8), 24, -HEIGHT, WIDTH),
+    }
+
+
+@pytest.mark.parametrize("name", odd_entries())
+def test_odd_entries_of_an_lmdb_are_read_as_files_are(tmp_path: Path, name: str) -> None:
+    make_source(tmp_path, "png")
+    data = odd_entries()[name]
+    change(tmp_path / "png.lmdb", "p000", data)
+    source = GTSource(str(tmp_path / "png.lmdb"), "lmdb")
+    image = read_image(data)
+    assert image.std() > 50
+    np.testing.assert_array_equal(source.read(0), image)
+
+
+def test_a_png_entry_whose_chunk_claims_too_much_is_not_left_to_opencv(tmp_path: Path) -> None:
+    make_source(tmp_path, "png")
+    data = bytearray(png(np.zeros((HEIGHT, WIDTH, 3), int), 8, 2))
+    data[-12:-8] = (300_000_000).to_bytes(4, "big")
+    change(tmp_path / "png.lmdb", "p000", bytes(data))
+    source = GTSource(str(tmp_path / "png.lmdb"), "lmdb")
+    with pytest.raises(UserError, match=r"entry 'p000': cut short or damaged \(a chunk claims 300000000 bytes"):
+        source.read(0)
+
+
+@pytest.mark.parametrize("codec", ["png", "webp"])
+def test_entries_as_we_write_them_are_left_to_opencv(
+    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, photos = make_source(tmp_path, codec)
+    monkeypatch.setattr(gt_source, "read_image", lambda *_: pytest.fail("parsed"))
+    np.testing.assert_array_equal(source.read(1), photos[1])
 
 
 def test_a_view_of_the_map_is_never_given_away(tmp_path: Path) -> None:

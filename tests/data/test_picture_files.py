@@ -81,6 +81,23 @@ def test_missing_and_empty_sources_are_named(tmp_path: Path) -> None:
         find_pictures([tmp_path / "empty"])
 
 
+def test_every_ending_that_is_read_is_taken(tmp_path: Path) -> None:
+    names = [f"a{i}{suffix}" for i, suffix in enumerate([".jfif", ".jpe", ".mpo", ".pgm", ".PBM", ".pnm", ".dib"])]
+    touch(tmp_path, *names)
+    assert list(keys(tmp_path)) == names
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path, "a.png", "b.jxl", "sub/c.JXL", "d.psd", "notes.txt")
+    assert list(keys(tmp_path)) == ["a.png"]
+    assert capsys.readouterr().err == (
+        f"passed over: 2 .jxl (not read), 1 .psd (not read); the first is {tmp_path / 'b.jxl'}\n"
+    )
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UserError, match=r"no pictures in this folder \(.*\); passed over: 2 .jxl \(not read\), 1 .psd"):
+        keys(tmp_path)
+
+
 def test_drop_suffix_makes_lr_keys_equal_hr_keys(tmp_path: Path) -> None:
     touch(tmp_path, "hr/0001.png", "hr/0002x4.png", "lr/0001x4.png", "lr/0002x4x4.png")
     assert list(keys(tmp_path / "lr", drop_suffix="x4").values()) == list(keys(tmp_path / "hr").values())

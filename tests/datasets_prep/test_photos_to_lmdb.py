@@ -39,7 +39,7 @@ def test_exit_1_lists_what_was_left_out(
     assert lines[-3:] == [
         "2 left out:",
         f"  {tmp_path}/in/a.png: empty file",
-        f"  {tmp_path}/in/b.png: not a picture that can be read (PNG, JPEG, WebP, TIFF, BMP, GIF, PPM)",
+        f"  {tmp_path}/in/b.png: not a picture that can be read (PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, AVIF, HEIC)",
     ]
     assert run_script(monkeypatch, "photos_to_lmdb", tmp_path / "in", tmp_path / "o.lmdb", "--crop", 0, "--strict") == 2
 

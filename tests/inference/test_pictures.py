@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageCms
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.inference.pictures import FORMATS, Picture, check_size, encode, fit, read_picture
 from tests.corpus import READ, REFUSED, Case, base
+from tests.data.picture_makers import png
 
 RGB = np.ascontiguousarray(base()[..., ::-1])
 GREY = np.ascontiguousarray(base()[..., 0])
@@ -84,6 +86,8 @@ def test_there_and_back(codec, dtype, kind):
     if "alpha" in kind and codec in ("jpg", "bmp"):
         wanted = wanted[..., 0] if kind.startswith("grey") else wanted[..., :3]
         lost.append(f"{codec} holds no alpha; it was left out")
+    if codec == "bmp":
+        lost.append("bmp holds no colour profile; it was left out")
     if codec == "webp" and kind.startswith("grey"):  # has no grey
         wanted = np.dstack([wanted[..., 0]] * 3 + [wanted[..., 1]]) if kind != "grey" else np.dstack([wanted] * 3)
     if kind == "grey and alpha" and dtype == np.uint16 and codec in ("png", "tiff"):
@@ -145,7 +149,7 @@ def test_cmyk_goes_by_its_profile_and_drops_it():
 def test_32_bits_are_refused():
     file = io.BytesIO()
     tifffile.imwrite(file, GREY.astype(np.float32))
-    with pytest.raises(UserError, match=r"x\.tiff: 32 bits a channel; save it with 8 or 16"):
+    with pytest.raises(UserError, match=r"x\.tiff: floating-point values of 32 bits; save it"):
         read_picture(file.getvalue(), "x.tiff")
 
 
@@ -158,3 +162,147 @@ def test_a_picture_that_a_format_cannot_hold():
     check_size(16383, 16383, "webp")
     with pytest.raises(UserError, match=r"16384x9 pixels would come out, webp holds 16383 a side; use --format png"):
         check_size(9, 16384, "webp")
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:title="t"/></x:xmpmeta>'
+KEPT_XMP = XMP.replace(b' tiff:Orientation="6"', b"")
+IPTC = b"\x1c\x02\x05\x00\x05title"
+
+
+def everything() -> Picture:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    return Picture(
+        RGB, PROFILE, exif.tobytes(), KEPT_XMP, IPTC, (300.0, 150.0), b"made by hand", [(b"tEXt", b"prompt\0a dome")]
+    )
+
+
+KEPT = {
+    "png": {"icc", "exif", "xmp", "dpi", "png_chunks"},  # where a comment is a text
+    "jpg": {"icc", "exif", "xmp", "iptc", "dpi", "comment"},
+    "webp": {"icc", "exif", "xmp"},
+    "tiff": {"icc", "exif", "xmp", "iptc", "dpi"},
+    "bmp": {"dpi"},
+}
+NAMES = {
+    "icc": "colour profile",
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "iptc": "IPTC",
+    "dpi": "density (DPI)",
+    "comment": "comment",
+}
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("codec", FORMATS)
+def test_what_a_format_can_hold_is_kept_and_the_rest_is_said(codec, deep):
+    picture = everything()
+    if deep:
+        picture.pixels = np.ascontiguousarray(DEEP)
+    fitted = fit(picture, codec)
+    back = read_picture(encode(fitted, codec))
+    kept = {name for name in KEPT["png"] | KEPT["jpg"] if getattr(back, name)}
+    assert kept == KEPT[codec]
+    for name in KEPT[codec] - {"exif", "dpi", "comment", "png_chunks"}:
+        assert getattr(back, name) == getattr(picture, name), name
+    if "dpi" in kept:
+        np.testing.assert_allclose(back.dpi, picture.dpi, rtol=1e-3)
+    if "exif" in kept:
+        exif = Image.Exif()
+        exif.load(back.exif)
+        assert exif[0x010F] == "maker"
+    lost = [f"{codec} holds no {NAMES[name]}; it was left out" for name in NAMES if name not in KEPT[codec]]
+    if codec == "png":
+        assert {b"prompt\0a dome", b"Comment\0made by hand"} <= {content for _, content in back.png_chunks}
+        lost = ["png holds no IPTC; it was left out"]
+    else:
+        lost.append(f"{codec} holds no text 'prompt' of a PNG; left out")
+    assert [line for line in fitted.notices if "8 bits" not in line] == lost
+
+
+def test_what_is_too_long_for_a_jpeg_is_left_out_with_a_notice():
+    picture = everything()
+    picture.png_chunks = []
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 100_000
+    picture.exif = exif.tobytes()
+    picture.xmp, picture.iptc, picture.comment = b"x" * 65_505, b"i" * 65_507, b"c" * 65_534
+    fitted = fit(picture, "jpg")
+    assert fitted.notices == [
+        f"jpg holds no EXIF of {len(picture.exif)} bytes; it was left out",
+        "jpg holds no XMP of 65505 bytes; it was left out",
+        "jpg holds no IPTC of 65507 bytes; it was left out",
+        "jpg holds no comment of 65534 bytes; it was left out",
+    ]
+    back = read_picture(encode(fitted, "jpg"))
+    assert (back.exif, back.xmp, back.iptc, back.comment) == (None, None, None, None)
+    picture.xmp, picture.iptc, picture.comment = b"x" * 65_504, b"i" * 65_506, b"c" * 65_533
+    back = read_picture(encode(fit(picture, "jpg"), "jpg"))
+    assert (back.xmp, back.iptc, back.comment) == (picture.xmp, picture.iptc, picture.comment)
+
+
+def test_xmp_goes_along_without_its_orientation():
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "JPEG", quality=95, xmp=XMP)
+    picture = read_picture(file.getvalue())
+    assert picture.pixels.shape == (RGB.shape[1], RGB.shape[0], 3)
+    assert picture.xmp == KEPT_XMP
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_png_keeps_what_says_its_colours_and_its_texts(deep):
+    colours = [(b"gAMA", struct.pack(">I", 100000)), (b"cICP", bytes([9, 16, 0, 1])), (b"sRGB", b"\0")]
+    texts = [(b"tEXt", b"workflow\0{}"), (b"zTXt", b"prompt\0\0x"), (b"pHYs", struct.pack(">IIB", 2835, 2835, 1))]
+    values = np.ascontiguousarray(DEEP if deep else RGB)
+    picture = read_picture(png(values, 16 if deep else 8, 2, before=colours, behind=texts))
+    assert picture.png_chunks == colours + texts
+    np.testing.assert_allclose(picture.dpi, [72, 72], atol=0.01)
+    assert read_picture(encode(fit(picture, "png"), "png")).png_chunks == colours + texts
+    assert (
+        fit(picture, "jpg").notices[-1] == "jpg holds no gAMA, cICP, text 'workflow', text 'prompt' of a PNG; left out"
+    )
+
+
+def test_chunks_of_plain_srgb_are_left_out_without_a_notice():
+    srgb = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+    chunks = [(b"gAMA", struct.pack(">I", 45455)), (b"cHRM", srgb), (b"sRGB", b"\0")]
+    assert fit(read_picture(png(RGB, 8, 2, before=chunks)), "jpg").notices == []
+
+
+def test_long_profiles_and_texts_of_a_png_do_no_harm():
+    profile = np.random.default_rng(0).integers(0, 256, 1_200_000, dtype=np.uint8).tobytes()
+    text = b"workflow\0\0" + zlib.compress(b"x" * 50_000_000)
+    data = png(RGB, 8, 2, before=[(b"iCCP", b"p\0\0" + zlib.compress(profile)), (b"zTXt", text)])
+    picture = read_picture(data)
+    np.testing.assert_array_equal(picture.pixels, RGB)
+    assert picture.icc == profile
+    assert picture.png_chunks == [(b"zTXt", text)]
+    bomb = zlib.compress(bytes(20_000_000))
+    picture = read_picture(png(RGB, 8, 2, before=[(b"iCCP", b"p\0\0" + bomb)]))
+    assert picture.icc is None
+    assert picture.notices == ["its colour profile is damaged or too large and was left out"]
+
+
+def test_damaged_exif_costs_the_exif_alone():
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    picture = read_picture(file.getvalue())
+    assert picture.pixels.shape == RGB.shape
+    assert picture.exif is None
+
+
+def test_exif_of_a_tiff_goes_along_without_what_describes_its_pixels():
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    exif.get_ifd(0x8769).update({0x829A: 0.125, 0xA002: 72})
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "TIFF", exif=exif.tobytes(), dpi=(300, 300))
+    picture = read_picture(file.getvalue())
+    assert picture.dpi == (300, 300)
+    kept = Image.open(io.BytesIO(encode(fit(picture, "jpg"), "jpg"))).getexif()
+    assert set(kept) == {0x010F, 0x8769}
+    assert kept.get_ifd(0x8769) == {0x829A: 0.125}
+    fitted = fit(picture, "tiff")
+    assert fitted.notices == ["tiff holds the texts of EXIF alone here; the rest was left out"]
+    assert Image.open(io.BytesIO(encode(fitted, "tiff"))).getexif()[0x010F] == "maker"
