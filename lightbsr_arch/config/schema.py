@@ -234,7 +234,7 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
     start_from_teacher: Annotated[
         Literal["restorer", "all", "none"],
         Meta(
-            description="what a student takes over: the restorer; all, which is also what of the estimator has equal name and shape; or none"
+            description="what a student takes over: the restorer; all, which adds what of the estimator fits; or none"
         ),
     ] = "restorer"
     gan_gt_usm: Annotated[

@@ -4,8 +4,9 @@ import torch
 
 from lightbsr_arch.archs import BlindSR
 
-KDIDE = {"type": "KDIDEStudent", "num_feat": 16, "num_block": 2}
-LIGHTIDE = {"type": "LightIDEStudent", "num_feat": 4}
+# PyTorch's start keeps outputs in the range of images.
+KDIDE = {"type": "KDIDEStudent", "num_feat": 16, "num_block": 2, "init": "pytorch"}
+LIGHTIDE = {"type": "LightIDEStudent", "num_feat": 4, "init": "pytorch"}
 IDRDCRBNET = {"type": "IDRDCRBNet", "num_feat": 16, "num_block": 5}
 LIGHTBSRNET = {"type": "LightBSRNet", "num_feat": 16, "num_group": 2, "num_block": 2, "idr_ch": 16}
 PAIRS = {

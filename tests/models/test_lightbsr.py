@@ -95,7 +95,7 @@ def test_contrast_is_learnt(tmp_path):
     model = build(teacher_options(tmp_path, estimator_iter=100))
     logs = [train(model, number, number, patches(images=6))[0]["l_contrast"] for number in range(1, 101)]
     # It rises to chance, the logarithm of 1 + 24, while the first alike keys fill the queue.
-    assert 2.2 < max(logs[:30]) < 3.3
+    assert 2.2 < max(logs[:30]) < 3.6
     assert sum(logs[-10:]) / 10 < 0.7 * max(logs[:30])
 
 
@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, teacher):
     with pytest.raises(UserError, match=r"kernel_size is not degradation.kernel_size, 15"):
         build(opt)
     opt = lightbsr_student(tmp_path, teacher)
-    opt["network_g"] = LIGHTIDE_KDSR["student"]
+    opt["network_g"], opt["train"]["start_from_teacher"] = LIGHTIDE_KDSR["student"], "none"
     with pytest.raises(UserError, match=r"compares channel_guide and spatial_guide; network_g has idr, vector: choose"):
         build(opt)
     teacher[0].save_network(build_network(lightbsr("teacher")), "net_unfitted", 1)
