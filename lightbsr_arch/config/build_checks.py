@@ -212,4 +212,5 @@ def _with_defaults(network: dict[str, Any]) -> dict[str, Any]:
     name = arguments.pop("type")
     bound = signature(registered("network")[name]).bind(**arguments)
     bound.apply_defaults()
+    bound.arguments.pop("init", None)  # the start of the weights, which loaded ones replace
     return {"type": name, **bound.arguments}
