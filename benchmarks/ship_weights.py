@@ -6,6 +6,7 @@
 
 ``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, out of experiments/, with what the recipe, the logs and
 options/weights/cards.yml say; ``figures`` adds what the bench measured, writes NAME.md beside it, and README's table.
+The bench may leave out models whose weights have not changed since their card was written.
 """
 
 import argparse
@@ -100,8 +101,12 @@ def _time_taken(run: str) -> timedelta:
 
 
 def figures(results: dict[str, Any]) -> None:
-    """Put what a bench of all shipped weights measured on their cards, and into README's table."""
-    missing = {"bicubic", *shipped.names(), *README_PUBLISHED} - {row["model"] for row in results["rows"]}
+    """Put what a bench of shipped weights measured on their cards, and into README's table."""
+    missing = {"bicubic", *README_PUBLISHED} - {row["model"] for row in results["rows"]}
+    measured = {model["name"] for model in results["models"]}
+    for name in shipped.names():
+        if name not in measured and "psnr_y" not in read_checkpoint(shipped.find_weights(name)).card:
+            missing.add(name)
     missing |= README_COLUMNS.keys() - results["degradations"].keys()
     if missing:
         raise UserError(f"the results lack {', '.join(sorted(missing))}; measure options/weights/bench.yml as it is")
@@ -119,6 +124,13 @@ def _readme_table(results: dict[str, Any]) -> str:
     ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
     parameters = {model["name"]: model["parameters"] for model in results["models"]}
     values: dict[tuple[str, str], list[float]] = {}
+    for name in students:
+        if name not in parameters:  # not measured again
+            card = read_checkpoint(shipped.find_weights(name)).card
+            parameters[name] = card["params"]
+            for degradation in README_COLUMNS:
+                each = card["psnr_y"][degradation].values()
+                values[name, degradation] = [figure[0] if isinstance(figure, list) else figure for figure in each]
     for row in results["rows"]:
         if "psnr_y" in row:
             values.setdefault((row["model"], row["degradation"]), []).append(round(row["psnr_y"], 2))
@@ -143,6 +155,8 @@ def _add_to_cards(results: dict[str, Any]) -> None:
     """PSNR-Y into the metadata, and all of the card as text beside it."""
     for name in shipped.names():
         rows = [row for row in results["rows"] if row["model"] == name]
+        if not rows:
+            continue
         path = shipped.find_weights(name)
         checkpoint = read_checkpoint(path)
         checkpoint.card["psnr_y"] = {}

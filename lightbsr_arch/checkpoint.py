@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.degradation_prior import DegradationPrior
 from lightbsr_arch.errors import UserError
-from lightbsr_arch.io import whole_file
+from lightbsr_arch.io import write_whole
 from lightbsr_arch.stored_network import check_network, shown
 from lightbsr_cli.shipped import find_weights
 
@@ -63,11 +63,7 @@ class Checkpoint:
         metadata = {"format": "pt", "network": json.dumps(self.network), "card": json.dumps(self.card)}
         # Copies, as safetensors refuses tensors that share memory.
         state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in self.state.items()}
-        with whole_file(Path(path)) as unfinished:
-            try:
-                save_file(state, unfinished, metadata)
-            except SafetensorError as error:
-                raise UserError(f"{path}: cannot be written: {error}") from error
+        write_whole(Path(path), save(state, metadata))  # `save_file` would let nobody but the owner read it
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> BlindSR:

@@ -57,6 +57,8 @@ def test_configuration_and_card_travel_with_the_weights(tmp_path):
     assert again.card == {"data": "my photos"}
     assert again.network == net.config
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["again.safetensors", "net.safetensors"]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # other users may read it as any file
 
 
 def test_load_puts_the_network_where_it_is_asked_to(tmp_path):
