@@ -108,6 +108,10 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
     for key in keys if train else ():
         if key not in train:
             yield Finding(("datasets", "train", key), "missing; training needs it")
+    for key in ("optim_g", "optim_d"):
+        optimizer = section(options, "train", key)
+        if optimizer and "lr" not in optimizer:
+            yield Finding(("train", key, "lr"), "missing; training needs a learning rate")
     given, left = train.get("gt_size"), section(options, "degradation").get("gt_size")
     if isinstance(given, int) and isinstance(left, int) and given < left:
         yield Finding(

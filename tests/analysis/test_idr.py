@@ -74,7 +74,9 @@ def test_levels_that_cannot_be(name, levels):
 
 
 def test_what_an_idr_is_worth(images):
-    model = network(kdsr("student"))
+    section = kdsr("student")
+    section["estimator"]["init"] = "detail"
+    model = network(section)
     for block in model.restorer.body:  # let the IDR decide what is restored
         torch.nn.init.normal_(block.ddc.kernel[2].weight, std=2.0)
     levels = factor("sigma", 2, sigma=[0.5, 1.5, 4])

@@ -69,6 +69,8 @@ val_freq: 50, -> pbar: true,
     30: val.val_freq: missing; training needs it
 \nlogger: -> \n# logger:
     1: logger: missing; training needs this section
+{type: Adam, lr: 1e-4} -> {type: Adam}
+    27: train.optim_g.lr: missing; training needs a learning rate
 pixel_opt: {type: L1Loss} -> gan_opt: {type: GANLoss, gan_type: vanilla}
     1: network_d: missing; train.gan_opt needs a discriminator
 pixel_opt: {type: L1Loss} -> gan_opt: {type: GANLoss, gan_type: vanila}
