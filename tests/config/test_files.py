@@ -148,6 +148,6 @@ def test_lists_of_pictures_that_lead_elsewhere(run_folder: Path, line: str) -> N
 
 def test_weights_and_biases_must_be_installed(run_folder: Path) -> None:
     if find_spec("wandb") is not None:
-        pytest.skip("it is")
+        pytest.skip("Weights & Biases is installed here")
     text = "logger.wandb.project: Weights & Biases is not installed: pip install wandb"
     assert problems("options/student.yml", "logger:wandb:project=p") == [f"--force_yml: {text}"]
