@@ -1,7 +1,8 @@
 # make demo   sets up .venv, trains a small teacher and student on the demo photos, shows table and pictures
 # make weights PHOTOS="DIR..."   makes the shipped weights again, in hours: docs/weights.md
 # make test   sets up .venv and runs the tests
-# make check  ruff and mypy
+# make check  ruff, mypy and the rules on imports
+# make reference  makes docs/options.md and options/schema.json again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-data weights test check fuzz clean
+.PHONY: demo demo-data weights test check reference fuzz clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -20,14 +21,14 @@ demo-data: datasets/demo/train.lmdb datasets/demo/held_out.lmdb
 
 # BMP entries: the training crops are cut out of the file without decoding it.
 datasets/demo/train.lmdb: | $(READY)
-	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/train $@ --crop 0 --codec bmp
+	$(BIN)/lightbsr data prepare examples/photos/train $@ --crop 0 --codec bmp
 
 datasets/demo/held_out.lmdb: | $(READY)
-	$(BIN)/python datasets_prep/photos_to_lmdb.py examples/photos/held_out $@ --crop 0 --codec png
+	$(BIN)/lightbsr data prepare examples/photos/held_out $@ --crop 0 --codec png
 
 weights: $(READY)
 	test -d datasets/photos/train.lmdb || \
-		$(BIN)/python datasets_prep/photos_to_lmdb.py $(PHOTOS) datasets/photos/train.lmdb --crop 512 --step 512 --codec bmp \
+		$(BIN)/lightbsr data prepare $(PHOTOS) datasets/photos/train.lmdb --crop 512 --step 512 --codec bmp \
 			--exclude examples/photos/held_out
 	for name in kdsr_s_x4_iso lightbsr_s_x4_iso kdsr_s_x4_real; do for stage in teacher student; do \
 		$(BIN)/basicsr train -opt options/weights/$${name}_$$stage.yml --auto_resume || exit; done; done
@@ -40,6 +41,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+reference: $(READY)
+	$(BIN)/lightbsr options --reference > docs/options.md.new && mv docs/options.md.new docs/options.md
+	$(BIN)/lightbsr options --schema > options/schema.json.new && mv options/schema.json.new options/schema.json
 
 MINUTES ?= 30
 

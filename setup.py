@@ -26,7 +26,7 @@ setup(
     # BasicSR 1.4.2, the newest on PyPI, cannot be built on Python 3.13 and later. The marker on it below keeps pip from
     # trying, and so from hiding this requirement behind the failed build.
     python_requires=">=3.10,<3.13",
-    packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*", "lightbsr_cli"]),
+    packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*", "lightbsr", "lightbsr.*"]),
     package_data={"lightbsr_arch": ["py.typed", "weights/*", "bench/*.html", "bench/*.json"]},
     install_requires=[
         "basicsr==1.4.2; python_version < '3.13'",
@@ -54,6 +54,7 @@ setup(
         "plot": ["matplotlib"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
+            "import-linter",
             "matplotlib",
             "mypy",
             "onnxruntime",
@@ -72,7 +73,7 @@ setup(
     entry_points={
         "console_scripts": [
             "basicsr = lightbsr_arch.cli.basicsr:main",
-            "lightbsr = lightbsr_cli:main",
+            "lightbsr = lightbsr.commands:main",
         ],
         "basicsr.plugins": ["lightbsr_arch = lightbsr_arch"],
     },

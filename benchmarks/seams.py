@@ -25,6 +25,7 @@ from lightbsr_arch import upscale
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.inference.pictures import read_picture
 from lightbsr_arch.inference.upscaler import load_student
+from lightbsr_arch.io import whole_file
 
 PAD = 10
 """Of a tile that is run alone: Real-ESRGAN's default."""
@@ -137,9 +138,8 @@ def draw(path: Path, rows: list[list[tuple[str, np.ndarray]]]) -> None:
             left, top = j * width, i * (height + LABEL)
             text.text((left + 6, top + 5), label, "black", font_size=14)
             sheet.paste(Image.fromarray(picture), (left, top + LABEL))
-    unfinished = path.with_name(f".{path.name}")
-    sheet.save(unfinished, quality=85)
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        sheet.save(unfinished, Image.registered_extensions()[path.suffix.lower()], quality=85)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,12 @@ import torch
 import yaml
 from machine import describe
 
+from lightbsr import shipped
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.config.yaml_loader import load_file
-from lightbsr_arch.errors import UserError
-from lightbsr_cli import shipped
+from lightbsr_arch.io import write_whole
 
 LARGEST = 12_000_000
 CARDS = Path("options/weights/cards.yml")
@@ -114,7 +115,7 @@ def figures(results: dict[str, Any]) -> None:
     if count != 1:
         raise UserError(f"{README}: expected one table that begins with | | parameters |, found {count}")
     _add_to_cards(results)
-    README.write_text(text, encoding="utf-8")
+    write_whole(README, text.encode())
     print(README)
 
 
@@ -165,7 +166,7 @@ def _add_to_cards(results: dict[str, Any]) -> None:
             each = [round(condition["psnr_y"], 2) for condition in row["conditions"]]
             by_dataset[row["dataset"]] = round(row["psnr_y"], 2) if row["degradation"] == "gaussian8" else each
         checkpoint.save(path)
-        path.with_suffix(".md").write_text(_card_text(name, checkpoint.card, results), encoding="utf-8")
+        write_whole(path.with_suffix(".md"), _card_text(name, checkpoint.card, results).encode())
         print(path.with_suffix(".md"))
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lightbsr.commands import main as lightbsr
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint
-from lightbsr_cli import main as lightbsr
 
 RANDOM: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "kdsr-m": ({"type": "KDIDEStudent"}, {"type": "IDRDCRBNet"}),

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 import lightbsr_arch
+from lightbsr.errors import UserError
 from lightbsr_arch.analysis.curves import plot_curves
 from lightbsr_arch.config.check import load_options
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import write_whole
 
 # BasicSR can be imported on today's torchvision only after this package.
 # isort: split
@@ -45,7 +46,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     table = psnr_table(models, held_out, options["scale"])
     print(table)
-    (OUT / "table.md").write_text(table + "\n", encoding="utf-8")
+    write_whole(OUT / "table.md", f"{table}\n".encode())
     write_picture(models, held_out, OUT / "before_after.png")
     runs = {"teacher": teacher_path.parents[1].name, "student": options["name"]}
     plot_curves({title: Path("tb_logger") / name for title, name in runs.items()}, OUT / "loss_curves.png")

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 import lightbsr_arch
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.degradations import Setting, bicubic_resize
 from lightbsr_arch.degradations.classical import degrade
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import write_whole
 
 LQ_CROP = (60, 80)
 """Rows and columns of the low-quality picture that are shown."""
@@ -43,9 +44,8 @@ def main() -> None:
         path, place = (found[1], (int(found[2]), int(found[3]))) if found else (picture, None)
         sheet.append(panels(read_image(path)[..., ::-1].copy(), models, args.sigma, place))
     height, width = (max(panel.shape[axis] for row in sheet for panel in row.values()) for axis in (0, 1))
-    unfinished = args.output.with_name(f".{args.output.name}")
-    cv2.imwrite(str(unfinished), np.vstack([_row(row, height, width) for row in sheet])[..., ::-1])
-    unfinished.replace(args.output)
+    picture = np.vstack([_row(row, height, width) for row in sheet])[..., ::-1]
+    write_whole(args.output, cv2.imencode(args.output.suffix, picture)[1].tobytes())
     print(f"Written: {args.output}")
 
 

@@ -21,12 +21,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
+from lightbsr.errors import UserError
+from lightbsr.shipped import find_weights
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.degradation_prior import DegradationPrior
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.io import write_whole
 from lightbsr_arch.stored_network import check_network, shown
-from lightbsr_cli.shipped import find_weights
 
 State = dict[str, torch.Tensor]
 

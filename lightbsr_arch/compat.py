@@ -44,11 +44,12 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from torch import distributed, nn
 
+from lightbsr.errors import UserError
+from lightbsr.names import LONGEST_PART, unsafe_name
+from lightbsr.shipped import find_weights
 from lightbsr_arch.cli.stop import SIGNALS
-from lightbsr_arch.errors import UserError
-from lightbsr_arch.names import LONGEST_PART, unsafe_name
+from lightbsr_arch.io import whole_file, write_whole
 from lightbsr_arch.training_state import check_state, resume_training
-from lightbsr_cli.shipped import find_weights
 
 if TYPE_CHECKING:
     from lightbsr_arch.cli.run_folder import RunFolder
@@ -122,7 +123,7 @@ def copy_opt_file(text: str, opt_file: str, experiments_root: str) -> None:
     BasicSR copies the file, which fails where it is the experiment's own copy or was moved away with the experiment.
     """
     header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
-    Path(experiments_root, Path(opt_file).name).write_text(header + text, encoding="utf-8")
+    write_whole(Path(experiments_root, Path(opt_file).name), (header + text).encode())
 
 
 def _use_cpu(opt: Options) -> None:
@@ -268,15 +269,7 @@ class PictureWriter:
         self._written[file_path] += 1
         if self._written[file_path] > 1:
             path = path.with_name(f"{path.stem}-{self._written[file_path]}{path.suffix}")
-        unfinished = path.with_name(".unfinished.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(cv2.imencode(path.suffix, img)[1].tobytes())
-            unfinished.replace(path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, cv2.imencode(path.suffix, img)[1].tobytes(), make_folder=True)
 
 
 # Checkpoints
@@ -346,16 +339,12 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
 
 def _save_whole(content: Any, path: Path) -> None:
     """Write a file that is there whole or, whatever happens meanwhile, as it was before."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        with unfinished.open("wb") as file:
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+        try:
             torch.save(content, file)
             os.fsync(file.fileno())
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # PyTorch raises another error on top of the system's
-        raise UserError(f"{path}: cannot be saved: {error.__context__ or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:  # PyTorch raises another error on top of the system's
+            raise UserError(f"{path}: cannot be saved: {error.__context__ or error}") from error
 
 
 # Resuming

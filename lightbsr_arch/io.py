@@ -1,12 +1,18 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and checksums of files."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lightbsr_arch.errors import UserError
+from tqdm import tqdm
+
+from lightbsr.errors import UserError
+
+_READ_AT_ONCE = 2**20
+"""Bytes of a file in memory while its checksum is computed."""
 
 _KEPT_OF_THE_NAME = 40
 """Characters of a file's name in that of its temporary file: up to four bytes each, of the 255 that a name may have."""
@@ -39,3 +45,16 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(data)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal; shows a progress bar."""
+    digest = hashlib.sha256()
+    with (
+        path.open("rb") as file,
+        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=f"check {path.name}") as bar,
+    ):
+        while chunk := file.read(_READ_AT_ONCE):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 try:
     import fcntl

@@ -8,10 +8,11 @@ spandrel looks for no plug-ins itself, so a program says this once, before it lo
 
 import torch
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import canonical_names, recognise
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.inference.upscaler import upscale
+from lightbsr_arch.stored_network import refuse_teacher
 
 try:
     from spandrel import (
@@ -46,13 +47,10 @@ class BlindSRArch(Architecture[BlindSR]):
         """Raises `UnsupportedModelError` for a teacher's weights, and for tensors that do not fit together."""
         try:
             checkpoint = recognise(state_dict, self.name)
+            model = checkpoint.build()
+            refuse_teacher(model, self.name)
         except UserError as error:
             raise UnsupportedModelError(str(error)) from None
-        model = checkpoint.build()
-        if model.privileged is not None:
-            raise UnsupportedModelError(
-                f"{self.name}: the weights of a teacher, which also sees the {model.privileged}; use its student's"
-            )
         sizes = {"num_feat": "nf", "num_group": "ng", "num_block": "nb"}
         restorer = checkpoint.network["restorer"]
         return ImageModelDescriptor(

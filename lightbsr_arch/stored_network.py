@@ -3,12 +3,15 @@
 import inspect
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import (
+    BlindSR,
     IDRDCRBNet,
     KDIDEStudent,
     KDIDETeacher,
@@ -16,7 +19,6 @@ from lightbsr_arch.archs import (
     LightIDEStudent,
     LightIDETeacher,
 )
-from lightbsr_arch.errors import UserError
 
 PARTS: dict[str, tuple[type[nn.Module], ...]] = {
     "estimator": (KDIDEStudent, KDIDETeacher, LightIDEStudent, LightIDETeacher),
@@ -30,6 +32,14 @@ MOST_BLOCKS = 1000
 _REPEATS = ("num_block", "num_group")
 """The arguments that say how often layers are repeated; all other numbers are sizes, which show in a tensor's shape."""
 _MAY_BE_ZERO = ("num_block", "num_kernel_ch", "num_noise_ch")
+
+
+def refuse_teacher(model: BlindSR, source: str | Path) -> None:
+    """Raise `UserError`, which names the ``source``, for a network that also needs a privileged input."""
+    if model.privileged is not None:
+        raise UserError(
+            f"{source}: the weights of a teacher, which also sees the {model.privileged}; use its student's"
+        )
 
 
 def check_network(network: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> None:

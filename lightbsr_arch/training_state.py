@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 MOST_ITERATIONS = 10**10
 LARGEST_SCALE = 2.0**64

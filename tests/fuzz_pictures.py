@@ -19,9 +19,9 @@ from collections import Counter
 from functools import cache
 from multiprocessing.connection import Connection
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.data.reader import read_header, read_picture
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.inference.pictures import FORMATS, encode, fit
 from tests.corpus import READ, REFUSED
 from tests.data import test_reader_matrix as matrix

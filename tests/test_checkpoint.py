@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightbsr.commands import main
+from lightbsr.errors import UserError
+from lightbsr.shipped import find_weights
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, convert, load
-from lightbsr_arch.errors import UserError
-from lightbsr_cli import main
-from lightbsr_cli.shipped import find_weights
 
 
 def network(scale: int = 2, teacher: bool = False) -> BlindSR:

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset
 
+from lightbsr.errors import UserError
 from lightbsr_arch import compat, load
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.cli.stop import SIGNALS
-from lightbsr_arch.errors import UserError
 
 
 class Trap:

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from lightbsr_arch.io import whole_file, write_whole
 
 

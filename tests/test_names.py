@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightbsr_arch.names import LONGEST_NAME, unsafe_name, unsafe_path
+from lightbsr.names import LONGEST_NAME, unsafe_name, unsafe_path
 
 SAFE = ["kdsr_x4", "run 2 (x4)", "Länge", "実験", ".hidden", "a..b", "-x", "x" * LONGEST_NAME, "~", "a:b"]
 HOSTILE = {

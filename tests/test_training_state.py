@@ -7,7 +7,7 @@ import torch
 from basicsr.models.base_model import BaseModel
 from torch import nn
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from lightbsr_arch.training_state import check_state, resume_scaler, resume_training
 
 

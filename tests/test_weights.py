@@ -9,12 +9,12 @@ from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 
 import lightbsr_arch
+from lightbsr import shipped
+from lightbsr.commands import main as lightbsr
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.yaml_loader import load_file
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
-from lightbsr_cli import main as lightbsr
-from lightbsr_cli import shipped
 
 ROOT = Path(__file__).parents[1]
 SET5 = ROOT.parent / "shared/data/benchmarks/Set5"

@@ -1,18 +1,10 @@
-"""Losses and validation figures of training runs, from what BasicSR logged for TensorBoard, as one picture.
+"""Losses and validation figures of training runs, from what BasicSR logged for TensorBoard, as one picture."""
 
-    python -m lightbsr_arch.analysis.curves RUN... [-o curves.png]
-
-RUN is a folder of tb_logger/, or its name; each run is a column: losses above, PSNR of the validation sets below.
-"""
-
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from lightbsr_arch.io import whole_file
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -90,20 +82,3 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     width = max(1, int(len(values) * SMOOTHED_OVER))
     padded = np.pad(values, (width // 2, (width - 1) // 2), mode="edge")
     return np.convolve(padded, np.ones(width) / width, mode="valid")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), metavar="PNG")
-    args = parser.parse_args(argv)
-    folders = [Path(run) if Path(run).is_dir() else Path("tb_logger") / run for run in args.runs]
-    plot_curves({folder.name: folder for folder in folders}, args.output)
-    print(f"Written: {args.output}")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"curves: {error}")

@@ -15,18 +15,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lightbsr.defaults import ANGLES, NOISES, QUALITIES, WIDTHS
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations import Draws, Parameters, Setting, named_settings
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
-ANGLES = (0.0, 45.0, 90.0, 135.0)
-WIDTHS = (4.0, 1.5)
-NOISES = (0.0, 5.0, 10.0, 20.0)
-QUALITIES = (90.0, 70.0, 50.0, 30.0)
 FEWEST_IMAGES = 3
 RESTORED = 4
 """Crops of an image, at most, that are restored: that takes long, and few give a sound mean."""

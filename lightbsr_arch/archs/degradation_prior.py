@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lightbsr.errors import UserError
 from lightbsr_arch.degradations.kernels import gaussian_kernels
-from lightbsr_arch.errors import UserError
 
 PriorForm = Literal["standardised", "published"]
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 LIBRARIES = ("lightbsr-arch", "basicsr", "torch", "numpy", "opencv-python")
 """Another version of one of these may give other figures."""

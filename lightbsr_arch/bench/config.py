@@ -8,6 +8,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from lightbsr.defaults import NamedSetting
+from lightbsr.errors import UserError
+from lightbsr.names import unsafe_name
+from lightbsr.shipped import find_weights, read_metadata, students
 from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
 from lightbsr_arch.bench.pairs import Pairs
@@ -21,14 +25,10 @@ from lightbsr_arch.config.yaml_loader import Document, load_file
 from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
-from lightbsr_arch.errors import UserError
-from lightbsr_arch.names import unsafe_name
-from lightbsr_cli.shipped import find_weights, read_metadata, students
 
-Named = Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"]
 Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
 
-_GAUSSIAN8: list[Named] = ["gaussian8"]
+_GAUSSIAN8: list[NamedSetting] = ["gaussian8"]
 
 DEMO_PHOTOS = Path(__file__).parents[2] / "examples" / "photos" / "held_out"
 
@@ -50,7 +50,7 @@ class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     ]
     datasets: Annotated[list[str] | dict[str, str], Meta(description="HR pictures: folders, or NAME.lmdb")]
     degradations: Annotated[
-        list[Named] | dict[str, Named | list[Setting] | Degradation],
+        list[NamedSetting] | dict[str, NamedSetting | list[Setting] | Degradation],
         Meta(description="a name out of the published tables, settings of your own, or a registered degradation"),
     ] = field(default_factory=lambda: _GAUSSIAN8.copy())
     downsample: Annotated[Downsample, Meta(description="s-fold takes every scale-th pixel")] = "bicubic"

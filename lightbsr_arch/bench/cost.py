@@ -18,11 +18,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.degradations import Parameters
-from lightbsr_arch.errors import UserError
 
 HEIGHT, WIDTH = 180, 320
 REPEATS = 5

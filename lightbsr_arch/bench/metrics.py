@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 
+from lightbsr.errors import UserError
 from lightbsr_arch.compat import calculate_niqe
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
-from lightbsr_arch.errors import UserError
 
 SSIM_WINDOW = 11
 """Side in pixels; BasicSR's SSIM of a smaller picture is NaN."""

@@ -12,11 +12,11 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.checkpoint import load, load_weights
 from lightbsr_arch.degradations import bicubic_resize
-from lightbsr_arch.errors import UserError
 
 BICUBIC = "bicubic"
 

@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import torch
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.degraded_dataset import DegradedDataset, cut_to_multiples
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.degradations import Draws, Parameters, Setting, build_degradation
 from lightbsr_arch.degradations.settings import SecondOrderSetting
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
 

@@ -13,6 +13,7 @@ import torch
 from basicsr.utils import tensor2img
 from tqdm import tqdm
 
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.bench.cache import Cache, cache_key
 from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.cost import Cost, measure_apart
@@ -21,7 +22,6 @@ from lightbsr_arch.bench.metrics import METRICS, unavailable
 from lightbsr_arch.bench.models import ModelSpec, Upscaler
 from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, content
 from lightbsr_arch.data.image_io import Picture, encode_image
-from lightbsr_arch.errors import UserError, reason_of
 
 CROP = 128
 """Side of the viewer's crops in HR pixels."""

@@ -10,18 +10,15 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightbsr.errors import UserError
 from lightbsr_arch.cli.stop import Stopped, StopRequest
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.plugins import load_plugins
 
 if TYPE_CHECKING:
     from lightbsr_arch.cli.run_folder import RunFolder
-
-PLUGINS = "basicsr.plugins"
-"""Entry-point group: loading an entry registers a distribution's classes in BasicSR's registries."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,23 +80,6 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--local_rank", "--local-rank", type=int, metavar="N", help="set by the launcher")
     return parser
-
-
-def load_plugins() -> None:
-    """Import every plugin.
-
-    Raises:
-        UserError: a plugin cannot be imported; without it an options file would fail later and less clearly.
-    """
-    for plugin in entry_points(group=PLUGINS):
-        try:
-            plugin.load()
-        except Exception as error:
-            source = f" of {plugin.dist.name} {plugin.dist.version}" if plugin.dist else ""
-            raise UserError(
-                f"BasicSR plugin {plugin.name}{source} cannot be imported: {type(error).__name__}: {error} "
-                f'(python -c "import {plugin.module}" shows where)'
-            ) from error
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 from basicsr.utils import get_root_logger, logger
 
+from lightbsr.errors import UserError
 from lightbsr_arch import compat
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.locks import FileLock
 
 

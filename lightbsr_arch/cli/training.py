@@ -12,11 +12,11 @@ from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import distributed
 
+from lightbsr.errors import UserError
 from lightbsr_arch import compat
 from lightbsr_arch.cli.run_folder import RunFolder
 from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.data.sampler import SeededDataset, TrainSampler
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
 MOST_SAMPLES = 20_000_000

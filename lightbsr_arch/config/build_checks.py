@@ -10,16 +10,16 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from lightbsr.errors import UserError
+from lightbsr.shipped import find_weights
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.cross_checks import channels, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, package
 from lightbsr_arch.degradations import Draws
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.models.blindsr_model import compares_with_gt
 from lightbsr_arch.seeds import seeded
-from lightbsr_cli.shipped import find_weights
 
 # BasicSR's networks that neither read files nor download weights when they are built.
 BASICSR_RESTORERS = ("EDSR", "MSRResNet", "RCAN", "RRDBNet", "SRVGGNetCompact", "SwinIR")

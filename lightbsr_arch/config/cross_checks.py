@@ -12,13 +12,13 @@ from typing import Any, get_args
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.models.video_base_model import VideoBaseModel
 
+from lightbsr.names import unsafe_name
 from lightbsr_arch.config.checker import unknown_key
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
 from lightbsr_arch.models.blindsr_model import compares_with_gt
-from lightbsr_arch.names import unsafe_name
 
 PHASES = ("train", "val", "test")
 # Read without a default while training alone.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 

@@ -34,7 +34,7 @@ created. In an editor with a YAML language server, files under `options/` comple
 Numbers are written as in YAML 1.2, are finite, and are at most 10^10 unless a bound stands beside them (65536 in the
 section of a network). A file has at most 256 KiB. Names of runs, data sets and metrics are names of single files.
 
-This page and `options/schema.json` are made by `python -m lightbsr_arch.config` from `lightbsr_arch/config/schema.py`
+This page and `options/schema.json` are made by `make reference` from `lightbsr_arch/config/schema.py`
 and the signatures of the registered classes.
 """
 

@@ -1,6 +1,5 @@
 """Published archives of pictures: download that resumes, checks, and extraction of the wanted pictures alone."""
 
-import hashlib
 import http.client
 import re
 import shutil
@@ -17,8 +16,9 @@ from typing import IO
 
 from tqdm import tqdm
 
-from lightbsr_arch.errors import UserError
-from lightbsr_arch.names import unsafe_name
+from lightbsr.errors import UserError
+from lightbsr.names import unsafe_name
+from lightbsr_arch.io import sha256, write_whole
 
 _CHUNK = 1 << 20
 
@@ -86,7 +86,7 @@ def check(archive: Archive, folder: Path) -> None:
     found = sha256(target)
     expected = archive.sha256 or (kept.read_text().split()[0] if kept.exists() else None)
     if expected is None:
-        kept.write_text(f"{found}  {archive.name}\n")
+        write_whole(kept, f"{found}  {archive.name}\n".encode())
     elif found != expected:
         raise UserError(f"{target}: SHA-256 {found}, expected {expected}; delete it and download it again")
 
@@ -163,19 +163,6 @@ def _receive(archive: Archive, part: Path, tag: Path, timeout: float) -> int | N
 def _reason(error: Exception) -> str:
     """URLError wraps what happened; an HTTPError says it itself."""
     return str(getattr(error, "reason", None) or error or type(error).__name__)
-
-
-def sha256(path: Path) -> str:
-    """A file's SHA-256, behind a progress bar."""
-    digest = hashlib.sha256()
-    with (
-        path.open("rb") as file,
-        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=f"check {path.name}") as bar,
-    ):
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            bar.update(len(chunk))
-    return digest.hexdigest()
 
 
 @contextmanager

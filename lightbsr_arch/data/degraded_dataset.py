@@ -3,21 +3,22 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
+from lightbsr.defaults import NamedSetting
+from lightbsr.errors import UserError
 from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.degradations.classical import Downsample, Parameters
 from lightbsr_arch.degradations.draws import Draws
-from lightbsr_arch.degradations.settings import SECOND_ORDER, SecondOrderSetting, Setting, named_settings
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.degradations.settings import SecondOrderSetting, Setting, named_settings
 from lightbsr_arch.seeds import derive_seed
 
 
@@ -33,7 +34,7 @@ class DegradedDataset(Dataset):
 
     class Options(DatasetOptions, kw_only=True):
         settings: Annotated[
-            Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"] | list[Setting],
+            NamedSetting | list[Setting],
             msgspec.Meta(
                 description="test degradations: a name out of the published tables, second-order (Real-ESRGAN's, drawn "
                 "once for each image), or a list of your own"
@@ -49,7 +50,7 @@ class DegradedDataset(Dataset):
         self.scale: int = opt["scale"]
         settings = msgspec.convert(opt["settings"], str | list[Setting])
         self.settings: Sequence[Setting | SecondOrderSetting] = (
-            [SecondOrderSetting()] if settings == SECOND_ORDER else named_settings(settings, self.scale)
+            [SecondOrderSetting()] if settings == SecondOrderSetting.name else named_settings(settings, self.scale)
         )
         if source is None:
             source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))

@@ -14,11 +14,11 @@ import lmdb
 import numpy as np
 import torch
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import Picture, read_header, read_image
 from lightbsr_arch.data.lmdb_reader import open_readonly
 from lightbsr_arch.data.meta_info import read_meta_info
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
-from lightbsr_arch.errors import UserError
 
 
 class GTSource:
@@ -131,6 +131,11 @@ def _refuse_problem(picture: PictureFile) -> None:
         raise UserError(f"{picture.path}: {picture.problem}")
 
 
+def io_type(root: str | Path) -> str:
+    """Return BasicSR's ``io_backend`` type of a data set: "lmdb" for NAME.lmdb, "disk" for a folder."""
+    return "lmdb" if Path(root).suffix == ".lmdb" else "disk"
+
+
 def open_pictures(root: str, without: Path | None = None) -> GTSource:
     """The images of NAME.lmdb or of a folder, for those who report an image that cannot be read and go on.
 
@@ -141,7 +146,7 @@ def open_pictures(root: str, without: Path | None = None) -> GTSource:
     Raises:
         UserError: there are none.
     """
-    if root.rstrip("/").endswith(".lmdb"):
+    if io_type(root) == "lmdb":
         return GTSource(root, "lmdb")
     if not Path(root).expanduser().is_dir():
         raise UserError(f"{root}: no such folder")

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.reader import PICTURE_SUFFIXES, Header, Source, read_bytes, read_header, read_picture
-from lightbsr_arch.errors import UserError
 
 __all__ = [
     "CODECS",

@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.data.image_io import CODECS, encode_image, read_image
 from lightbsr_arch.data.lmdb_writer import LmdbWriter
 from lightbsr_arch.data.meta_info import MetaLine
 from lightbsr_arch.data.picture_files import PictureFile
 from lightbsr_arch.data.subimages import CropRule
-from lightbsr_arch.errors import UserError, reason_of
 
 _Pipe: TypeAlias = "Connection[Any, Any]"
 

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 import lmdb
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 # One process may open an LMDB once only; its users (training and validation sets, say) share it. A forked child goes
 # on using its parent's, which is sound for read-only use without a lock table.

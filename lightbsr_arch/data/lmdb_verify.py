@@ -8,10 +8,10 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import read_header, read_image
 from lightbsr_arch.data.lmdb_reader import open_readonly
 from lightbsr_arch.data.meta_info import MetaLine, read_meta_info
-from lightbsr_arch.errors import UserError
 
 
 def verify_lmdb(path: Path, *, workers: int | None = None, quiet: bool = False) -> tuple[int, list[str]]:

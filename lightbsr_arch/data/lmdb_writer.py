@@ -21,8 +21,9 @@ from typing import Any
 
 import lmdb
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.meta_info import META_INFO, MetaLine
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import write_whole
 from lightbsr_arch.locks import FileLock
 
 _BATCH_BYTES = 32 << 20  # committed at once: bounds memory and what an interruption loses
@@ -134,9 +135,7 @@ class LmdbWriter:
             path.unlink()  # first: what is left without a recipe is never continued
         shutil.rmtree(self._database, ignore_errors=True)
         self._done_file.unlink(missing_ok=True)
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(recipe, ensure_ascii=True), encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, json.dumps(recipe, ensure_ascii=True).encode())
 
     def _load_done(self) -> None:
         if not self._done_file.exists():

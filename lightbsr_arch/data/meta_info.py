@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lightbsr_arch.errors import UserError
-from lightbsr_arch.names import unsafe_path
+from lightbsr.errors import UserError
+from lightbsr.names import unsafe_path
 
 META_INFO = "meta_info.txt"
 _NUMBER = r"\d{1,9}"

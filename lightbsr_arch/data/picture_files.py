@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lightbsr.errors import UserError
+from lightbsr.names import LONGEST_NAME
 from lightbsr_arch.data.reader import PASSED_OVER, PICTURE_SUFFIXES
-from lightbsr_arch.errors import UserError
-from lightbsr_arch.names import LONGEST_NAME
 
 _LONGEST_KEY = 400  # LMDB allows 511 bytes; the rest is for the digest and the sub-image's number
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")

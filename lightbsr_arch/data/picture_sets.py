@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.image_io import CODECS, Picture, encode_image, read_image
 from lightbsr_arch.data.lmdb_writer import LmdbWriter
 from lightbsr_arch.data.meta_info import MetaLine
 from lightbsr_arch.data.picture_files import lmdb_keys
 from lightbsr_arch.degradations import Setting
-from lightbsr_arch.errors import UserError, reason_of
 from lightbsr_arch.io import write_whole
 
 

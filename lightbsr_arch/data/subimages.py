@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import torch
 from basicsr.utils.img_process_util import filter2D
 from msgspec import Meta
 
+from lightbsr.errors import UserError
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
-from lightbsr_arch.errors import UserError
 
 Downsample = Literal["bicubic", "s-fold"]
 NonNegative = Annotated[float, Meta(ge=0)]

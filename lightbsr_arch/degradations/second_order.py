@@ -23,12 +23,12 @@ from basicsr.utils.img_process_util import filter2D
 from msgspec import Meta
 from torch.nn import functional as F
 
+from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.pair_pool import PairPool
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.usm import usm_sharp
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed, seeded
 
 Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import msgspec
 import torch
 
+from lightbsr.defaults import NAMED_SETTINGS
+from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, Downsample, NonNegative, Parameters, degrade
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.jpeg import compress
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.second_order import SecondOrderDegradation
-from lightbsr_arch.errors import UserError
-
-SECOND_ORDER = "second-order"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,7 +68,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class SecondOrderSetting:
     """What Real-ESRGAN's degradation draws for each image: "second-order"."""
 
-    name = SECOND_ORDER
+    name = "second-order"
     random = True
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
@@ -93,8 +92,6 @@ _SETTING2_KERNELS = (
     ((4.0, 4.0), 180),
 )
 _SETTING2_NOISE = (0, 10, 20)
-
-NAMES = ("bicubic", "gaussian8", "setting1", "setting2")
 
 
 def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Setting]:
@@ -121,4 +118,4 @@ def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Settin
             for noise in _SETTING2_NOISE
             for sigma, theta in _SETTING2_KERNELS
         ]
-    raise UserError(f"{settings!r} names no test degradation; there are {', '.join(NAMES)}")
+    raise UserError(f"{settings!r} names no test degradation; there are {', '.join(NAMED_SETTINGS[:-1])}")

@@ -20,11 +20,12 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from lightbsr.defaults import ONNX_OPSET
+from lightbsr.errors import UserError
+from lightbsr.shipped import find_weights
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.io import whole_file
-from lightbsr_cli.export import OPSET
-from lightbsr_cli.shipped import find_weights
+from lightbsr_arch.stored_network import refuse_teacher
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference to PyTorch in fp32, of images in [0, 1], at which a file is still written; by its dtype."""
@@ -51,7 +52,7 @@ class Exported:
     difference: float | None
 
 
-def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = OPSET) -> Exported:
+def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = ONNX_OPSET) -> Exported:
     """Write a student as ONNX, check it against PyTorch with onnxruntime if that is installed, and put it in place.
 
     The file takes ``lq``, N x 3 x H x W, RGB in [0, 1], and gives ``sr``, N x 3 x H*scale x W*scale, not clamped; N, H
@@ -69,8 +70,8 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
             file would give something else than PyTorch.
     """
     src, dst = find_weights(name_or_path), Path(dst)
-    if opset < OPSET:
-        raise UserError(f"opset {opset}: PyTorch writes {OPSET} and later")
+    if opset < ONNX_OPSET:
+        raise UserError(f"opset {opset}: PyTorch writes {ONNX_OPSET} and later")
     if dst.suffix != ".onnx":
         raise UserError(f"{dst}: the exported file must be named .onnx")
     if not dst.parent.is_dir():
@@ -81,8 +82,7 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
         raise UserError("ONNX is written with onnxscript: pip install 'lightbsr-arch[onnx]'") from None
     checkpoint = read_checkpoint(src)
     model = checkpoint.build()
-    if model.privileged is not None:
-        raise UserError(f"{src}: the weights of a teacher, which also sees the {model.privileged}; use its student's")
+    refuse_teacher(model, src)
     restorer: Any = model.restorer
     n, height, width = EXAMPLE_SIZE
     lq = torch.rand(n, restorer.mean_in.mean.shape[1], height, width, generator=torch.Generator().manual_seed(0))

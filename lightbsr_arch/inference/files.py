@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image
 
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
 from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
-from lightbsr_arch.errors import UserError, reason_of
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.upscaler import upscale
 from lightbsr_arch.io import write_whole

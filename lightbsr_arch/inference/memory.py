@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 import torch
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
-from lightbsr_arch.errors import UserError
 
 STRIP_SHARE = 0.25
 """Of the free memory, for the work on a strip; the rest is for the picture, its features and everybody else."""

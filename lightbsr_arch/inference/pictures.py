@@ -12,10 +12,10 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import encode_image
 from lightbsr_arch.data.reader import Picture, Pixels, read_picture
 from lightbsr_arch.data.reader.png import COLOUR_CHUNKS, TEXT_CHUNKS, XMP_KEYWORD, chunk
-from lightbsr_arch.errors import UserError
 
 __all__ = ["FORMATS", "Format", "Picture", "check_size", "encode", "fit", "read_picture"]
 

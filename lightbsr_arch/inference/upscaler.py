@@ -8,17 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightbsr.defaults import DTYPES
+from lightbsr.errors import UserError
+from lightbsr.shipped import default_name
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import load
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.device import find_device
 from lightbsr_arch.inference.memory import release_freed, rows_that_fit
 from lightbsr_arch.inference.tiling import Advance, sr_strips
-from lightbsr_cli.shipped import default_name
+from lightbsr_arch.stored_network import refuse_teacher
 
 Image = TypeVar("Image", NDArray[Any], torch.Tensor)
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Of the computation, by the names of the command line."""
+TORCH_DTYPES = dict(zip(DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+"""The dtypes of PyTorch by the names of the command line."""
 
 
 @torch.inference_mode()
@@ -39,7 +42,7 @@ def upscale(
         image: NumPy, RGB: H x W x 3, or H x W grey; H x W x 4 or H x W x 2 with alpha last; uint8, uint16, or floats in
             [0, 1]. Torch: floats in [0, 1], C x H x W or N x C x H x W, with 3 channels (RGB) or 1 (grey).
         model: what ``lightbsr_arch.load`` gives, the name of shipped weights, or a file; the best shipped weights
-            (`lightbsr_cli.shipped.default_name`) unless given. Load once where there are many images.
+            (`lightbsr.shipped.default_name`) unless given. Load once where there are many images.
         tile: rows that are worked on at a time, which bounds memory and changes the result by rounding alone
             (`inference.tiling`): a number, "auto" by the free memory, 0 for the whole image at once.
         device: where to load a model that is named: "cpu", "cuda", "mps" or "auto", which is the default and takes the
@@ -85,30 +88,12 @@ def load_student(
     """
     name_or_path = name_or_path or default_name()
     model = load(name_or_path, find_device(device), dtype)
-    if model.privileged is not None:
-        raise UserError(
-            f"{name_or_path}: the weights of a teacher, which also sees the {model.privileged}; use its student's"
-        )
+    refuse_teacher(model, name_or_path)
     for key in ("num_in_ch", "num_out_ch"):
         if (channels := model.config["restorer"].get(key, 3)) != 3:
             raise UserError(f"{name_or_path}: a network with {key} {channels}; pictures are upscaled as RGB, by 3")
     _check_dtype(find_device(device), dtype)
     return model
-
-
-def find_device(name: str | torch.device) -> torch.device:
-    """Raises `UserError` where there is no such device; "auto" takes the first there is of CUDA, MPS, CPU."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind, is_there in there.items() if is_there)
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device {name}: expected auto, cpu, cuda or mps") from None
-    if not there.get(device.type, True):
-        found = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise UserError(f"device {name}: PyTorch finds none here (it finds {found})")
-    return device
 
 
 def _check_dtype(device: torch.device, dtype: torch.dtype) -> None:
@@ -117,7 +102,7 @@ def _check_dtype(device: torch.device, dtype: torch.dtype) -> None:
             ones = torch.ones(1, 1, 3, 3, device=device, dtype=dtype)
             assert torch.nn.functional.conv2d(ones, ones).item() == 9
     except (RuntimeError, TypeError, NotImplementedError):
-        name = next(name for name, known in DTYPES.items() if known == dtype)
+        name = next(name for name, known in TORCH_DTYPES.items() if known == dtype)
         raise UserError(f"{device} cannot compute in {name} here; use fp32") from None
 
 

@@ -7,9 +7,9 @@ from basicsr.archs.vgg_arch import NAMES, insert_bn
 from torch import nn
 from torchvision import models
 
+from lightbsr.errors import UserError
 from lightbsr_arch.checkpoint import read_pth
-from lightbsr_arch.data.archives import sha256
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.io import sha256
 
 
 def layers(vgg_type: str) -> list[str]:

@@ -15,10 +15,10 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_arch.training_state import resume_scaler
 

@@ -6,7 +6,7 @@ from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from lightbsr_arch.models.adversarial import AdversarialModel
 from lightbsr_arch.models.blindsr_model import Losses
 from lightbsr_arch.models.kd_teacher_model import NO_PCA

@@ -9,10 +9,10 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import distributed, nn
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs.blindsr_arch import estimate_apart
 from lightbsr_arch.archs.degradation_prior import DegradationPrior, published_kernels
 from lightbsr_arch.degradations import ClassicalDegradation, Draws
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.models.blindsr_model import Losses, move_average
 from lightbsr_arch.models.two_phase_model import TwoPhaseModel
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from lightbsr_arch.analysis.curves import main, read_curves
-from lightbsr_arch.errors import UserError
+from lightbsr.commands import main
+from lightbsr.errors import UserError
+from lightbsr_arch.analysis.curves import plot_curves, read_curves
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_a_resumed_run_is_one_curve(run: Path) -> None:
 
 def test_a_picture_is_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    main(["run", "-o", "curves.png"])  # a run by its name
+    assert main(["curves", "run", "-o", "curves.png"]) == 0  # a run by its name
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "tb_logger"]
 
@@ -43,4 +44,4 @@ def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no curves in it"):
         read_curves(tmp_path)
     with pytest.raises(UserError, match=r"curves\.xyz: cannot be written: .*'xyz' is not supported"):
-        main([str(run), "-o", str(tmp_path / "curves.xyz")])
+        plot_curves({"run": run}, tmp_path / "curves.xyz")

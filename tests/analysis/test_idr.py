@@ -14,6 +14,8 @@ pytest.importorskip("matplotlib", reason="extra idr")
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 
+from lightbsr.commands import main
+from lightbsr.errors import UserError
 from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs, untrained
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint
@@ -21,8 +23,6 @@ from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations import ClassicalDegradation, Draws, Setting
 from lightbsr_arch.degradations.classical import degrade
-from lightbsr_arch.errors import UserError
-from lightbsr_cli import main
 from tests.models.helpers import kdsr, lightbsr
 
 SMALL = ["--crop", "32", "--crops", "2", "--sigma", "0.5", "1.5", "4", "--noise", "0", "20"]

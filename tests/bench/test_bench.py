@@ -18,6 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import lightbsr_arch
+from lightbsr.commands import main
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.config import read_config
 from lightbsr_arch.bench.cost import count_macs, measure
@@ -26,8 +28,6 @@ from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY, Parameters, bicubic_resize
 from lightbsr_arch.degradations.classical import Degraded
-from lightbsr_arch.errors import UserError
-from lightbsr_cli import main
 from tests.bench.toys import EDSR, edsr, pictures, student
 from tests.corpus import too_deep
 

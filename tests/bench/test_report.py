@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from lightbsr_cli import main
+from lightbsr.commands import main
 from tests.bench.toys import pictures, student
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

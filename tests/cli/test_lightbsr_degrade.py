@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from lightbsr.commands import main
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.degradations import Parameters, gaussian_kernels
 from lightbsr_arch.degradations.classical import degrade
-from lightbsr_cli import main
 from tests.corpus import too_deep
 
 

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from lightbsr import shipped
+from lightbsr.commands import main
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint
-from lightbsr_arch.errors import UserError
-from lightbsr_cli import main, shipped
 from tests.inference.networks import IDRDCRBNET, network
 
 
@@ -100,7 +101,7 @@ def test_nothing_shipped(weights, capsys):
 )
 def test_starts_without_pytorch(arguments):
     program = (
-        f"import sys; from lightbsr_cli import main\ntry: code = main({arguments})\nexcept SystemExit: code = 0\n"
+        f"import sys; from lightbsr.commands import main\ntry: code = main({arguments})\nexcept SystemExit: code = 0\n"
         "assert code == 0\nassert not {'torch', 'basicsr', 'numpy'} & set(sys.modules), 'heavy'"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightbsr.commands import main
 from lightbsr_arch import upscale
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import files
 from lightbsr_arch.inference.pictures import read_picture
-from lightbsr_cli import main
 from tests.corpus import BROKEN_LINK, READ, base, too_deep, write_corpus
 from tests.inference.networks import network
 
@@ -336,7 +336,8 @@ def test_the_bar_ends_with_the_last_picture(tmp_path, weights, capfd):
 
 
 def test_nothing_heavy_is_imported_for_help():
-    program = "import sys; from lightbsr_cli import main\ntry: main(['upscale', '--help'])\nexcept SystemExit: pass\n"
+    program = "import sys; from lightbsr.commands import main\n"
+    program += "try: main(['upscale', '--help'])\nexcept SystemExit: pass\n"
     program += "assert not {'torch', 'basicsr', 'numpy', 'cv2'} & set(sys.modules), 'heavy'"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ}, check=False

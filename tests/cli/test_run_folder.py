@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lightbsr.errors import UserError
 from lightbsr_arch.cli.run_folder import RunFolder
-from lightbsr_arch.errors import UserError
 
 
 def options(root: Path, *, is_train: bool = True, rank: int = 0, **logger: Any) -> dict[str, Any]:

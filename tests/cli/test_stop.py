@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from lightbsr.errors import UserError
 from lightbsr_arch.cli import stop as stop_module
 from lightbsr_arch.cli import training
 from lightbsr_arch.cli.run_folder import RunFolder
 from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.cli.training import TrainingLoop
-from lightbsr_arch.errors import UserError
 
 
 @pytest.fixture

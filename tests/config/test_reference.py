@@ -9,7 +9,7 @@ from lightbsr_arch.config.reference import json_schema, options_page
 from tests import option_files
 from tests.config.conftest import OPTIONS
 
-AGAIN = "made anew by: python -m lightbsr_arch.config"
+AGAIN = "made anew by: make reference"
 
 
 def test_schema_is_up_to_date() -> None:

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.archives import Archive, check, download, extract
-from lightbsr_arch.errors import UserError
 
 PICTURES = {
     f"{i:04d}.png": cv2.imencode(".png", np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8))[

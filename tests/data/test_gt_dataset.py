@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 
 
 @pytest.fixture

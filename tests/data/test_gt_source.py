@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data import gt_source, lmdb_reader
 from lightbsr_arch.data.gt_source import GTSource, open_pictures
 from lightbsr_arch.data.image_io import CODECS, read_image
 from lightbsr_arch.data.lmdb_prepare import prepare_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
-from lightbsr_arch.errors import UserError
 from tests.corpus import too_deep
 from tests.data.lmdb_files import change, make_photos
 from tests.data.picture_makers import bmp, png

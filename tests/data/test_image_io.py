@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import CODECS, encode_image, read_header, read_image
-from lightbsr_arch.errors import UserError
 from tests.corpus import BROKEN_LINK, READ, REFUSED, UNREADABLE, Case, base, write_corpus
 from tests.data.picture_makers import png, png_chunk, tiff
 
@@ -200,7 +200,7 @@ def test_small_files_that_claim_much_take_no_memory(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from lightbsr_arch.data.image_io import read_image\n"
-        "from lightbsr_arch.errors import UserError\n"
+        "from lightbsr.errors import UserError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for name in sys.argv[1:]:\n"
         "    try: read_image(name)\n"

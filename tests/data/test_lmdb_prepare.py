@@ -15,12 +15,12 @@ from basicsr.data.data_util import paths_from_lmdb
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils import FileClient, imfrombytes
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data import lmdb_prepare, lmdb_writer
 from lightbsr_arch.data.image_io import CODECS
 from lightbsr_arch.data.lmdb_prepare import Report, prepare_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
-from lightbsr_arch.errors import UserError
 from tests.corpus import too_deep, write_corpus
 from tests.data.lmdb_files import content, make_photos
 

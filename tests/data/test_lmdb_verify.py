@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import encode_image
 from lightbsr_arch.data.lmdb_prepare import prepare_lmdb
 from lightbsr_arch.data.lmdb_verify import verify_lmdb
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.data.subimages import CropRule
-from lightbsr_arch.errors import UserError
 from tests.data.lmdb_files import change, make_photos
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from lightbsr.errors import UserError
+from lightbsr.names import unsafe_path
 from lightbsr_arch.data.picture_files import find_pictures, lmdb_keys, without
-from lightbsr_arch.errors import UserError
-from lightbsr_arch.names import unsafe_path
 from tests.corpus import too_deep
 
 

@@ -12,10 +12,10 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.data.reader import read_header, read_picture
 from lightbsr_arch.data.reader.by_pillow import READS_HEIF
-from lightbsr_arch.errors import UserError
 from tests.data.picture_makers import bmp, packed, png, tiff
 
 HEIGHT, WIDTH = 37, 53  # no multiples of a tile, a byte or the 8 of Adam7

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.subimages import CropRule
-from lightbsr_arch.errors import UserError
 
 
 def basicsr_crops(h: int, w: int, crop_size: int, step: int, thresh_size: int) -> list[tuple[str, int, int]]:

@@ -1,10 +1,10 @@
-import runpy
 from pathlib import Path
 
 import pytest
 
+from lightbsr_arch.data.df2k import DF2K
 from tests.data.lmdb_files import content, make_photos
-from tests.datasets_prep.scripts import FOLDER, run_script
+from tests.datasets_prep.scripts import run_script
 
 
 def test_packs_what_is_extracted_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,8 +37,7 @@ def test_a_wrong_archive_is_refused(
 
 
 def test_the_published_names() -> None:
-    df2k = runpy.run_path(str(FOLDER / "prepare_df2k.py"))["DF2K"]
-    assert [(archive.name, archive.pictures) for archive in df2k.values()] == [
+    assert [(archive.name, archive.pictures) for archive in DF2K.values()] == [
         ("DIV2K_train_HR.zip", 800),
         ("Flickr2K.tar", 2650),
     ]

@@ -10,10 +10,10 @@ from basicsr.data.degradations import bivariate_Gaussian
 from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
 
+from lightbsr.errors import UserError
 from lightbsr_arch.degradations import ClassicalDegradation, Draws, bicubic_resize, build_degradation, gaussian_kernels
 from lightbsr_arch.degradations.classical import Parameters, degrade
 from lightbsr_arch.degradations.settings import Setting, named_settings
-from lightbsr_arch.errors import UserError
 from tests.golden import golden, needs_golden
 
 NO_NOISE = torch.zeros(1)

@@ -15,6 +15,7 @@ from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
 from torch.nn import functional as F
 
+from lightbsr.errors import UserError
 from lightbsr_arch.bench.pairs import Pairs
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import (
@@ -25,7 +26,6 @@ from lightbsr_arch.degradations import (
     second_order,
 )
 from lightbsr_arch.degradations.usm import usm_sharp
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import seeded
 
 REAL_ESRGAN: dict[str, Any] = {

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import lightbsr_arch
+from lightbsr.commands import main
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, load
-from lightbsr_arch.errors import UserError
 from lightbsr_arch.inference import export
-from lightbsr_cli import main
 from tests.golden import golden, needs_golden
 from tests.inference.networks import network
 

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from lightbsr_arch.inference.pictures import FORMATS, Picture, check_size, encode, fit, read_picture
 from tests.corpus import READ, REFUSED, Case, base
 from tests.data.picture_makers import png

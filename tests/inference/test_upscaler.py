@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import lightbsr_arch
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint
-from lightbsr_arch.errors import UserError
+from lightbsr_arch.device import find_device
 from lightbsr_arch.inference import memory, upscaler
 from tests.inference.networks import IDRDCRBNET, network
 
@@ -146,12 +147,12 @@ def test_a_network_of_other_channels_is_refused(key, tmp_path):
 
 def test_devices_that_are_not_there():
     with pytest.raises(UserError, match="expected auto, cpu, cuda or mps"):
-        upscaler.find_device("gpu")
+        find_device("gpu")
     missing = next(
         kind for kind in ("mps", "cuda") if not getattr(torch, kind if kind == "cuda" else "mps").is_available()
     )
     with pytest.raises(UserError, match=f"device {missing}: PyTorch finds none here"):
-        upscaler.find_device(missing)
+        find_device(missing)
 
 
 def test_an_overflow_is_said():

@@ -8,7 +8,7 @@ from basicsr.losses import build_loss
 from torch.nn.functional import l1_loss
 from torchvision.models import vgg
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file, sha256
 
 NAME = "vgg11-8a719046.pth"

@@ -13,7 +13,7 @@ from basicsr.losses import build_loss
 from basicsr.metrics import calculate_niqe
 from basicsr.utils import tensor2img
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from tests.losses.test_vgg_weights import LOSS as PERCEPTUAL
 from tests.losses.test_vgg_weights import features, hub  # noqa: F401
 from tests.models.helpers import batch, build, kdsr, options, train

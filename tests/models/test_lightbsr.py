@@ -4,7 +4,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from tests.models.helpers import batch, build, kdsr, lightbsr, options, train
 
 CONTRAST = {"type": "MomentumContrastLoss", "num_patch": 4, "queue_size": 24}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.degradation_prior import DegradationPrior, published_kernels
 from lightbsr_arch.checkpoint import convert, load
 from lightbsr_arch.degradations import Parameters
-from lightbsr_arch.errors import UserError
 from tests.golden import golden, needs_golden
 from tests.models.helpers import build, lightbsr, options
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from tests.models.helpers import batch, build, kdsr, options, train
 
 EDSR = {
@@ -280,8 +280,8 @@ def test_nan_is_skipped_where_the_yaml_says_so_but_not_for_ever(tmp_path):
 
 @pytest.mark.parametrize("shipped_name", [False, True])
 def test_weights_from_safetensors(tmp_path, teacher_file, monkeypatch, shipped_name):
+    from lightbsr import shipped
     from lightbsr_arch.checkpoint import convert
-    from lightbsr_cli import shipped
 
     convert(teacher_file, tmp_path / "teacher.safetensors")
     monkeypatch.setattr(shipped, "folder", lambda: tmp_path)

@@ -10,7 +10,7 @@ from basicsr.utils import get_root_logger, tensor2img
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightbsr_arch.errors import UserError
+from lightbsr.errors import UserError
 from tests.models.helpers import batch, build, kdsr, options, train
 
 SETTINGS = [{"sigma": 0.8}, {"sigma": [2.0, 1.0], "theta": 30, "noise": 10}]

@@ -17,13 +17,13 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.reader.base import MAX_FILE_BYTES, Decoder, Header, Picture, Pixels, RefusedError
 from lightbsr_arch.data.reader.by_pillow import READS_AVIF, READS_HEIF, PillowDecoder
 from lightbsr_arch.data.reader.jpeg import JpegDecoder
 from lightbsr_arch.data.reader.png import PngDecoder
 from lightbsr_arch.data.reader.pnm import PnmDecoder
 from lightbsr_arch.data.reader.tiff import TiffDecoder
-from lightbsr_arch.errors import UserError
 
 __all__ = [
     "PASSED_OVER",

@@ -5,7 +5,8 @@ import json
 import sys
 from itertools import count
 
-from lightbsr_cli.errors import UserError
+from lightbsr.defaults import DTYPES
+from lightbsr.errors import UserError
 
 HELP = "upscale pictures"
 DESCRIPTION = (
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "0: the whole picture at once",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the computation (fp32)")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the computation (fp32)")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -55,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
-    from lightbsr_arch.inference.upscaler import DTYPES, load_student
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
-    model = load_student(args.model, args.device, DTYPES[args.dtype])
+    model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype])
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:

@@ -1,8 +1,12 @@
 """``lightbsr degrade``."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
+
+from lightbsr.defaults import NAMED_SETTINGS, SCALES
+from lightbsr.errors import UserError
 
 HELP = "make the low-quality pictures that a model is tested on"
 DESCRIPTION = (
@@ -11,15 +15,14 @@ DESCRIPTION = (
     "pictures whose source has changed; another --scale or --downsample needs another OUT. A picture that fails is "
     "reported and the rest go on. Exit status: 0 all done; 1 some failed; 2 nothing was begun."
 )
-NAMED = ("bicubic", "gaussian8", "setting1", "setting2", "second-order")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("src", type=Path, metavar="SRC", help="folder or .lmdb of good pictures")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the low-quality ones")
-    parser.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
+    parser.add_argument("--scale", type=int, choices=SCALES, default=4)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--setting", choices=NAMED, help="of the published tables; or Real-ESRGAN's")
+    which.add_argument("--setting", choices=NAMED_SETTINGS, help="of the published tables; or Real-ESRGAN's")
     which.add_argument("--sigma", type=float, nargs="+", metavar="PIXELS", help="of the blur; two for its two axes")
     parser.add_argument("--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the first axis (0)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="LEVEL", help="of 255: standard deviation (0)")
@@ -27,10 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import math
-
-    from lightbsr_cli.errors import UserError
-
     numbers = [*(args.sigma or ()), args.noise, args.theta]
     if len(numbers) > 4 or min(numbers[:-1]) < 0 or not all(map(math.isfinite, numbers)):
         raise UserError(
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lightbsr_arch.data import DegradedDataset
-    from lightbsr_arch.data.gt_source import open_pictures
+    from lightbsr_arch.data.gt_source import io_type, open_pictures
     from lightbsr_arch.data.picture_sets import DegradedFolder
 
     sigma = args.sigma[0] if args.sigma and len(args.sigma) == 1 else args.sigma
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         {
             "name": args.src.name,
             "dataroot_gt": str(args.src),
-            "io_backend": {"type": "lmdb" if args.src.suffix == ".lmdb" else "disk"},
+            "io_backend": {"type": io_type(args.src)},
             "settings": args.setting or [{"sigma": sigma, "theta": args.theta, "noise": args.noise}],
             "scale": args.scale,
             "downsample": args.downsample,

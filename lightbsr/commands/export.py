@@ -4,9 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-OPSET = 18
-"""Of ONNX operators, unless another is asked for: the oldest that PyTorch's exporter writes, so that most programs read
-the file."""
+from lightbsr.defaults import EXPORT_DTYPES, ONNX_OPSET
 
 HELP = "write a network as ONNX"
 DESCRIPTION = (
@@ -22,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dst", type=Path, metavar="OUT", help="the file to write, NAME.onnx")
     parser.add_argument(
         "--dtype",
-        choices=("fp32", "fp16"),
+        choices=EXPORT_DTYPES,
         default="fp32",
         help="of weights and computation; lq and sr are fp32 in either; default %(default)s",
     )
     parser.add_argument(
-        "--opset", type=int, default=OPSET, metavar="N", help="version of the ONNX operators; default %(default)s"
+        "--opset", type=int, default=ONNX_OPSET, metavar="N", help="version of the ONNX operators; default %(default)s"
     )
 
 

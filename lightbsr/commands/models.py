@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from lightbsr_cli import shipped
+from lightbsr import shipped
 
 HELP = "list the shipped weights"
 DESCRIPTION = (

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightbsr_cli.errors import UserError
+from lightbsr.errors import UserError
 
 LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""

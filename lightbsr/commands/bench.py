@@ -1,7 +1,12 @@
 """``lightbsr bench``."""
 
 import argparse
+import json
+import sys
+import time
 from pathlib import Path
+
+from lightbsr.errors import UserError
 
 HELP = "compare models on data sets and degradations: tables, plots, pictures"
 DESCRIPTION = (
@@ -37,10 +42,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightbsr_arch.bench.command import bench
-
     flags = {"models": args.models, "datasets": args.images, "degradations": args.degradations, "scale": args.scale}
     given = {name: value for name, value in flags.items() if value is not None}
     if args.no_cost:
         given["cost"] = False
-    return bench(args.config, given, args.output, args.device)
+    if args.config is not None and given:
+        raise UserError(f"{args.config} says it all ({', '.join(given)} too): leave out the flags, or the file")
+
+    import torch
+
+    from lightbsr_arch.bench.cache import Cache
+    from lightbsr_arch.bench.config import default_bench, read_config
+    from lightbsr_arch.bench.report import html_report
+    from lightbsr_arch.bench.runner import Runner
+    from lightbsr_arch.bench.tables import csv_table, failures, markdown, summarise
+    from lightbsr_arch.device import find_device
+    from lightbsr_arch.io import write_whole
+    from lightbsr_arch.plugins import load_plugins
+
+    device = find_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    load_plugins()
+    options = default_bench(**given) if args.config is None else read_config(args.config)
+    cache = Cache(args.output / "cache.sqlite")
+    start = time.perf_counter()
+    try:
+        runner = Runner(options, cache, device)
+        results = runner.run()
+    except KeyboardInterrupt:
+        print(f"What is done is in {cache.path}; the same command goes on from there.", file=sys.stderr)
+        raise
+    finally:
+        cache.close()
+    summary = summarise(options, results, device)
+    files = {
+        "table.md": markdown(summary),
+        "results.csv": csv_table(summary),
+        "results.json": json.dumps({key: value for key, value in summary.items() if key != "crops"}, indent=1),
+        "report.html": html_report(summary),
+    }
+    for name, text in files.items():
+        write_whole(args.output / name, text.encode())
+    print(markdown(summary))
+    for line in failures(summary):
+        print(line, file=sys.stderr)
+    seconds = time.perf_counter() - start
+    print(f"{results.computed} pictures upscaled, {seconds:.0f} s. Written to {args.output}: {', '.join(files)}")
+    return 0 if results.complete else 1

@@ -1,0 +1,7 @@
+"""``python -m lightbsr`` is the command ``lightbsr``."""
+
+import sys
+
+from lightbsr.commands import main
+
+sys.exit(main())

@@ -1,0 +1,26 @@
+"""``lightbsr curves``."""
+
+import argparse
+from pathlib import Path
+
+HELP = "draw the losses and validation figures of training runs"
+DESCRIPTION = (
+    "Draw what training runs logged for TensorBoard as one picture. Each run is a column: its losses above, the PSNR-Y "
+    "of the validation sets below."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of tb_logger/, or its name")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("curves.png"), metavar="PNG", help="the picture; default %(default)s"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightbsr_arch.analysis.curves import plot_curves
+
+    folders = [Path(run) if Path(run).is_dir() else Path("tb_logger") / run for run in args.runs]
+    plot_curves({folder.name: folder for folder in folders}, args.output)
+    print(f"Written: {args.output}")
+    return 0

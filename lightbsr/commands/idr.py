@@ -1,0 +1,87 @@
+"""``lightbsr idr``."""
+
+import argparse
+import io
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightbsr.defaults import ANGLES, FACTORS, NOISES, QUALITIES, SMALLEST_CROP, WIDTHS
+from lightbsr.errors import UserError
+
+HELP = "analyse which degradations a model's IDR tells apart"
+DESCRIPTION = (
+    "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
+    "levels of blur (Gaussian8), angle, noise and JPEG, each varied alone. Teachers get their privileged input. "
+    "Prints accuracies against chance, and what part of the IDR's variance the degradation explains and what part the "
+    "content; whatever is learnt from IDRs is tested on other images. Then the crops are restored: PSNR-Y with their "
+    "own IDR, and the loss in dB with the mean of all IDRs in its place, or with the IDR that the same crop has half "
+    "of the levels away. Writes a t-SNE plot, and the figures as JSON beside it."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped weights by name, or files; of one scale")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder or LMDB of sharp images, not trained on")
+    default = "; default %(default)s"
+    parser.add_argument("-o", "--output", type=Path, default=Path("idr.png"), metavar="PNG", help=f"the plot{default}")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
+    parser.add_argument("--untrained", action="store_true", help="add each network with random weights, for comparison")
+    parser.add_argument("--factors", nargs="+", choices=FACTORS, default=FACTORS, help="which to analyse; default all")
+    levels: dict[str, Any] = {"nargs": "+", "type": float, "metavar": "X"}
+    parser.add_argument("--sigma", **levels, default=(), help="isotropic blurs, in pixels; default Gaussian8's")
+    parser.add_argument("--angle", **levels, default=ANGLES, help="degrees; default 0 45 90 135")
+    parser.add_argument("--noise", **levels, default=NOISES, help="of 255, at the mid sigma; default 0 5 10 20")
+    parser.add_argument("--jpeg", **levels, default=QUALITIES, help="qualities, at the mid sigma; 90 70 50 30")
+    levels["nargs"] = 2
+    parser.add_argument("--widths", **levels, default=WIDTHS, help="sigmas of the --angle blurs; default 4 1.5")
+    parser.add_argument("--crop", type=int, default=128, metavar="N", help=f"side of the images' crops{default}")
+    parser.add_argument("--crops", type=int, default=16, metavar="N", help=f"of an image, at most{default}")
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+
+    from lightbsr_arch.analysis.idr import factor, read_idrs
+    from lightbsr_arch.analysis.plot import plot
+    from lightbsr_arch.analysis.report import load_models, make_report, panel_titles, tables
+    from lightbsr_arch.data.gt_source import GTSource, io_type
+    from lightbsr_arch.io import write_whole
+
+    source = GTSource(args.images, io_type(args.images))
+    models = load_models(args.models, args.untrained)
+    scale = next(iter(models.values())).scale
+    names = [name for name in FACTORS if name in args.factors]
+    factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.jpeg, args.widths) for name in names]
+    readings = read_idrs(models, factors, source, args.crop - args.crop % scale, args.crops)
+    report = make_report(models, factors, readings, args.images)
+    png = io.BytesIO()
+    plot(readings.vectors, factors, panel_titles(report)).savefig(png, format="png", dpi=110)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    write_whole(args.output, png.getvalue())
+    write_whole(args.output.with_suffix(".json"), f"{text}\n".encode())
+    print(text if args.json else tables(report))
+    print(f"Written: {args.output}, {args.output.with_suffix('.json')}", file=sys.stderr)
+    for failure in readings.failures:
+        print(f"lightbsr idr: left out: {failure}", file=sys.stderr)
+    return 1 if readings.failures else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise `UserError` for arguments that would fail after the work."""
+    needed = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+    missing = [package for module, package in needed.items() if find_spec(module) is None]
+    if missing:
+        raise UserError(f"the analysis needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    if args.output.suffix != ".png":
+        raise UserError(f"-o {args.output}: the plot must be named .png")
+    if args.crop < SMALLEST_CROP:
+        raise UserError(f"--crop {args.crop}: the smallest is {SMALLEST_CROP}")
+    if args.crops < 1:
+        raise UserError(f"--crops {args.crops}: at least one of each image")
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{args.output.parent}: cannot be made: {error.strerror}") from None

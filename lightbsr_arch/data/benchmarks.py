@@ -1,0 +1,63 @@
+"""LR/HR pairs of benchmarks under the test degradations of the published tables.
+
+`DegradedDataset` makes the LR pictures, so they equal those of validation.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lightbsr.errors import UserError
+from lightbsr_arch.data.degraded_dataset import DegradedDataset
+from lightbsr_arch.data.picture_sets import degraded_pictures, write_folder, write_lmdb
+
+
+def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[str], scale: int, as_lmdb: bool) -> None:
+    """Write the pairs of benchmarks; existing folders are left as they are, and each appears when it is complete.
+
+    Args:
+        sources: folders of HR pictures, named after their benchmark.
+        out: folder of the pairs, as OUT/Set5/x4/HR and OUT/Set5/x4/gaussian8/sigma1.8.
+        settings: names of test degradations.
+        scale: 2, 3 or 4.
+        as_lmdb: write LMDBs, NAME.lmdb, instead of folders of PNGs.
+
+    Raises:
+        UserError: two benchmarks have one name, or pictures cannot be read or written.
+    """
+    for name, source in _by_name(sources).items():
+        for setting in settings:
+            _prepare(source, out / name / f"x{scale}", setting, scale, as_lmdb)
+
+
+def _by_name(sources: Sequence[Path]) -> dict[str, Path]:
+    """The benchmarks by their folders' names, which the targets take; two of one name would be mixed."""
+    named: dict[str, Path] = {}
+    for source in sources:
+        name = source.resolve().name
+        if name in named:
+            raise UserError(f"{named[name]} and {source} have one name; give them an OUT each")
+        named[name] = source
+    return named
+
+
+def _prepare(source: Path, out: Path, setting: str, scale: int, as_lmdb: bool) -> None:
+    """Write the HR pictures of one benchmark and their LR pictures under one named setting, where not there yet."""
+    dataset = DegradedDataset(
+        {
+            "name": source.name,
+            "dataroot_gt": str(source),
+            "io_backend": {"type": "disk"},
+            "settings": setting,
+            "scale": scale,
+        }
+    )
+    views = list(dataset.by_setting())
+    targets = {out / "HR": (views[0], "gt")}
+    targets.update({out / setting / view.settings[0].name: (view, "lq") for view in views})
+    for target, (view, kind) in tqdm(targets.items(), desc=f"{source.name} {setting}", unit="set"):
+        if as_lmdb:
+            write_lmdb(target.with_name(target.name + ".lmdb"), view.keys, degraded_pictures(view, kind))
+        else:
+            write_folder(target, view.keys, degraded_pictures(view, kind))

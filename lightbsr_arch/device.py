@@ -1,0 +1,28 @@
+"""The device that a command computes on."""
+
+import torch
+
+from lightbsr.errors import UserError
+
+
+def find_device(name: str | torch.device = "auto") -> torch.device:
+    """Return a device that can be used; "auto" is the first there is of CUDA, MPS and CPU.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, is_there in there.items() if is_there)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name}: expected auto, cpu, cuda or mps") from None
+    if not there.get(device.type, True):
+        found = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise UserError(f"device {name}: PyTorch finds none here (it finds {found})")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name}: {str(error).splitlines()[0]}") from None
+    return device

@@ -1,5 +1,0 @@
-import sys
-
-from lightbsr_cli import main
-
-sys.exit(main())
