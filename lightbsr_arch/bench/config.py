@@ -20,11 +20,11 @@ from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.files import RUN_WEIGHTS
 from lightbsr_arch.config.problems import Finding, Location
 from lightbsr_arch.config.registries import Resolver
-from lightbsr_arch.config.schema import CountOrZero, Degradation, Network
 from lightbsr_arch.config.yaml_loader import Document, load_file
 from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
+from lightbsr_arch.option_types import CountOrZero, Degradation, Network
 
 Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
 

@@ -1,4 +1,4 @@
 """Options files: what may stand in them, and the check before anything is created.
 
-Nothing is imported here, so that ``config.schema`` can be used by the classes that describe their own options.
+Classes that describe their own options use the types of ``lightbsr_arch.option_types``.
 """

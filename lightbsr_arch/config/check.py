@@ -14,8 +14,9 @@ from lightbsr_arch.config.files import file_checks, vgg_checks
 from lightbsr_arch.config.overrides import override
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
-from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
+from lightbsr_arch.config.schema import OpenTrainOptions
 from lightbsr_arch.config.yaml_loader import Document, describe_value, load_file
+from lightbsr_arch.option_types import Loss, Network
 
 MOST_FINDINGS = 200  # more help nobody, and take long to find
 # Where an option has no bounds of its own. Networks are built to check them, which takes as long as they are large.

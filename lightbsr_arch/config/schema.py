@@ -7,80 +7,31 @@ A section marked with one of the kinds below names a registered class with ``typ
 An optional key without a default of its own is ``UNSET``: leaving it out differs from writing ``null``.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Network = Annotated[dict[str, Any], Meta(extra={"kind": "network"}, extra_json_schema={"$ref": "#/$defs/network"})]
-Dataset = Annotated[dict[str, Any], Meta(extra={"kind": "dataset"}, extra_json_schema={"$ref": "#/$defs/dataset"})]
-Degradation = Annotated[
-    dict[str, Any], Meta(extra={"kind": "degradation"}, extra_json_schema={"$ref": "#/$defs/degradation"})
-]
-Loss = Annotated[dict[str, Any], Meta(extra={"kind": "loss"}, extra_json_schema={"$ref": "#/$defs/loss"})]
-Metric = Annotated[dict[str, Any], Meta(extra={"kind": "metric"}, extra_json_schema={"$ref": "#/$defs/metric"})]
-Optimizer = Annotated[
-    dict[str, Any], Meta(extra={"kind": "optimizer"}, extra_json_schema={"$ref": "#/$defs/optimizer"})
-]
-Scheduler = Annotated[
-    dict[str, Any], Meta(extra={"kind": "scheduler"}, extra_json_schema={"$ref": "#/$defs/scheduler"})
-]
-
-Count = Annotated[int, Meta(ge=1)]
-Pieces = Annotated[int, Meta(ge=1, le=65536)]  # of what is held in memory together
-Seed = Annotated[int, Meta(ge=0, le=2**32 - 1025)]  # each process adds its number, and NumPy takes 32 bits
-Processes = Annotated[int, Meta(ge=0, le=1024)]
-CountOrZero = Annotated[int, Meta(ge=0)]
-Steps = Annotated[float, Meta(ge=1, multiple_of=1)]  # BasicSR's files write `!!float 5e3`
-Positive = Annotated[float, Meta(gt=0)]
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Range = tuple[float, float]
-PerChannel = Annotated[list[float], Meta(min_length=1)]
-
-
-class IoBackend(Struct, kw_only=True, forbid_unknown_fields=True):
-    """How a data set's images are read."""
-
-    type: Annotated[
-        Literal["disk", "lmdb", "memcached"],
-        Meta(description="disk: a folder of image files; lmdb: a folder NAME.lmdb that BasicSR's LMDB maker wrote"),
-    ]
-    readonly: Annotated[bool, Meta(description="lmdb: open the database for reading alone")] = True
-    lock: Annotated[bool, Meta(description="lmdb: take a lock, which readers alone do not need")] = False
-    readahead: Annotated[bool, Meta(description="lmdb: let the system read ahead")] = False
-    server_list_cfg: Annotated[str | UnsetType, Meta(description="memcached: server list file")] = UNSET
-    client_cfg: Annotated[str | UnsetType, Meta(description="memcached: client configuration file")] = UNSET
-    sys_path: Annotated[str | None, Meta(description="memcached: folder of its Python client")] = None
-
-
-class LoaderOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What BasicSR's data loader reads from every data set's section."""
-
-    name: Annotated[str, Meta(min_length=1, description="name in logs, TensorBoard and result folders")]
-    type: Annotated[str, Meta(description="registered data set class")]
-    batch_size_per_gpu: Annotated[Pieces | UnsetType, Meta(description="images a step and GPU (training)")] = UNSET
-    num_worker_per_gpu: Annotated[
-        Processes | UnsetType, Meta(description="loader processes a GPU (training); 0: load in the main process")
-    ] = UNSET
-    dataset_enlarge_ratio: Annotated[Count, Meta(description="times an epoch repeats the data set (training)")] = 1
-    prefetch_mode: Annotated[
-        Literal["cpu", "cuda"] | None, Meta(description="prepare batches ahead; cuda needs `pin_memory: true`")
-    ] = None
-    num_prefetch_queue: Annotated[Pieces, Meta(description="batches prepared ahead by `prefetch_mode: cpu`")] = 1
-    pin_memory: Annotated[bool, Meta(description="page-locked memory, for faster copies to the GPU")] = False
-    persistent_workers: Annotated[bool, Meta(description="keep loader processes from one epoch to the next")] = False
-
-
-class DatasetOptions(LoaderOptions, kw_only=True):
-    """What every data set of high-resolution images has.
-
-    A registered class describes its own section with an attribute ``Options``: a subclass of this struct
-    (``kw_only=True``) that adds the keys the class reads. ``phase`` and ``scale``, which BasicSR itself writes into
-    the section, are not options.
-    """
-
-    dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
-    io_backend: Annotated[IoBackend, Meta(description="how the images are read")]
+from lightbsr_arch.option_types import (
+    Count,
+    Dataset,
+    Degradation,
+    IoBackend,
+    LoaderOptions,
+    Loss,
+    Metric,
+    Network,
+    Optimizer,
+    PerChannel,
+    Pieces,
+    Port,
+    Positive,
+    Probability,
+    Processes,
+    Range,
+    Scheduler,
+    Seed,
+    Steps,
+)
 
 
 class BasicSRDatasetOptions(LoaderOptions, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import Meta
 
-from lightbsr_arch.config.schema import Count, CountOrZero, Network
+from lightbsr_arch.option_types import Count, CountOrZero, Network
 
 OWN = ("basicsr", "lightbsr_arch", "torch")
 Reduction = Literal["none", "mean", "sum"]

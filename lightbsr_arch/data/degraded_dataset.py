@@ -12,13 +12,13 @@ from torch.utils.data import Dataset
 
 from lightbsr.defaults import NamedSetting
 from lightbsr.errors import UserError
-from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.degradations.classical import Downsample, Parameters
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import SecondOrderSetting, Setting, named_settings
+from lightbsr_arch.option_types import DatasetOptions
 from lightbsr_arch.seeds import derive_seed
 
 

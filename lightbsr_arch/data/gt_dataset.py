@@ -11,9 +11,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from lightbsr.errors import UserError
-from lightbsr_arch.config.schema import DatasetOptions
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.option_types import DatasetOptions
 
 CHECKED = 10_000
 """Pictures whose size is looked at before training begins; opening more takes too long on some disks."""

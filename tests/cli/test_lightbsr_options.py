@@ -1,0 +1,28 @@
+"""``lightbsr options``: the check without a run, and the reference."""
+
+from pathlib import Path
+
+import pytest
+
+from lightbsr.commands import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_reference_and_the_schema_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options", "--reference"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs/options.md").read_text(encoding="utf-8")
+    assert main(["options", "--schema"]) == 0
+    assert capsys.readouterr().out == (ROOT / "options/schema.json").read_text(encoding="utf-8")
+
+
+def test_an_unknown_key_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "teacher.yml"
+    file.write_text((ROOT / "options/teacher.yml").read_text(encoding="utf-8") + "\nmodle_type: X\n", encoding="utf-8")
+    assert main(["options", str(file)]) == 1
+    assert "modle_type" in capsys.readouterr().out
+
+
+def test_a_task_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options"]) == 2
+    assert capsys.readouterr().err == "lightbsr options: give options files to check, or --schema, or --reference\n"
