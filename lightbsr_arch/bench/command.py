@@ -13,9 +13,9 @@ from lightbsr_arch.bench.config import default_bench, read_config
 from lightbsr_arch.bench.report import html_report
 from lightbsr_arch.bench.runner import Runner
 from lightbsr_arch.bench.tables import csv_table, failures, markdown, summarise
-from lightbsr_arch.cli.basicsr import load_plugins
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.io import write_whole
+from lightbsr_arch.plugins import load_plugins
 
 
 def bench(config: Path | None, flags: dict[str, Any], output: Path, device_name: str | None = None) -> int:
