@@ -72,7 +72,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "basicsr = lightbsr_arch.cli.basicsr:main",
+            "basicsr = lightbsr_arch.training.command:main",
             "lightbsr = lightbsr.commands:main",
         ],
         "basicsr.plugins": ["lightbsr_arch = lightbsr_arch"],

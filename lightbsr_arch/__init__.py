@@ -2,9 +2,9 @@
 
 from importlib.metadata import version
 
-from lightbsr_arch import compat
+from lightbsr_arch.basicsr_patches.functional_tensor import provide_functional_tensor
 
-compat.install()  # before anything imports BasicSR
+provide_functional_tensor()  # before anything imports BasicSR
 
 from lightbsr_arch import archs, data, degradations, losses, models  # noqa: E402
 from lightbsr_arch.checkpoint import load  # noqa: E402

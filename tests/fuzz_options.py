@@ -273,7 +273,7 @@ def _trained(case: Case) -> tuple[str, str]:
         os.dup2(log, 2)
         code = 99
         try:
-            from lightbsr_arch.cli.basicsr import main
+            from lightbsr_arch.training.command import main
 
             signal.alarm(LONGEST_RUN)
             more = [*case.overrides, "train:total_iter=1"]

@@ -19,9 +19,7 @@ def run(folder, *arguments):
 
 
 def train(folder, options):
-    return run(
-        folder, "-m", "lightbsr_arch.cli.basicsr", "train", "-opt", f"options/{options}.yml", "--force_yml", *SHORT
-    )
+    return run(folder, "-m", "lightbsr_arch.training", "train", "-opt", f"options/{options}.yml", "--force_yml", *SHORT)
 
 
 def losses(log, name):
@@ -82,7 +80,7 @@ def test_the_student_learns_from_it(folder, student):
 
 def test_a_student_may_start_from_the_shipped_teacher(folder):
     made = run(
-        folder, "-m", "lightbsr_arch.cli.basicsr", "train", "-opt", "options/student.yml", "--force_yml", *SHORT,
+        folder, "-m", "lightbsr_arch.training", "train", "-opt", "options/student.yml", "--force_yml", *SHORT,
         "name=from_shipped", "path:pretrain_network_teacher=kdsr_s_x4_iso_teacher",
         "network_g:restorer:num_block=16", "network_teacher:restorer:num_block=16",
     )  # fmt: skip
@@ -93,7 +91,7 @@ def test_a_student_may_start_from_the_shipped_teacher(folder):
 
 def test_basicsr_test_measures_and_saves_pictures(folder, student):
     tested = run(
-        folder, "-m", "lightbsr_arch.cli.basicsr", "test", "-opt", "options/test.yml",
+        folder, "-m", "lightbsr_arch.training", "test", "-opt", "options/test.yml",
         "--force_yml", "datasets:test:settings=[{sigma: 2.6}]",
     )  # fmt: skip
     assert tested.returncode == 0, tested.stderr

@@ -14,7 +14,7 @@ import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 
 from lightbsr.errors import UserError
-from lightbsr_arch.compat import calculate_niqe
+from lightbsr_arch.basicsr_patches.niqe import calculate_niqe
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from basicsr.data import build_dataloader
 from basicsr.data.single_image_dataset import SingleImageDataset
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.window_padding import upscale_any_size
+from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
 from lightbsr_arch.seeds import derive_seed
@@ -35,7 +35,7 @@ PRIVILEGED = {
 
 
 @MODEL_REGISTRY.register()
-class BlindSRModel(SRModel):
+class BlindSRModel(PatchedSRModel):
     """Trains any network that upscales an image alone (EDSR, RCAN, SwinIR, ...) on images degraded on the fly.
 
     The YAML's ``degradation`` section says how. Besides BasicSR's keys, ``train`` may hold ``grad_clip`` (largest norm

@@ -1,5 +1,6 @@
 """The perceptual loss on weights from a file: where it is looked for, whether it is whole, what the loss is then."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,17 @@ from torch.nn.functional import l1_loss
 from torchvision.models import vgg
 
 from lightbsr.errors import UserError
+from lightbsr_arch.basicsr_patches.vgg import patched_vgg
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file, sha256
 
 NAME = "vgg11-8a719046.pth"
 LOSS = {"type": "PerceptualLoss", "vgg_type": "vgg11", "layer_weights": {"conv1_1": 0.1, "conv2_1": 1, "conv3_2": 1}}
+
+
+@pytest.fixture(autouse=True)
+def patched() -> Iterator[None]:
+    with patched_vgg():
+        yield
 
 
 @pytest.fixture

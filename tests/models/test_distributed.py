@@ -80,7 +80,7 @@ def test_a_contrastive_teacher_resumes_and_validates(tmp_path):
         "logger": {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False},
     }  # fmt: skip
     (tmp_path / "pair.yml").write_text(yaml.safe_dump(options))
-    command = ("-m", "lightbsr_arch.cli.basicsr", "train", "-opt", "pair.yml", "--launcher", "pytorch")
+    command = ("-m", "lightbsr_arch.training", "train", "-opt", "pair.yml", "--launcher", "pytorch")
     losses = r"iter: +(\d+),.*?\] ((?:l_\w+: \S+ ?)+)"
 
     whole = torchrun(tmp_path, *command)

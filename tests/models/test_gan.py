@@ -304,7 +304,7 @@ def test_the_command_trains_validates_saves_and_resumes(tmp_path, student_file):
 
 
 def run_command(folder, *flags):
-    command = [sys.executable, "-m", "lightbsr_arch.cli.basicsr", "train", "-opt", "gan.yml", *flags]
+    command = [sys.executable, "-m", "lightbsr_arch.training", "train", "-opt", "gan.yml", *flags]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lightbsr.errors import UserError
-from lightbsr_arch.cli.run_folder import RunFolder
+from lightbsr_arch.training.run_folder import RunFolder
 
 
 def options(root: Path, *, is_train: bool = True, rank: int = 0, **logger: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_folders_and_log_appear_together(folder: RunFolder, tmp_path: Path) -> N
     opt = options(tmp_path)
     folder.claim(opt)
     log_file = tmp_path / "experiments/run/train.log"
-    log = folder.get_root_logger(log_file=str(log_file))
+    log = folder.start_log(log_file)
     log.info("early, größer")
     assert not log_file.exists()
     folder.create()

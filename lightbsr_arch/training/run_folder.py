@@ -1,7 +1,12 @@
-"""``experiments/NAME`` and ``results/NAME``: locked while a command runs, and made once the run is known to work."""
+"""``experiments/NAME`` and ``results/NAME``: locked while a command runs, and made once the run is known to work.
+
+BasicSR makes the folders, and moves those of an older run away, before it knows whether it can train.
+"""
 
 import logging
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +17,7 @@ from typing import Any
 from basicsr.utils import get_root_logger, logger
 
 from lightbsr.errors import UserError
-from lightbsr_arch import compat
+from lightbsr_arch.io import write_whole
 from lightbsr_arch.locks import FileLock
 
 
@@ -38,8 +43,6 @@ class RunFolder:
         self._created = False
         self._log_file: Path | None = None
         self._held_back: MemoryHandler | None = None
-
-    # ------------------------------------------------------------------------------------------ the three steps
 
     def claim(self, opt: dict[str, Any]) -> None:
         """Lock the run of these options, and check that its folders can be made.
@@ -83,7 +86,7 @@ class RunFolder:
             for folder in (root, *self._folders()):
                 folder.mkdir(parents=True, exist_ok=True)
             if self._opt["is_train"]:
-                compat.copy_opt_file(self._options_text, self._options_file.name, str(root))
+                self._copy_options()
             self._open_log()
             if self._uses_tensorboard:
                 self.tb_logger = logger.init_tb_logger(str(self._tensorboard))
@@ -97,29 +100,19 @@ class RunFolder:
             with suppress(OSError):  # it holds a run
                 self._root.parent.rmdir()
 
-    # ------------------------------------------------------------------------------------------ in place of BasicSR's
-
-    def get_root_logger(
-        self, logger_name: str = "basicsr", log_level: int = logging.INFO, log_file: str | None = None
-    ) -> logging.Logger:
-        """BasicSR's logger, which writes ``log_file`` once there is a folder for it."""
-        log = get_root_logger(logger_name, log_level)
+    def start_log(self, file: Path) -> logging.Logger:
+        """Return BasicSR's logger, which writes ``file`` once there is a folder for it."""
+        log = get_root_logger()
         for handler in log.handlers[:]:
             if isinstance(handler, logging.FileHandler | MemoryHandler):  # of an earlier run of this process
                 log.removeHandler(handler)
                 handler.close()
-        if self._opt["rank"] == 0 and log_file is not None:
-            log.setLevel(log_level)
-            self._log_file = Path(log_file)
+        if self._opt["rank"] == 0:
+            log.setLevel(logging.INFO)
+            self._log_file = file
             self._held_back = MemoryHandler(10**6, flushLevel=logging.CRITICAL + 1)
             log.addHandler(self._held_back)
         return log
-
-    def init_tb_loggers(self, opt: dict[str, Any]) -> Any:
-        """A writer for TensorBoard that works once there is a folder for it; None without TensorBoard."""
-        return _TensorBoard(self) if self._uses_tensorboard and opt["rank"] == 0 else None
-
-    # ------------------------------------------------------------------------------------------ parts
 
     @property
     def _root(self) -> Path:
@@ -138,8 +131,13 @@ class RunFolder:
         opt = self._opt
         return opt["is_train"] and bool(opt["logger"].get("use_tb_logger")) and "debug" not in opt["name"]
 
+    def _copy_options(self) -> None:
+        """Write the options file, as it was when the command started, under a comment that holds the command."""
+        header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
+        write_whole(self._root / self._options_file.name, (header + self._options_text).encode())
+
     def _start_wandb(self) -> None:
-        """Before TensorBoard, which it watches."""
+        """Start Weights & Biases, which has to be done before TensorBoard, whose files it reads."""
         wandb = self._opt["logger"].get("wandb") if self._uses_tensorboard else None
         if wandb is None or wandb.get("project") is None:
             return
@@ -158,16 +156,6 @@ class RunFolder:
         self._held_back.flush()
         log.removeHandler(self._held_back)
         log.addHandler(handler)
-
-
-class _TensorBoard:
-    """Stands for a writer that is not there yet."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._folder.tb_logger, name)
 
 
 def _move_away(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""``basicsr train`` and ``basicsr test``: BasicSR's own pipelines, with every installed plugin registered.
+"""``basicsr train`` and ``basicsr test``, with every installed plugin registered.
 
-Exit codes: 0 done; 1 an unexpected error, with its traceback; 2 something the user can put right, said on stderr;
-130 and 143 stopped by Ctrl-C and by SIGTERM; 128 + its number for SIGUSR1 and SIGHUP likewise.
+Exit codes: 0 done; 1 an unexpected error, with its traceback; 2 an error that the user can correct, explained on
+stderr; 128 + N stopped by signal N: 130 for Ctrl-C, 143 for SIGTERM, and likewise for SIGUSR1 and SIGHUP.
 """
 
 import argparse
@@ -9,24 +9,26 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightbsr.errors import UserError
-from lightbsr_arch.cli.stop import Stopped, StopRequest
 from lightbsr_arch.plugins import load_plugins
+from lightbsr_arch.training.stop import Stopped, StopRequest
 
 if TYPE_CHECKING:
-    from lightbsr_arch.cli.run_folder import RunFolder
+    from lightbsr_arch.training.pipeline import Training
+    from lightbsr_arch.training.run_folder import RunFolder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command, and return the exit code."""
     args = build_parser().parse_args(argv)
     try:
         load_plugins()
-        return _train(args) if args.command == "train" else _test(args)
+        return _run(args)
     except UserError as error:
         # A loader process puts its traceback before the message.
         _report(str(error).rpartition("UserError: ")[2].strip(), logging.ERROR)
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """BasicSR's flags, once for training and once for testing."""
+    """Return the parser of both commands, which have BasicSR's flags."""
     parser = argparse.ArgumentParser(
         prog="basicsr", description="Train and test BasicSR models, those of installed plugins included."
     )
@@ -52,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train what an options file describes, in experiments/NAME of the current folder. "
         "Ctrl-C (and SIGTERM, SIGUSR1, SIGHUP) saves a checkpoint, from which the same command with --auto_resume goes "
         "on.",
-        epilog="Several GPUs or processes: torchrun --nproc_per_node=N -m lightbsr_arch.cli.basicsr train "
+        epilog="Several GPUs or processes: torchrun --nproc_per_node=N -m lightbsr_arch.training train "
         "-opt FILE --launcher pytorch",
     )
     test = commands.add_parser(
@@ -82,83 +84,82 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(args: argparse.Namespace) -> int:
-    from basicsr import train
+def _run(args: argparse.Namespace) -> int:
+    # These import PyTorch, which `basicsr --help` does not need.
+    from lightbsr_arch.basicsr_patches.everything import patched_basicsr
+    from lightbsr_arch.config.check import load_options
+    from lightbsr_arch.training.run_folder import RunFolder
 
-    from lightbsr_arch import compat
-    from lightbsr_arch.cli.training import TrainingLoop
+    file, is_train = Path(args.opt), args.command == "train"
+    with patched_basicsr():
+        options = load_options(file, is_train=is_train, overrides=args.force_yml)
+        folder = RunFolder(file)
+        return _train(args, options, folder) if is_train else _test(args, options, folder)
 
-    folder = _prepare(args, is_train=True)
+
+def _train(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder") -> int:
+    from lightbsr_arch.training.pipeline import Training
+
     stop = StopRequest()
-    loop = TrainingLoop(stop, folder)
-    compat.follow_training(loop)
+    training = Training(folder, stop)
     stop.listen()
     try:
-        _run(train.train_pipeline, folder)
+        with _started(args, options, folder) as opt:
+            training.run(opt)
     except Stopped:
-        _report(_how_to_continue(args, loop), logging.WARNING)
+        _report(_how_to_continue(args, training), logging.WARNING)
     else:
         if stop.signum:
             _report("Training had ended, and the network is saved; its validation was left out.", logging.WARNING)
     return stop.exit_code
 
 
-def _test(args: argparse.Namespace) -> int:
-    from basicsr import test
+def _test(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder") -> int:
+    from lightbsr_arch.training.pipeline import run_tests
 
-    from lightbsr_arch import compat
-
-    folder = _prepare(args, is_train=False)
-    compat.follow_testing(folder)
-    _run(test.test_pipeline, folder)
+    with _started(args, options, folder) as opt:
+        run_tests(opt, folder)
     return 0
 
 
-def _prepare(args: argparse.Namespace, *, is_train: bool) -> "RunFolder":
-    """Check the options before anything is created, and have BasicSR use them; returns the run's folder."""
-    from lightbsr_arch import compat
-    from lightbsr_arch.cli.run_folder import RunFolder
-    from lightbsr_arch.config.check import load_options
-
-    file = Path(args.opt)
-    options = load_options(file, is_train=is_train, overrides=args.force_yml)
-    if options.get("manual_seed") is None:
-        options["manual_seed"] = 0  # BasicSR's is random: never the same in a resumed run, nor in two processes
-    if args.local_rank is not None:
-        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    flags = [f"--{name}" for name in ("auto_resume", "debug") if getattr(args, name, False)]
-    compat.use_options(options, file, ["--launcher", args.launcher, *flags])
-    return RunFolder(file)
-
-
-def _run(pipeline: Any, folder: "RunFolder") -> None:
+@contextmanager
+def _started(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder") -> Iterator[dict[str, Any]]:
+    """Give the complete options. Several processes are joined within the block, and the folder is released after it."""
     from torch import distributed
 
+    from lightbsr_arch.training.options import complete_options
+
+    if args.local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    flags = {name: getattr(args, name, False) for name in ("auto_resume", "debug")}
     try:
-        pipeline(str(Path.cwd()))
+        yield complete_options(
+            options, is_train=args.command == "train", root=Path.cwd(), launcher=args.launcher, **flags
+        )
         if distributed.is_initialized():
-            distributed.barrier()  # the first process alone validates, and the others must not leave it meanwhile
+            distributed.barrier()  # only the first process validates, and the others must not leave it meanwhile
     finally:
         folder.release()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-def _how_to_continue(args: argparse.Namespace, loop: Any) -> str:
-    if loop.saved:
-        start = {"none": "basicsr", "pytorch": "torchrun ... -m lightbsr_arch.cli.basicsr"}
+def _how_to_continue(args: argparse.Namespace, training: "Training") -> str:
+    if training.saved:
+        module = "-m lightbsr_arch.training"
+        start = {"none": "basicsr", "pytorch": f"torchrun ... {module}", "slurm": f"srun ... python {module}"}
         words = ["-opt", args.opt, "--launcher", args.launcher] if args.launcher != "none" else ["-opt", args.opt]
         words += ["--debug"] * args.debug + ["--auto_resume"]
         words += ["--force_yml", *args.force_yml] if args.force_yml else []
-        command = start.get(args.launcher, "srun ... python -m lightbsr_arch.cli.basicsr")
-        return f"Stopped and saved iteration {loop.last}. To continue: {command} train {shlex.join(words)}"
-    if loop.last == loop.first:
-        return f"Stopped before iteration {loop.first + 1} was done: nothing new to save."
+        command = f"{start[args.launcher]} train {shlex.join(words)}"
+        return f"Stopped and saved iteration {training.last}. To continue: {command}"
+    if training.last == training.first:
+        return f"Stopped before iteration {training.first + 1} was done: nothing new to save."
     return "Stopped at once, without saving; --auto_resume goes on from the last checkpoint."
 
 
 def _report(message: str, level: int) -> None:
-    """Say something on stderr, and in the log file once there is one; of several processes, all tell errors."""
+    """Log a message or, before there is a log, print it to stderr. Of several processes, all report errors."""
     if _logger().handlers:
         _logger().log(level, message)
     else:
@@ -167,7 +168,3 @@ def _report(message: str, level: int) -> None:
 
 def _logger() -> logging.Logger:
     return logging.getLogger("basicsr")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

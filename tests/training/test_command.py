@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from lightbsr_arch.cli.basicsr import build_parser, main
+from lightbsr_arch.training.command import build_parser, main
 
 OPTIONS = yaml.safe_load("""
 name: toy
@@ -88,7 +88,7 @@ def write_options(folder: Path, name: str, **changes: object) -> str:
 def launch(folder: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     environment["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), environment.get("PYTHONPATH", "")])
-    command = [sys.executable, *launcher, "-m", "lightbsr_arch.cli.basicsr", *arguments]
+    command = [sys.executable, *launcher, "-m", "lightbsr_arch.training", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True
     )
@@ -138,7 +138,7 @@ def test_trains_validates_saves(folder: Path, whole: subprocess.CompletedProcess
     assert networks == ["net_g_4.pth", "net_g_8.pth", "net_g_latest.pth"]
     assert sorted(file.name for file in (experiment / "training_states").iterdir()) == ["4.state", "8.state"]
     assert list((folder / "tb_logger/whole").iterdir())
-    assert "basicsr.py train -opt whole.yml" in (experiment / "whole.yml").read_text()
+    assert "training/__main__.py train -opt whole.yml" in (experiment / "whole.yml").read_text()
 
 
 def test_ctrl_c_saves_and_names_the_way_on(folder: Path, interrupted: subprocess.CompletedProcess[str]) -> None:

@@ -1,0 +1,119 @@
+"""Networks and training states: read safely, written whole, resumed under the current options."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from torch import nn
+
+from lightbsr.errors import UserError
+from lightbsr.shipped import find_weights
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.checkpoint import add_unfitted_prior, canonical_names, read_tensors
+from lightbsr_arch.io import whole_file
+from lightbsr_arch.training_state import resume_training
+
+
+class CheckpointMethods:
+    """Methods that take the place of ``BaseModel``'s of the same names."""
+
+    opt: dict[str, Any]
+    optimizers: list[torch.optim.Optimizer]
+    schedulers: list[Any]
+    get_bare_model: Callable[[Any], Any]
+
+    # BasicSR unpickles any object that the file holds, and so executes code. It logs every key of a file that does not
+    # fit, and then raises PyTorch's error, which lists them again. It does not read .safetensors.
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
+        """Load weights into ``net``.
+
+        Args:
+            net: the network, which may be wrapped for several GPUs or processes.
+            load_path: a ``.pth``, a ``.safetensors`` or the name of shipped weights. A ``BlindSR`` also takes the
+                authors' published checkpoints.
+            strict: refuse weights that do not all fit, in place of leaving out those that do not.
+            param_key: the key of the weights in a ``.pth``. If it is missing there, other common keys are tried.
+
+        Raises:
+            UserError: the file is missing or damaged, holds more than tensors, or is of another network.
+        """
+        found = read_tensors(find_weights(load_path), param_key)[0]
+        net = self.get_bare_model(net)
+        if isinstance(net, BlindSR):
+            found = canonical_names(found)
+            prior: Any = getattr(net.estimator, "prior", None)
+            if prior is not None:
+                add_unfitted_prior(found, prior)
+        wanted = net.state_dict()
+        shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
+        differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]
+        if differing:
+            lines = [f"  {name}: wanted {shapes[0].get(name)}, found {shapes[1].get(name)}" for name in differing[:10]]
+            message = f"{load_path}: {len(differing)} weights do not fit {type(net).__name__}; the first:\n"
+            message += "\n".join(lines).replace("None", "none")
+            if strict:
+                raise UserError(message)
+            get_root_logger().warning(message)
+        net.load_state_dict({name: value for name, value in found.items() if name not in differing}, strict=strict)
+        get_root_logger().info(f"Loaded {type(net).__name__} from {load_path}.")
+
+    # BasicSR writes to the final name, so a stopped program leaves a part of a file. After three failed attempts it
+    # logs a warning and trains on without a checkpoint.
+    @master_only
+    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = "params") -> None:
+        """Save one network, or several networks under one key each, as ``NET_LABEL_ITERATION.pth``.
+
+        Iteration -1 stands for the end of training, whose file is ``NET_LABEL_latest.pth``.
+
+        Raises:
+            UserError: the file cannot be written. An older file of the same name then stays as it is.
+        """
+        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
+        states = [self.get_bare_model(part).state_dict() for part in nets]
+        content = {key: {name: value.cpu() for name, value in state.items()} for key, state in zip(keys, states)}
+        name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
+        _save_whole(content, Path(self.opt["path"]["models"], name))
+
+    # As in `save_network`. In addition, BasicSR saves only optimisers and schedulers, and not the optimisers' types.
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Save what a resumed run needs besides the networks, as ``ITERATION.state``.
+
+        A model adds entries by a method ``more_training_state``. At iteration -1, the end of training, nothing is
+        saved.
+
+        Raises:
+            UserError: the file cannot be written. An older file of the same name then stays as it is.
+        """
+        if current_iter == -1:
+            return
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizer_types": [type(optimizer).__name__ for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            **(self.more_training_state() if hasattr(self, "more_training_state") else {}),
+        }
+        _save_whole(state, Path(self.opt["path"]["training_states"], f"{current_iter}.state"))
+
+    # BasicSR restores weight decay, betas, milestones and the like from the state, over those in the options.
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Restore progress and running averages, and keep the options' settings: see ``resume_training``."""
+        resume_training(self, resume_state)
+
+
+def _save_whole(content: Any, path: Path) -> None:
+    """Write a file that is there whole or, if that fails, as it was before."""
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+        try:
+            torch.save(content, file)
+            os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # PyTorch raises another error on top of the system's
+            raise UserError(f"{path}: cannot be saved: {error.__context__ or error}") from error

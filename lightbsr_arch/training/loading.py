@@ -1,0 +1,121 @@
+"""Data sets and their loaders: training samples in an order that a resumed run continues."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any
+
+import basicsr.data
+import cv2
+from basicsr.data import build_dataloader
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from lightbsr.errors import UserError
+from lightbsr_arch.data.sampler import SeededDataset, TrainSampler
+from lightbsr_arch.training.stop import SIGNALS
+
+MOST_SAMPLES = 20_000_000
+
+
+class TrainingData:
+    """Iterates over the batches of a training, without end, from the batch where a run starts or continues.
+
+    Attributes:
+        loader: gives the batches of one epoch.
+        sampler: orders and seeds the samples.
+    """
+
+    def __init__(self, opt: dict[str, Any], epoch: int = 0, iteration: int = 0) -> None:
+        """Build ``datasets.train``.
+
+        Args:
+            opt: complete options.
+            epoch: the epoch to start in, counted from 0.
+            iteration: the number of iterations done before, in all epochs.
+
+        Raises:
+            UserError: the data set cannot be used, or has too few samples for a batch, or too many.
+        """
+        dataset_opt = opt["datasets"]["train"]
+        dataset = build_dataset(dataset_opt)
+        ratio = dataset_opt.get("dataset_enlarge_ratio", 1)
+        self.sampler = TrainSampler(dataset, opt["world_size"], opt["rank"], ratio)
+        samples = len(self.sampler)
+        if samples > MOST_SAMPLES:
+            raise UserError(
+                f"datasets.train: an epoch has {samples} samples, more than {MOST_SAMPLES}, whose order has to be "
+                "held in memory; lower dataset_enlarge_ratio"
+            )
+        self.loader = build_dataloader(
+            SeededDataset(dataset), dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=self.sampler
+        )
+        self.loader.worker_init_fn = prepare_worker
+        per_epoch = len(self.loader)
+        if not per_epoch:
+            raise UserError(
+                f"datasets.train: an epoch has {samples} samples, fewer than a batch of {self.loader.batch_size}; "
+                "raise dataset_enlarge_ratio or lower batch_size_per_gpu"
+            )
+        # The result is between 0 and a whole epoch, unless the options changed since the run was interrupted.
+        done = min(max(iteration - epoch * per_epoch, 0), per_epoch)
+        self.sampler.start_at(opt["manual_seed"], epoch, done * self.loader.batch_size)
+        self.sampler.set_epoch(epoch)
+        self._opt = opt
+        get_root_logger().info(
+            f"Training statistics:\n\tNumber of train images: {len(dataset)}\n\tDataset enlarge ratio: {ratio}"
+            f"\n\tBatch size per gpu: {dataset_opt['batch_size_per_gpu']}"
+            f"\n\tWorld size (gpu number): {opt['world_size']}\n\tRequire iter number per epoch: {per_epoch}"
+            f"\n\tTotal iters: {opt['train']['total_iter']}."
+        )
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last batch, counted from 0."""
+        return self.sampler.epoch
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for epoch in count(self.epoch):
+            self.sampler.set_epoch(epoch)
+            yield from self._batches()
+
+    def _batches(self) -> Iterable[dict[str, Any]]:
+        if self._opt["datasets"]["train"].get("prefetch_mode") != "cuda":
+            return self.loader
+        # `CUDAPrefetcher.reset` starts the loader's processes a second time in the first epoch, so each epoch has a
+        # prefetcher of its own.
+        return iter(CUDAPrefetcher(self.loader, self._opt).next, None)
+
+
+def build_dataset(dataset_opt: dict[str, Any]) -> Any:
+    """Build a data set by BasicSR's function.
+
+    Raises:
+        UserError: one of BasicSR's data sets refuses the options or the files, or there are no pictures.
+    """
+    where = f"data set {dataset_opt['name']}"
+    try:
+        dataset = basicsr.data.build_dataset(dataset_opt)
+    except (AssertionError, ValueError, KeyError, OSError) as error:
+        if not DATASET_REGISTRY.get(dataset_opt["type"]).__module__.startswith("basicsr."):
+            raise
+        raise UserError(f"{where}: {dataset_opt['type']} cannot be used: {error or type(error).__name__}") from error
+    if not len(dataset):
+        raise UserError(f"{where}: there are no pictures in it")
+    return dataset
+
+
+def build_evaluation_loader(opt: dict[str, Any], dataset_opt: dict[str, Any]) -> Any:
+    """Build the data set and the loader of a validation or a test, one image per batch."""
+    return build_dataloader(build_dataset(dataset_opt), dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"])
+
+
+def prepare_worker(worker_id: int) -> None:
+    """Prepare a loader process, which ``SeededDataset`` seeds for each sample."""
+    # A terminal and SLURM send signals to all processes. The main one ends this one by SIGTERM, for which a forked
+    # process would have the trainer's handler.
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)  # OpenCV's threads hang in a forked process

@@ -1,0 +1,50 @@
+"""Training in several processes, which torchrun or SLURM starts."""
+
+import os
+import subprocess
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from lightbsr.errors import UserError
+
+
+def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> None:
+    """Join the other processes, which torchrun or SLURM describe in the environment.
+
+    Unlike BasicSR's function of this name, it also works without a GPU, and it takes the GPU of the process's rank on
+    its machine in place of its rank among all processes.
+
+    Args:
+        launcher: pytorch (torchrun) or slurm.
+        backend: of PyTorch's; gloo is taken where there is no GPU.
+        port: of the first process, under SLURM.
+
+    Raises:
+        UserError: the environment does not describe them.
+    """
+    variable, command = ("SLURM_PROCID", "srun") if launcher == "slurm" else ("RANK", "torchrun")
+    if variable not in os.environ:
+        raise UserError(f"--launcher {launcher} is for processes that {command} starts")
+    if launcher == "slurm":
+        _describe_slurm_job(port)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    else:
+        backend = "gloo"
+    # The first process validates while the others wait, which takes longer than the default limit of 10 minutes.
+    distributed.init_process_group(backend, timeout=timedelta(hours=2))
+
+
+def _describe_slurm_job(port: int | None) -> None:
+    """Set torchrun's variables from SLURM's. An address or a port that is already set stays."""
+    environ = os.environ
+    environ.update(RANK=environ["SLURM_PROCID"], WORLD_SIZE=environ["SLURM_NTASKS"])
+    environ["LOCAL_RANK"] = environ["SLURM_LOCALID"]
+    if port is not None:
+        environ["MASTER_PORT"] = str(port)
+    environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in environ:
+        hosts = subprocess.check_output(["scontrol", "show", "hostnames", environ["SLURM_NODELIST"]], text=True)
+        environ["MASTER_ADDR"] = hosts.split()[0]

@@ -1,0 +1,56 @@
+"""The training state that a run continues from, and the networks that belong to it."""
+
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils import check_resume
+
+from lightbsr.errors import UserError
+from lightbsr_arch.checkpoint import read_pth
+from lightbsr_arch.training_state import check_state
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the training state to continue from, and set the paths of the networks that belong to it.
+
+    BasicSR's function of this name needs a GPU, and executes code that the file may hold.
+
+    Returns:
+        The state, or None if the run starts anew.
+
+    Raises:
+        UserError: the state is missing or damaged, or a network of its iteration is missing.
+    """
+    path = opt["path"]
+    if opt["auto_resume"]:
+        states = [file for file in Path(path["training_states"]).glob("*.state") if file.stem.isdecimal()]
+        path["resume_state"] = str(max(states, key=lambda file: int(file.stem))) if states else None
+    if not path.get("resume_state"):
+        return None
+    if not Path(path["resume_state"]).is_file():
+        raise UserError(f"{path['resume_state']}: no such file")
+    state = read_pth(path["resume_state"])
+    check_state(state, path["resume_state"])
+    _point_to_networks(opt, state["iter"])
+    return state
+
+
+def _point_to_networks(opt: dict[str, Any], iteration: int) -> None:
+    """Set the networks' paths by BasicSR's ``check_resume``.
+
+    Networks that are never saved, such as teachers, keep their configured path and key.
+    """
+    path = opt["path"]
+    models = Path(path["models"])
+    names = [key.removeprefix("network_") for key in opt if key.startswith("network_")]
+    ignored = path.get("ignore_resume_networks") or []
+    saved = [name for name in names if any(models.glob(f"net_{name}_*.pth")) and f"network_{name}" not in ignored]
+    for name in saved or ["g"]:
+        if not (models / f"net_{name}_{iteration}.pth").is_file():
+            missing = models / f"net_{name}_{iteration}.pth"
+            raise UserError(f"{missing}: no such file, but {path['resume_state']} belongs to it")
+    others = [name for name in names if name not in saved]
+    keys = {f"param_key_{name}": path[f"param_key_{name}"] for name in others if f"param_key_{name}" in path}
+    path["ignore_resume_networks"] = [f"network_{name}" for name in others]
+    check_resume(opt, iteration)
+    path.update(keys)

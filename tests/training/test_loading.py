@@ -1,0 +1,115 @@
+"""The batches of a training, and the processes that load them."""
+
+import signal
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from lightbsr.errors import UserError
+from lightbsr_arch.training.loading import TrainingData, prepare_worker
+from lightbsr_arch.training.stop import SIGNALS
+
+
+class Numbers(Dataset):
+    """The numbers from 0 to ``count`` - 1."""
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.count = opt["count"]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"number": torch.tensor(int(index))}
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "Numbers", Numbers)
+
+
+def options(count: int = 40, **dataset: Any) -> dict[str, Any]:
+    """Ten iterations per epoch, fifty in all."""
+    train = {"name": "numbers", "type": "Numbers", "phase": "train", "count": count, "batch_size_per_gpu": 4}
+    return {
+        "datasets": {"train": {**train, "num_worker_per_gpu": 0, **dataset}},
+        "train": {"total_iter": 50},
+        "manual_seed": 6,
+        "rank": 0,
+        "world_size": 1,
+        "num_gpu": 0,
+        "dist": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("epoch", "iteration", "skipped", "last_epoch"),
+    [(0, 0, 0, 4), (2, 25, 20, 4), (2, 30, 40, 4), (3, 30, 0, 4), (4, 50, 40, 4), (1, 45, 40, 2), (9, 45, 0, 9)],
+)
+def test_resumes_in_the_middle_of_an_epoch(epoch: int, iteration: int, skipped: int, last_epoch: int) -> None:
+    """The last two cases are options changed between the runs."""
+    data = TrainingData(options(), epoch, iteration)
+    sampler = data.sampler
+    assert (sampler.manual_seed, sampler.start_epoch, sampler.start_sample) == (6, epoch, skipped)
+    assert len(list(islice(data, 50 - iteration))) == 50 - iteration
+    assert data.epoch == last_epoch
+
+
+def test_a_resumed_run_gets_the_rest_of_the_batches() -> None:
+    whole = [batch["number"].tolist() for batch in islice(TrainingData(options()), 25)]
+    rest = [batch["number"].tolist() for batch in islice(TrainingData(options(), 1, 13), 12)]
+    assert rest == whole[13:]
+    assert sorted(number for batch in whole[:10] for number in batch) == list(range(40))
+    assert whole[:10] != whole[10:20]
+
+
+def test_training_set_smaller_than_a_batch_is_refused() -> None:
+    with pytest.raises(UserError, match="an epoch has 3 samples, fewer than a batch of 4; raise dataset_enlarge_ratio"):
+        TrainingData(options(3))
+
+
+def test_an_order_too_long_for_memory_is_refused() -> None:
+    with pytest.raises(UserError, match="an epoch has 24000000 samples, more than 20000000"):
+        TrainingData(options(dataset_enlarge_ratio=600_000))
+
+
+def test_an_empty_data_set_is_refused() -> None:
+    with pytest.raises(UserError, match="data set numbers: there are no pictures in it"):
+        TrainingData(options(0))
+
+
+def test_an_epoch_starts_its_loader_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TrainingData(options(num_prefetch_queue=2, prefetch_mode="cpu"))
+    started = []
+    start = type(data.loader).__iter__
+    monkeypatch.setattr(type(data.loader), "__iter__", lambda loader: started.append(1) or start(loader))
+    assert len(list(islice(data, 20))) == 20
+    assert len(started) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_are_on_the_gpu_ahead() -> None:
+    opt = {**options(prefetch_mode="cuda", pin_memory=True), "num_gpu": 1}
+    batches = list(islice(TrainingData(opt), 12))
+    assert all(batch["number"].device.type == "cuda" for batch in batches)
+    plain = [batch["number"].tolist() for batch in islice(TrainingData(options()), 12)]
+    assert [batch["number"].tolist() for batch in batches] == plain
+
+
+def test_workers_leave_ctrl_c_to_the_trainer() -> None:
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    try:
+        prepare_worker(0)
+        assert {signum.name: signal.getsignal(signum) for signum in SIGNALS} == {
+            "SIGINT": signal.SIG_IGN,
+            "SIGUSR1": signal.SIG_IGN,
+            "SIGHUP": signal.SIG_IGN,
+            "SIGTERM": signal.SIG_DFL,
+        }
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
