@@ -19,6 +19,12 @@ COMPUTATION = {"params", "lr", "initial_lr", "foreach", "fused", "capturable", "
 # Averages of squares or of sizes, of which roots are taken.
 NON_NEGATIVE = {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "exp_inf", "sum", "row_var", "col_var"}
 
+# Entries of a training state that are checked one by one. Any other one is an objective's.
+KNOWN = {
+    "epoch", "iter", "optimizers", "optimizer_types", "schedulers", "scaler", "scaler_d", "skipped_in_a_row",
+    "contrast", "net_key", "degradation",
+}  # fmt: skip
+
 State = dict[str, Any]
 
 
@@ -58,6 +64,9 @@ def check_state(state: Any, source: str) -> None:
             raise refuse(name, "named tensors of finite numbers")
     if not _is_pool(state.get("degradation") or {}):
         raise refuse("degradation", "the pool of pairs")
+    for name, value in state.items():
+        if name not in KNOWN and not _is_plain(value):
+            raise refuse(name, "made of finite numbers, texts and tensors")
 
 
 def _is_count(value: Any) -> bool:
@@ -78,6 +87,13 @@ def _is_sound(value: Any) -> bool:
         and not value.is_complex()
         and (not value.is_floating_point() or bool(value.isfinite().all()))
     )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of finite numbers, texts and sound tensors."""
+    if isinstance(value, dict | list | tuple):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, bool | str) or _is_number(value) or _is_sound(value)
 
 
 def _is_optimizer(saved: Any) -> bool:

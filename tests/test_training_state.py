@@ -153,6 +153,9 @@ WRONG: list[tuple[str, Any]] = [
     ("degradation", {"parts": [torch.zeros(3, 1)], "order": torch.tensor([0, 0, 1]), "filled": 3}),
     ("degradation", {"parts": [torch.zeros(2, 1)], "order": torch.arange(3), "filled": 3}),
     ("degradation", [1]),
+    ("of_a_plugin", {"level": [float("inf")]}),
+    ("of_a_plugin", {"level": torch.full((2,), torch.nan)}),
+    ("of_a_plugin", object()),
 ]
 
 

@@ -15,7 +15,7 @@ from lightbsr.shipped import find_weights
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.cross_checks import channels, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath
-from lightbsr_arch.config.registries import registered
+from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, package
 from lightbsr_arch.degradations import Draws
 from lightbsr_arch.models.blindsr_model import compares_with_gt
@@ -192,11 +192,10 @@ def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Findi
         for part, arguments in held.items():
             origin = f"of {weights} (path.pretrain_{key})"
             yield from _differences(network[part], arguments, (key, part), origin)
-    is_fresh_student = is_train and options["model_type"] == "KDStudentModel" and path.get("pretrain_network_g") is None
-    if is_fresh_student and options["train"].get("start_from_teacher", "restorer") != "none":
-        student, teacher = (options[key]["restorer"] for key in ("network_g", "network_teacher"))
-        origin = "of network_teacher, whose weights it starts from unless path.pretrain_network_g names others,"
-        yield from _differences(student, teacher, ("network_g", "restorer"), origin)
+    model = model_of(options["model_type"])
+    if is_train and hasattr(model, "equal_networks"):
+        for key, other, origin in model.equal_networks(options):
+            yield from _differences(section(options, *key), other, key, origin)
 
 
 def _differences(asked: dict[str, Any], held: dict[str, Any], key: KeyPath, origin: str) -> Iterator[Finding]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_arch.config.build_checks import build_checks, weights_checks
-from lightbsr_arch.config.checker import Checker
-from lightbsr_arch.config.cross_checks import cross_checks, sections
+from lightbsr_arch.config.checker import Checker, section_of
+from lightbsr_arch.config.cross_checks import cross_checks, section, sections
 from lightbsr_arch.config.files import file_checks, vgg_checks
 from lightbsr_arch.config.overrides import override
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
-from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
+from lightbsr_arch.config.registries import Resolver, model_of, not_registered, registered, run_options
 from lightbsr_arch.config.schema import OpenTrainOptions
 from lightbsr_arch.config.yaml_loader import Document, describe_value, load_file
 from lightbsr_arch.option_types import Loss, Network
@@ -76,8 +76,26 @@ def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
     checker = Checker(Resolver(model_type))
     if isinstance(model_type, str) and model_type not in registered("model"):
         yield Finding(("model_type",), not_registered("model", model_type))
-    yield from checker.check(options, run_options(model_type))
+    others = {finding.key: finding for finding in _of_other_models(options)}
+    for finding in checker.check(options, run_options(model_type)):
+        yield others.get(finding.key, finding)
     yield from _open_sections(checker, options)
+
+
+def _of_other_models(options: dict[str, Any]) -> Iterator[Finding]:
+    """Keys that the model does not have, but others that describe their options do."""
+    model_type = options.get("model_type")
+    if not hasattr(model_of(model_type), "Options"):
+        return
+    structs = {name: model.Options for name, model in registered("model").items() if hasattr(model, "Options")}
+    for place in ((), ("path",), ("train",)):
+        found = {name: section_of(struct, *place) for name, struct in structs.items()}
+        keys = {name: {*struct.__struct_fields__} for name, struct in found.items() if struct is not None}
+        for key in section(options, *place).keys() - keys.get(str(model_type), set()):
+            others = sorted(name for name in keys if key in keys[name])
+            if others:
+                have = f"{' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
+                yield Finding((*place, key), f"unknown key for {model_type}; {have}")
 
 
 def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:

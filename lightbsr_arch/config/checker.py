@@ -93,6 +93,23 @@ class Checker:
                 yield from self.check(value, section, key)
 
 
+def section_of(struct: type[Struct], *place: str) -> type[Struct] | None:
+    """Return the struct of the section at this place of a struct, or None if it has none."""
+    info: inspect.Type | None = type_info(struct)
+    for name in place:
+        fields = info.fields if isinstance(info, inspect.StructType) else ()
+        info = next((_struct_in(field.type) for field in fields if field.encode_name == name), None)
+    return info.cls if isinstance(info, inspect.StructType) else None
+
+
+def _struct_in(info: inspect.Type) -> inspect.Type | None:
+    if isinstance(info, inspect.Metadata):
+        return _struct_in(info.type)
+    if isinstance(info, inspect.UnionType):
+        return next(filter(None, map(_struct_in, info.types)), None)
+    return info if isinstance(info, inspect.StructType) else None
+
+
 def mismatch(value: Any, expected: str, key: KeyPath) -> Finding:
     return Finding(key, f"expected {expected}, found {describe_value(value)}")
 

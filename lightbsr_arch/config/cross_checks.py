@@ -15,7 +15,8 @@ from basicsr.models.video_base_model import VideoBaseModel
 from lightbsr.names import unsafe_name
 from lightbsr_arch.config.checker import unknown_key
 from lightbsr_arch.config.problems import Finding, KeyPath
-from lightbsr_arch.config.registries import registered
+from lightbsr_arch.config.registries import model_of, registered
+from lightbsr_arch.config.sections import section, sections
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
 from lightbsr_arch.models.blindsr_model import compares_with_gt
@@ -41,24 +42,13 @@ def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding
     yield from _phases(options, is_train)
     yield from _training(options) if is_train else _testing(options)
     yield from _without_gt(options)
-    yield from _models(options)
+    yield from _privileged(options)
+    yield from _models(options, is_train)
     yield from _perceptual(options)
     yield from _scales(options)
     yield from _colours(options)
     yield from _scheduler(options)
     yield from _loggers(options)
-
-
-def section(options: Any, *names: str) -> dict[str, Any]:
-    """A section of the options; empty where it is missing or is none."""
-    for name in names:
-        options = options.get(name) if isinstance(options, dict) else None
-    return options if isinstance(options, dict) else {}
-
-
-def sections(options: dict[str, Any], *names: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The sections within a section, by name."""
-    return ((key, value) for key, value in section(options, *names).items() if isinstance(value, dict))
 
 
 def phase_of(dataset: str) -> str:
@@ -144,12 +134,9 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
     """Validation on LR images alone."""
     types = {name: data.get("type") for name, data in sections(options, "datasets") if phase_of(name) != "train"}
     blind = [name for name, dataset_type in types.items() if dataset_type == "SingleImageDataset"]
-    model_type = options.get("model_type")
-    if model_type == "KDTeacherModel":
-        for name in blind:
-            yield Finding(("datasets", name, "type"), "SingleImageDataset has no HR images, which a teacher must see")
-    if not blind or (_is_ours(model_type) and len(blind) < len(types)):
-        return  # our models take of each data set the metrics that it has images for
+    by_dataset = getattr(model_of(options.get("model_type")), "metrics_by_dataset", False)
+    if not blind or (by_dataset and len(blind) < len(types)):
+        return
     for name, metric in sections(options, "val", "metrics"):
         measure = registered("metric").get(str(metric.get("type")))
         if measure is not None and compares_with_gt(measure):
@@ -160,52 +147,45 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
             )
 
 
-def _models(options: dict[str, Any]) -> Iterator[Finding]:
+def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
+    """Data sets to validate or test on that lack the input that ``network_g`` takes besides the LR images."""
+    parts = (network for key, network in _networks(options, ()) if key[0] == "network_g")
+    names = [str(network.get("type")) for network in parts]
+    needed = [getattr(registered("network").get(name), "privileged", None) for name in names]
+    for name, dataset in sections(options, "datasets"):
+        kind = dataset.get("type")
+        if phase_of(name) == "train" or kind not in IMAGE_DATASETS:
+            continue
+        if "gt" in needed and kind == "SingleImageDataset":
+            yield Finding(("datasets", name, "type"), f"{kind} has no HR images, which a teacher must see")
+        elif "prior" in needed and kind != "DegradedDataset":
+            text = f"{kind} has no blur kernels, which the estimator of network_g needs: use a DegradedDataset"
+            yield Finding(("datasets", name, "type"), text)
+
+
+def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
+    """The check of a model that has one; rules for BasicSR's models."""
+    model = model_of(options.get("model_type"))
+    if hasattr(model, "check"):
+        yield from model.check(options, is_train=is_train)
+        return
     train = section(options, "train")
-    model_type = options.get("model_type")
-    model = registered("model").get(model_type) if isinstance(model_type, str) else None
-    if train:
-        yield from _gan(options, train)
-        if model is not None and _is_kind(model, SRGANModel) and train.get("gan_opt") is None:
-            yield Finding(("train", "gan_opt"), f"missing; {model_type} trains with a discriminator")
-    if model is not None and _is_kind(model, VideoBaseModel):
-        for name, dataset in sections(options, "datasets"):
-            if dataset.get("type") in IMAGE_DATASETS:
-                yield Finding(("datasets", name, "type"), f"{dataset['type']} gives images, {model_type} takes videos")
-    if options.get("model_type") == "KDStudentModel" and train:
-        if "network_teacher" not in options:
-            yield Finding(("network_teacher",), "missing; KDStudentModel learns from a teacher")
-        if train.get("distill_opt") is None:
-            yield Finding(("train", "distill_opt"), "missing; KDStudentModel needs a distillation loss")
-        if section(options, "path").get("pretrain_network_teacher") is None:
-            yield Finding(("path", "pretrain_network_teacher"), "missing; KDStudentModel needs a trained teacher")
-
-
-def _is_kind(model: Any, base: type) -> bool:
-    return isinstance(model, type) and issubclass(model, base)
-
-
-def _gan(options: dict[str, Any], train: dict[str, Any]) -> Iterator[Finding]:
-    model_type = options.get("model_type")
-    is_ours = _is_ours(model_type)
     if train.get("gan_opt") is not None:
-        if is_ours and model_type != "KDStudentModel":
-            yield Finding(("train", "gan_opt"), f"{model_type} has no GAN stage; KDStudentModel has one")
         if "network_d" not in options:
             yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
         if "optim_d" not in train:
             yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
-    elif is_ours:
-        for key in (("network_d",), ("train", "optim_d"), ("path", "pretrain_network_d")):
-            if section(options, *key[:-1]).get(key[-1]) is not None:
-                yield Finding(key, "is for the GAN stage, but train.gan_opt is missing; add it, or remove this")
-    if is_ours and train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
-        yield Finding(("train", "pixel_opt"), "missing; training needs it or perceptual_opt")
+    elif train and _is_kind(model, SRGANModel):
+        yield Finding(("train", "gan_opt"), f"missing; {options['model_type']} trains with a discriminator")
+    if _is_kind(model, VideoBaseModel):
+        for name, dataset in sections(options, "datasets"):
+            if dataset.get("type") in IMAGE_DATASETS:
+                text = f"{dataset['type']} gives images, {options['model_type']} takes videos"
+                yield Finding(("datasets", name, "type"), text)
 
 
-def _is_ours(model_type: Any) -> bool:
-    model = registered("model").get(model_type) if isinstance(model_type, str) else None
-    return model is not None and package(model) == "lightbsr_arch"
+def _is_kind(model: Any, base: type) -> bool:
+    return isinstance(model, type) and issubclass(model, base)
 
 
 def _perceptual(options: dict[str, Any]) -> Iterator[Finding]:

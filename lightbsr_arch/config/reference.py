@@ -1,30 +1,40 @@
 """The JSON schema that editors use and the options page of the docs, both made from the types."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, inspect
 
 from lightbsr_arch.config import schema
-from lightbsr_arch.config.checker import a, describe_type
+from lightbsr_arch.config.checker import a, describe_type, section_of
 from lightbsr_arch.config.registries import REGISTRIES, registered, section_type
 from lightbsr_arch.config.signatures import package
 
-KINDS = ("network", "dataset", "degradation", "loss", "metric", "scheduler")
-RUN = schema.BlindSROptions  # BasicSR's own models take a part of it, Real-ESRGAN's aside
+KINDS = ("model", "network", "dataset", "degradation", "loss", "metric", "scheduler")
+PLACES = ((), ("path",), ("train",))
+PLAIN = section_type("model", "BlindSRModel")  # with the keys that all models of this package have
+
+
+def _section(struct: type[msgspec.Struct], *place: str) -> type[msgspec.Struct]:
+    found = section_of(struct, *place)
+    assert found is not None
+    return found
+
+
 PAGE_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "Top level": schema.BlindSROptions,
-    "`train`": schema.BlindSRTrainOptions,
+    "Top level": PLAIN,
+    "`train`": _section(PLAIN, "train"),
     "`train.optim_g`, `train.optim_d`": schema.OptimizerOptions,
-    "`path`": schema.BlindSRPathOptions,
+    "`path`": _section(PLAIN, "path"),
     "`val`": schema.ValOptions,
     "`logger`": schema.LoggerOptions,
     "`logger.wandb`": schema.WandbOptions,
     "`dist_params`": schema.DistOptions,
     "`io_backend` of a data set": schema.IoBackend,
 }
+TABLE_HEAD = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
 PAGE_HEAD = """\
 # Options
 
@@ -34,28 +44,31 @@ created. In an editor with a YAML language server, files under `options/` comple
 Numbers are written as in YAML 1.2, are finite, and are at most 10^10 unless a bound stands beside them (65536 in the
 section of a network). A file has at most 256 KiB. Names of runs, data sets and metrics are names of single files.
 
-This page and `options/schema.json` are made by `make reference` from `lightbsr_arch/config/schema.py`
-and the signatures of the registered classes.
+The sections below list the keys that all models of this package have; further keys stand with each model.
+
+This page and `options/schema.json` are made by `make reference` from `lightbsr_arch/config/schema.py`,
+the `Options` of models and data sets, and the signatures of the registered classes.
 """
 
 
 def json_schema() -> str:
     """The schema of one run, in the draft that YAML language servers read."""
     definitions: dict[str, Any] = {}
-    for struct in (RUN, schema.OptimizerOptions):
-        definitions |= _definitions(struct)
+    definitions |= _definitions(schema.OptimizerOptions)
     definitions["optimizer"] = {"$ref": "#/$defs/OptimizerOptions"}
     for kind in KINDS:
         names = _own_names(kind)
         for name in names:
-            own = _definitions(section_type(kind, name))
-            definitions |= {**own, f"{kind} {name}": own.pop(section_type(kind, name).__name__)}
-        definitions[kind] = _one_of(kind, names)
-    definitions[RUN.__name__]["properties"]["model_type"]["enum"] = _own_names("model")
+            struct = section_type(kind, name)
+            own = _definitions(struct)
+            # Models may share a struct; a section's is named for its class, whose name several kinds may have.
+            alias = {"$ref": f"#/$defs/{struct.__name__}"} if kind == "model" else own.pop(struct.__name__)
+            definitions |= {**own, f"{kind} {name}": alias}
+        definitions[kind] = _one_of(kind, names, "model_type" if kind == "model" else "type")
     root = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Options of lightbsr_arch",
-        "$ref": f"#/$defs/{RUN.__name__}",
+        "$ref": "#/$defs/model",
         "$defs": definitions,
     }
     return json.dumps(_as_draft_7(root), indent=1, ensure_ascii=False) + "\n"
@@ -65,14 +78,16 @@ def options_page() -> str:
     """The options page of the docs, in Markdown."""
     parts = [PAGE_HEAD]
     for heading, struct in PAGE_SECTIONS.items():
-        parts += [f"## {heading}\n\n{struct.__doc__}\n", _table(struct)]
+        doc = schema.Options.__doc__ if struct is PLAIN else struct.__doc__
+        parts += [f"## {heading}\n\n{doc}\n", _table(struct)]
     for kind in KINDS:
         own = [name for name in _own_names(kind) if package(registered(kind)[name]) == "lightbsr_arch"]
         others = [f"`{name}`" for name in _own_names(kind) if name not in own]
         parts.append(f"## The types of {a(kind)}\n")
         for name in own:
             summary = (registered(kind)[name].__doc__ or "").partition("\n\n")[0]
-            parts += [f"### {name}\n\n{' '.join(summary.split())}\n", _table(section_type(kind, name))]
+            table = _model_table(name) if kind == "model" else _table(section_type(kind, name))
+            parts += [f"### {name}\n\n{' '.join(summary.split())}\n", table]
         if others:
             parts.append(f"BasicSR's: {', '.join(others)}.\n")
     return "\n".join(parts)
@@ -92,15 +107,17 @@ def _definitions(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return definitions
 
 
-def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
-    """A section whose other keys depend on its ``type``; unlike `oneOf`, editors then name the one wrong key."""
+def _one_of(kind: str, names: list[str], key: str) -> dict[str, Any]:
+    """A section whose other keys depend on the registered name under ``key``.
+
+    Unlike with `oneOf`, editors then name the one wrong key.
+    """
     return {
         "type": "object",
-        "required": ["type"],
-        "properties": {"type": {"enum": names}},
+        "required": [key],
+        "properties": {key: {"enum": names}},
         "allOf": [
-            {"if": {"properties": {"type": {"const": name}}}, "then": {"$ref": f"#/$defs/{kind} {name}"}}
-            for name in names
+            {"if": {"properties": {key: {"const": name}}}, "then": {"$ref": f"#/$defs/{kind} {name}"}} for name in names
         ],
     }
 
@@ -117,14 +134,27 @@ def _as_draft_7(node: Any) -> Any:
     return {key: _as_draft_7(value) for key, value in node.items()}
 
 
+def _model_table(name: str) -> str:
+    """The keys that a model has besides those of every model."""
+    rows: list[str] = []
+    for place in PLACES:
+        common = _section(PLAIN, *place).__struct_fields__
+        rows += _rows(_section(section_type("model", name), *place), common, "".join(f"{part}." for part in place))
+    return "\n".join([*TABLE_HEAD, *rows]) + "\n" if rows else "It has the keys above.\n"
+
+
 def _table(struct: type[msgspec.Struct]) -> str:
-    rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*TABLE_HEAD, *_rows(struct)]) + "\n"
+
+
+def _rows(struct: type[msgspec.Struct], without: Collection[str] = (), prefix: str = "") -> Iterator[str]:
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)
     for field in info.fields:
-        cells = (f"`{field.encode_name}`", describe_type(field.type), _default(field), " ".join(_texts(field.type)))
-        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-    return "\n".join(rows) + "\n"
+        if field.encode_name not in without:
+            name, meaning = f"`{prefix}{field.encode_name}`", " ".join(_texts(field.type))
+            cells = (name, describe_type(field.type), _default(field), meaning)
+            yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def _default(field: inspect.Field) -> str:

@@ -40,7 +40,7 @@ BASICSR_DATASETS: dict[str, type[schema.LoaderOptions]] = {
     "FFHQDataset": schema.FFHQDatasetOptions,
     "RealESRGANDataset": schema.RealESRGANDatasetOptions,
 }
-BASICSR_MODELS: dict[str, type[schema.Options]] = {
+BASICSR_MODELS: dict[str, type[msgspec.Struct]] = {
     "SRModel": schema.BasicSROptions,
     "SRGANModel": schema.BasicSROptions,
     "ESRGANModel": schema.BasicSROptions,
@@ -76,26 +76,28 @@ def not_registered(kind: str, name: str) -> str:
     )
 
 
-def run_options(model_type: Any) -> type[schema.Options]:
-    """The struct of a whole options file, by its model."""
-    model = registered("model").get(model_type) if isinstance(model_type, str) else None
+def model_of(model_type: Any) -> Any:
+    """Return the registered model class of this name, or None."""
+    return registered("model").get(model_type) if isinstance(model_type, str) else None
+
+
+def run_options(model_type: Any) -> type[msgspec.Struct]:
+    """Return the struct of a whole options file: the attribute ``Options`` of its model, as data sets have one."""
+    model = model_of(model_type)
     if model is None:
         return schema.OpenOptions
-    if package(model) == "lightbsr_arch":
-        return schema.BlindSROptions
-    if package(model) == "basicsr":
-        return BASICSR_MODELS.get(model.__name__, schema.OpenOptions)
-    return schema.OpenOptions
+    by_name = BASICSR_MODELS if package(model) == "basicsr" else {}
+    return getattr(model, "Options", by_name.get(model.__name__, schema.OpenOptions))
 
 
 class Resolver:
     """Finds the struct of a section, for a run of one model."""
 
     def __init__(self, model_type: Any) -> None:
-        model = registered("model").get(model_type, BaseModel) if isinstance(model_type, str) else BaseModel
+        model = model_of(model_type) or BaseModel
         # BasicSR's own get_optimizer knows one optimiser, its setup_schedulers three schedulers.
         self._only_adam = getattr(model, "get_optimizer", None) is BaseModel.get_optimizer
-        self._own_schedulers = package(model) not in ("basicsr", "lightbsr_arch")
+        self._own_schedulers = package(model) != "basicsr" and not hasattr(model, "Options")
 
     def __call__(self, kind: str, name: str) -> type[msgspec.Struct] | str | None:
         if kind == "optimizer" and self._only_adam and name != "Adam":
@@ -109,7 +111,9 @@ class Resolver:
 
 @cache
 def section_type(kind: str, name: str) -> type[msgspec.Struct]:
-    """The keys of a section whose ``type`` is a registered name."""
+    """The keys of a section whose ``type`` is a registered name; of a whole file for the name of a model."""
+    if kind == "model":
+        return run_options(name)
     entry = registered(kind)[name]
     if kind == "dataset":
         by_name = BASICSR_DATASETS if package(entry) == "basicsr" else {}

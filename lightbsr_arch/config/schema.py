@@ -14,7 +14,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from lightbsr_arch.option_types import (
     Count,
     Dataset,
-    Degradation,
     IoBackend,
     LoaderOptions,
     Loss,
@@ -118,23 +117,21 @@ class PathOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     pretrain_network_g: Annotated[str | None, Meta(description="weights that network_g starts from")] = None
     param_key_g: Annotated[str | None, Meta(description="key in that file: params or params_ema")] = "params"
     strict_load_g: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
-    pretrain_network_d: Annotated[str | None, Meta(description="weights that network_d starts from")] = None
-    param_key_d: Annotated[str | None, Meta(description="key in that file")] = "params"
-    strict_load_d: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
     resume_state: Annotated[str | None, Meta(description="training state (.state) to resume from")] = None
     ignore_resume_networks: Annotated[
         list[str] | str | None, Meta(description="networks whose pretrained path a resume leaves as it is")
     ] = None
 
 
-class BlindSRPathOptions(PathOptions, kw_only=True):
-    """With the teacher's weights."""
+class GanPathOptions(PathOptions, kw_only=True):
+    """With the discriminator's weights."""
 
-    pretrain_network_teacher: Annotated[str | None, Meta(description="the trained teacher")] = None
-    param_key_teacher: Annotated[str | None, Meta(description="key in that file: params or params_ema")] = "params_ema"
+    pretrain_network_d: Annotated[str | None, Meta(description="weights that network_d starts from")] = None
+    param_key_d: Annotated[str | None, Meta(description="key in that file")] = "params"
+    strict_load_d: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
 
 
-class OpenPathOptions(PathOptions, kw_only=True, forbid_unknown_fields=False):
+class OpenPathOptions(GanPathOptions, kw_only=True, forbid_unknown_fields=False):
     """Other models may name more networks."""
 
 
@@ -145,10 +142,15 @@ class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     warmup_iter: Annotated[float, Meta(ge=-1, multiple_of=1, description="steps of linear warm-up; -1 for none")] = -1
     ema_decay: Annotated[float, Meta(ge=0, lt=1, description="moving average of weights; 0 for none")] = 0
     optim_g: Annotated[Optimizer, Meta(description="optimiser of network_g")]
-    optim_d: Annotated[Optimizer | UnsetType, Meta(description="optimiser of network_d")] = UNSET
     scheduler: Annotated[Scheduler, Meta(description="learning rate over the run")]
     pixel_opt: Annotated[Loss | None, Meta(description="loss between SR and HR pixels")] = None
     perceptual_opt: Annotated[Loss | None, Meta(description="loss between features of SR and HR")] = None
+
+
+class GanTrainOptions(TrainOptions, kw_only=True):
+    """With the keys of a GAN."""
+
+    optim_d: Annotated[Optimizer | UnsetType, Meta(description="optimiser of network_d")] = UNSET
     gan_opt: Annotated[Loss | None, Meta(description="adversarial loss; needs network_d")] = None
     net_d_iters: Annotated[Steps, Meta(description="train network_g once in this many steps")] = 1
     net_d_init_iters: Annotated[
@@ -156,50 +158,14 @@ class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = 0
 
 
-class BasicSRTrainOptions(TrainOptions, kw_only=True):
+class BasicSRTrainOptions(GanTrainOptions, kw_only=True):
     """With the key of BasicSR's SRGANModel."""
 
     ldl_opt: Annotated[Loss | None, Meta(description="locally discriminative loss")] = None
 
 
-class OpenTrainOptions(TrainOptions, kw_only=True, forbid_unknown_fields=False):
+class OpenTrainOptions(GanTrainOptions, kw_only=True, forbid_unknown_fields=False):
     """BasicSR's face, StyleGAN2 and video models and those of other plugins: they may read other keys too."""
-
-
-class BlindSRTrainOptions(TrainOptions, kw_only=True):
-    """With the keys of BlindSRModel, KDTeacherModel and KDStudentModel."""
-
-    distill_opt: Annotated[Loss | None, Meta(description="loss between student's and teacher's representation")] = None
-    contrast_opt: Annotated[Loss | None, Meta(description="contrast between degradations (teacher)")] = None
-    estimator_iter: Annotated[
-        int, Meta(ge=0, description="first steps, which train the estimator alone, by contrast or distillation")
-    ] = 0
-    scheduler_start: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="steps before the scheduler begins, at its first rate; the last `warmup_iter` of them raise "
-            "the rate from 0 again",
-        ),
-    ] = 0
-    start_from_teacher: Annotated[
-        Literal["restorer", "all", "none"],
-        Meta(
-            description="what a student takes over: the restorer; all, which adds what of the estimator fits; or none"
-        ),
-    ] = "restorer"
-    gan_gt_usm: Annotated[
-        bool, Meta(description="real images of the discriminator: sharpened as those of the other losses are")
-    ] = False
-    grad_clip: Annotated[
-        Positive | None, Meta(description="largest norm of network_g's gradient; null for no limit")
-    ] = None
-    amp: Annotated[Literal["bf16", "fp16"] | None, Meta(description="mixed precision; null for fp32")] = None
-    channels_last: Annotated[bool, Meta(description="NHWC memory format")] = False
-    compile: Annotated[bool, Meta(description="torch.compile the networks")] = False
-    nan_loss: Annotated[
-        Literal["stop", "skip"], Meta(description="a loss that is not finite: stop the run, or skip the step")
-    ] = "stop"
 
 
 class ValOptions(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -248,33 +214,27 @@ class Options(Struct, kw_only=True, forbid_unknown_fields=True):
     manual_seed: Annotated[Seed | None, Meta(description="seed of all that is random in a run; 0 if left out")] = None
     datasets: Annotated[dict[str, Dataset], Meta(min_length=1, description="train, val, test; more: val_1, test_1 ...")]
     network_g: Annotated[Network, Meta(description="the network that is trained or tested")]
-    network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET
     logger: Annotated[LoggerOptions | UnsetType, Meta(description="logs and checkpoints (training)")] = UNSET
     dist_params: Annotated[DistOptions | UnsetType, Meta(description="distributed training")] = UNSET
     find_unused_parameters: Annotated[bool, Meta(description="distributed: allow weights without gradient")] = False
 
 
-class BlindSROptions(Options, kw_only=True):
-    """One run of BlindSRModel, KDTeacherModel or KDStudentModel."""
+class GanOptions(Options, kw_only=True):
+    """With the discriminator."""
 
-    scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")]
-    degradation: Annotated[Degradation | UnsetType, Meta(description="how LR images are made from HR ones")] = UNSET
-    network_teacher: Annotated[Network | UnsetType, Meta(description="the teacher that a student learns from")] = UNSET
-    path: Annotated[BlindSRPathOptions, Meta(description="weights to start from")]
-    train: Annotated[BlindSRTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
-    val: Annotated[ValOptions | None, Meta(description="validation and testing")] = None
+    network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET
 
 
-class BasicSROptions(Options, kw_only=True):
+class BasicSROptions(GanOptions, kw_only=True):
     """One run of a BasicSR model for single images."""
 
     scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET
-    path: Annotated[PathOptions, Meta(description="weights to start from")]
+    path: Annotated[GanPathOptions, Meta(description="weights to start from")]
     train: Annotated[BasicSRTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
     val: Annotated[ValOptions | None, Meta(description="validation and testing")] = None
 
 
-class OpenOptions(Options, kw_only=True, forbid_unknown_fields=False):
+class OpenOptions(GanOptions, kw_only=True, forbid_unknown_fields=False):
     """One run of BasicSR's other models, or another plugin's: they may read keys that are not known here."""
 
     scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET

@@ -1,7 +1,8 @@
 """Models, registered in BasicSR's ``MODEL_REGISTRY``."""
 
 from lightbsr_arch.models.blindsr_model import BlindSRModel
+from lightbsr_arch.models.contrastive_model import ContrastiveSRModel
 from lightbsr_arch.models.kd_student_model import KDStudentModel
 from lightbsr_arch.models.kd_teacher_model import KDTeacherModel
 
-__all__ = ["BlindSRModel", "KDStudentModel", "KDTeacherModel"]
+__all__ = ["BlindSRModel", "ContrastiveSRModel", "KDStudentModel", "KDTeacherModel"]

@@ -1,36 +1,40 @@
 """BasicSR's SRModel with degradation on the fly, and a training step fit for today's hardware."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.data import build_dataloader
 from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from msgspec import Struct
 from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
+from lightbsr_arch.config.problems import Finding, KeyPath
+from lightbsr_arch.config.sections import section
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
+from lightbsr_arch.models.options import run_options
+from lightbsr_arch.objectives import Knowledge, Losses, Objective, move_average
+from lightbsr_arch.objectives.prior import fit_prior
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_arch.training_state import resume_scaler
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
 
-Losses = dict[str, torch.Tensor]
-
-# What a teacher may see besides the low-quality image, and what it says where a data set lacks it.
+# The messages for privileged inputs of a network that a data set lacks.
 PRIVILEGED = {
     "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
-    "prior": "this teacher needs the blur kernel and noise level of every image: use a DegradedDataset",
+    "prior": "the network needs the blur kernel and noise level of every image: use a DegradedDataset",
 }
 
 
@@ -45,29 +49,94 @@ class BlindSRModel(PatchedSRModel):
     A training step draws its degradations from (manual_seed, iteration) for the batches of all processes, and takes its
     own. So a resumed run continues as the uninterrupted one would have, and several processes train as one would.
 
+    A subclass names ``objective_types``. Those that the options ask for add their losses, networks, optimisers and
+    state. If one of them can train an estimator without restored images, ``train.estimator_iter`` may ask for a first
+    phase. During these iterations the restorer rests, and no image is restored. Of the restorer, only the layers that
+    make its guides of an IDR learn then, as far as an objective compares guides.
+
+    Where the estimator takes a PCA of blur kernels that no checkpoint has brought, it is fitted to kernels drawn from
+    ``degradation`` with the run's seed.
+
+    Several processes train as one with their batches joined would, except for batch normalisation (LightIDE). It takes
+    the statistics of each process's own samples. The published code synchronises it, which PyTorch does on GPUs only.
+
     Attributes:
-        gt: ground truth as losses and teachers see it; a degradation may have sharpened it.
+        objective_types: the objectives that options can ask for, in the order in which they are built.
+        objectives: those that the options of this training ask for, by their ``option``.
+        Options: the struct of a whole options file.
+        metrics_by_dataset: validation takes of a data set without ground truth only the metrics that need none.
+        gt: ground truth as losses and privileged estimators see it; a degradation may have sharpened it.
         gt_plain: the same as it was before (training).
-        prior: what degraded ``lq``, where that is known.
+        prior: kernels and noise levels that degraded ``lq``, where they are known.
+        output: restored images; None in the phase of the estimator alone.
         num_patch: neighbours in a batch that share a degradation.
+        estimator_iter: iterations of the phase that trains the estimator alone.
     """
 
+    objective_types: ClassVar[tuple[type[Objective], ...]] = ()
+    Options: ClassVar[type[Struct]]
+    metrics_by_dataset = True
     lq: torch.Tensor
     gt: torch.Tensor
     gt_plain: torch.Tensor
     prior: Parameters | None = None
+    output: Any
     num_patch = 1
     degradation: Any = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "Options" not in vars(cls):
+            cls.Options = run_options(cls.__name__, cls.__doc__, cls.objective_types)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         train_opt = opt.get("train") or {}
         self.channels_last: bool = train_opt.get("channels_last", False)
         self.amp_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[train_opt.get("amp")]
+        self.estimator_iter: int = train_opt.get("estimator_iter", 0)
+        self.objectives: dict[str, Objective] = {}
         self.current_iter = 0
         self.skipped_in_a_row = 0
         if "degradation" in opt:
             self.degradation = build_degradation(opt["degradation"], opt["scale"])
         super().__init__(opt)
+
+    # ------------------------------------------------------------------------------------------ options
+
+    @classmethod
+    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+        """Find mistakes that the types of the options leave open. The options may be of any shape."""
+        findings = [
+            finding for objective in cls.objective_types for finding in objective.check(options, is_train=is_train)
+        ]
+        yield from findings
+        train = section(options, "train")
+        if not train:
+            return
+        if train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
+            yield Finding(("train", "pixel_opt"), "missing; training needs it or perceptual_opt")
+        fault = cls._no_estimator_objective(options) if train.get("estimator_iter") else None
+        able = {("train", objective.option) for objective in cls.objective_types if not objective.of_image}
+        if fault is not None and able and not any(finding.key in able for finding in findings):
+            yield Finding(("train", "estimator_iter"), fault)
+
+    @classmethod
+    def equal_networks(cls, options: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
+        """List sections of networks that must be equal to others; see ``Objective.equal_networks``."""
+        for objective in cls.objective_types:
+            yield from objective.equal_networks(options)
+
+    @classmethod
+    def _no_estimator_objective(cls, options: dict[str, Any]) -> str | None:
+        """Return why ``train.estimator_iter`` trains nothing, or None if an objective trains the estimator."""
+        able = [objective for objective in cls.objective_types if not objective.of_image]
+        if any(objective.asked(options) for objective in able):
+            return None
+        if not able:
+            return f"{cls.__name__} has no objective that trains the estimator alone"
+        means = " or ".join(objective.option.removesuffix("_opt") for objective in able)
+        missing = " or ".join(f"train.{objective.option}" for objective in able)
+        return f"trains the estimator by {means}: {missing} is missing"
 
     # ------------------------------------------------------------------------------------------ setting up
 
@@ -75,18 +144,47 @@ class BlindSRModel(PatchedSRModel):
         train_opt = self.opt["train"]
         self.generator = torch.Generator(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
+        net: Any = self.get_bare_model(self.net_g)
+        prior = getattr(getattr(net, "estimator", None), "prior", None)
+        if prior is not None and not prior.fitted:
+            fit_prior(prior, self.opt, self.degradation)
+        self._build_objectives()
         super().init_training_settings()
         if train_opt.get("compile", False):
             self.net_g.compile()
 
+    def _build_objectives(self) -> None:
+        if self.estimator_iter and (fault := self._no_estimator_objective(self.opt)):
+            raise UserError(f"train.estimator_iter {fault}")
+        for objective_type in self.objective_types:
+            if objective_type.asked(self.opt):
+                self.objectives[objective_type.option] = objective_type(self)
+        shared = {objective.num_patch: f"train.{key}" for key, objective in self.objectives.items()}
+        shared.pop(1, None)
+        if len(shared) > 1:
+            raise UserError(f"{' and '.join(shared.values())} must have the same num_patch")
+        for self.num_patch, self._patch_option in shared.items():
+            pass
+
     def model_to_device(self, net: nn.Module) -> nn.Module:
         if self.channels_last:
             net = net.to(memory_format=torch.channels_last)
+        # Or distributed training waits for gradients of a restorer that rests, or of an embedding that no loss sees.
+        knowledge = {
+            name for objective in self.objective_types if objective.asked(self.opt) for name in objective.knowledge
+        }
+        if self.estimator_iter or "embedding" in {*getattr(net, "knows", ())} - knowledge:
+            self.opt["find_unused_parameters"] = True
         return super().model_to_device(net)
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """Any optimiser of ``torch.optim`` by name; BasicSR knows Adam alone."""
+        """Any optimiser of ``torch.optim`` by name; BasicSR knows only Adam."""
         return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+
+    def setup_optimizers(self) -> None:
+        super().setup_optimizers()
+        for objective in self.objectives.values():
+            self.optimizers += objective.optimizers()
 
     def setup_schedulers(self) -> None:
         super().setup_schedulers()
@@ -119,7 +217,7 @@ class BlindSRModel(PatchedSRModel):
             if len(gt) % self.num_patch:
                 raise UserError(
                     f"a batch has {len(gt)} patches, no multiple of the {self.num_patch} that are to share a "
-                    "degradation (train.contrast_opt.num_patch): change datasets.train.batch_size_per_gpu"
+                    f"degradation ({self._patch_option}.num_patch): change datasets.train.batch_size_per_gpu"
                 )
             self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
             draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch, per_item)
@@ -147,22 +245,50 @@ class BlindSRModel(PatchedSRModel):
             self.model_ema(decay=self.ema_decay)
 
     def update_weights(self, current_iter: int) -> str | None:
-        """Learn from the batch; names what is not finite, because of which weights stay as they are."""
-        self.optimizer_g.zero_grad()
-        with self.autocast():
-            losses = self.losses(current_iter)
-        self.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
-        largest = self.opt["train"].get("grad_clip")
-        return self._step(self.optimizer_g, self.scaler, losses, largest)
+        """Let the networks learn from the batch.
+
+        Returns:
+            The name of a loss or gradient that is not finite, because of which weights stay as they are; or None.
+        """
+        alone = self._estimator_alone(current_iter)
+        active = [objective for objective in self.objectives.values() if not (alone and objective.of_image)]
+        learns = all(objective.learns(current_iter) for objective in active)
+        if learns:
+            self.optimizer_g.zero_grad()
+            with self.autocast():
+                losses = self.losses(active, alone)
+            self.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+            fault = self.take_step(self.optimizer_g, self.scaler, losses, self.opt["train"].get("grad_clip"))
+            if fault is not None:
+                return fault
+        else:
+            with torch.no_grad(), self.autocast():
+                self._restore()
+        faults = (objective.after_step(learnt=learns) for objective in active)
+        return next((fault for fault in faults if fault is not None), None)
+
+    def _estimator_alone(self, current_iter: int) -> bool:
+        """Return whether an iteration belongs to the phase of the estimator alone; set the restorer accordingly."""
+        alone = current_iter <= self.estimator_iter
+        if self.estimator_iter:
+            restorer = self.get_bare_model(self.net_g).restorer
+            restorer.requires_grad_(not alone)
+            for layer in restorer.converters:
+                layer.requires_grad_(True)
+        return alone
 
     def autocast(self) -> torch.autocast:
         """The precision that ``train.amp`` asks for."""
         return torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
 
-    def _step(
+    def take_step(
         self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, losses: Losses, largest: float | None
     ) -> str | None:
-        """Update weights by their gradients, clipped to the norm ``largest``; names what is not finite instead."""
+        """Update weights by their gradients, clipped to the norm ``largest``, and log the losses.
+
+        Returns:
+            The name of a loss or gradient that is not finite, in which case the weights stay as they are; or None.
+        """
         self.logged.update((name, loss.detach()) for name, loss in losses.items())
         if not self._all_ranks_finite(torch.stack(list(losses.values())).sum()):
             bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
@@ -177,19 +303,42 @@ class BlindSRModel(PatchedSRModel):
         scaler.update()
         return None
 
-    def losses(self, current_iter: int) -> Losses:
-        """The weighted losses of this step by name; their sum is what is minimised."""
-        self.output = self.net_g(self.lq, *self.privileged(self.net_g))
-        return self.image_losses()
+    def losses(self, active: Sequence[Objective], alone: bool) -> Losses:
+        """Return the weighted losses of this step by name; their sum is minimised.
+
+        Args:
+            active: the objectives that take part.
+            alone: whether only the estimator trains.
+        """
+        knowledge = [*dict.fromkeys(name for objective in active for name in objective.knowledge)]
+        known = self._restore(knowledge, alone)
+        losses = {} if alone else self.image_losses()
+        for objective in sorted(active, key=lambda objective: not objective.of_image):
+            losses |= objective.losses({name: known[name] for name in objective.knowledge})
+        return losses
+
+    def _restore(self, knowledge: Collection[str] = (), alone: bool = False) -> Knowledge:
+        """Set ``output``, and return the network's knowledge of the batch."""
+        seen = self.privileged(self.net_g)
+        if not (knowledge or alone or self.num_patch > 1):
+            self.output = self.net_g(self.lq, *seen)  # of any network
+            return {}
+        result = self.net_g(self.lq, *seen, knowledge=knowledge, restore=not alone, num_patch=self.num_patch)
+        self.output, known = result if knowledge else (result, {})
+        return known
+
+    def first_patches(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the first of each ``num_patch`` neighbours, which are those that ``output`` restores."""
+        return images[:: self.num_patch]
 
     def image_losses(self) -> Losses:
-        """Of ``self.output`` against ``self.gt``."""
-        output = self.output.float()
+        """Return BasicSR's losses of ``output`` against ``gt``."""
+        output, gt = self.output.float(), self.first_patches(self.gt)
         losses: Losses = {}
         if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(output, self.gt)
+            losses["l_pix"] = self.cri_pix(output, gt)
         if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(output, self.gt)
+            perceptual, style = self.cri_perceptual(output, gt)
             if perceptual is not None:
                 losses["l_percep"] = perceptual
             if style is not None:
@@ -221,13 +370,21 @@ class BlindSRModel(PatchedSRModel):
             "steps in a row"
         )
 
-    # ------------------------------------------------------------------------------------------ resuming
+    # ------------------------------------------------------------------------------------------ saving and resuming
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        for objective in self.objectives.values():
+            for label, net in objective.networks().items():
+                self.save_network(net, label, current_iter)
+        super().save(epoch, current_iter)
 
     def more_training_state(self) -> dict[str, Any]:
         """What a resumed run needs besides networks, optimisers and schedulers."""
         state = {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
         if isinstance(self.degradation, SecondOrderDegradation):
             state["degradation"] = self.degradation.state_dict()
+        for objective in self.objectives.values():
+            state |= objective.state()
         return state
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
@@ -238,17 +395,19 @@ class BlindSRModel(PatchedSRModel):
         if pool and isinstance(self.degradation, SecondOrderDegradation) and self.opt["rank"] == 0:
             self.degradation.load_state_dict(pool)
         resume_scaler(self.scaler, resume_state.get("scaler", {}))
+        for objective in self.objectives.values():
+            objective.load_state(resume_state)
 
     # ------------------------------------------------------------------------------------------ validation
 
     def privileged(self, net: nn.Module) -> tuple[Any, ...]:
-        """What a network sees besides the low-quality image: nothing, or the one thing that it names."""
+        """Return the inputs of a network besides the low-quality image: none, or the attribute that it names."""
         name = getattr(self.get_bare_model(net), "privileged", None)
         if name is None:
             return ()
         seen = getattr(self, name, None)
         if seen is None:
-            raise UserError(PRIVILEGED[name])
+            raise UserError(PRIVILEGED.get(name, f"the network needs {name}, which no data set gives"))
         return (seen,)
 
     def test(self) -> None:
@@ -308,9 +467,4 @@ def compares_with_gt(metric: Callable[..., Any]) -> bool:
     return gt is not None and gt.default is gt.empty
 
 
-@torch.no_grad()
-def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the parameters of one module towards another's, and copy its buffers."""
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
-    for ours, theirs in zip(average.buffers(), net.buffers()):
-        ours.copy_(theirs)
+BlindSRModel.Options = run_options(BlindSRModel.__name__, BlindSRModel.__doc__, ())

@@ -13,6 +13,7 @@ BEFORE, AFTER = STUDENT.read_text().split("  val:\n    name: DemoHeldOut")
 REST = AFTER[AFTER.index("\nnetwork_g") :]
 ALONE = f"{BEFORE}  val:\n    {REAL}{REST}"
 BESIDE = f"{BEFORE}  val:\n    name: DemoHeldOut{AFTER[: -len(REST)]}  val_2:\n    {REAL}{REST}"
+KDIDE = "KDIDETeacher, num_feat: 32, num_block: 2, scale: 4"
 ADVICE = "compares with HR images, which datasets.{} lacks; take calculate_niqe, or a data set that has them"
 
 
@@ -43,8 +44,27 @@ def test_beside_pairs_they_crash_basicsr_s_own_models(run_folder: Path) -> None:
 
 @pytest.mark.parametrize("text", [ALONE, BESIDE], ids=["alone", "beside pairs"])
 def test_teachers_must_see_hr(run_folder: Path, text: str) -> None:
-    teacher = text.replace("KDStudentModel", "KDTeacherModel")
+    teacher = as_teacher(text)
     name = "val" if text is ALONE else "val_2"
     line = line_of("type: SingleImageDataset", teacher)
     what = "SingleImageDataset has no HR images, which a teacher must see"
     assert f"{line}: datasets.{name}.type: {what}" in refusals(teacher)
+
+
+@pytest.mark.parametrize("estimator", ["KDIDEStudent, num_feat: 32", "LightIDETeacher, num_feat: 8"])
+def test_the_network_decides_what_a_data_set_must_have(run_folder: Path, estimator: str) -> None:
+    text = as_teacher(BESIDE).replace("KDIDETeacher, num_feat: 32, num_block: 2, scale: 4", estimator)
+    line = line_of("type: SingleImageDataset", text)
+    what = "SingleImageDataset has no blur kernels, which the estimator of network_g needs: use a DegradedDataset"
+    expected = [f"{line}: datasets.val_2.type: {what}"] if "LightIDE" in estimator else []
+    assert refusals(text) == expected
+
+
+def as_teacher(text: str) -> str:
+    """The same data for the training of the teacher."""
+    text = text.replace("KDStudentModel", "KDTeacherModel").replace("KDIDEStudent, num_feat: 32, num_block: 2", KDIDE)
+    left_out = ("pretrain_network_teacher", "param_key_teacher", "start_from_teacher", "estimator_iter", "distill_opt")
+    text = text[: text.index("network_teacher:")] + text[text.index("path:\n") :].replace(
+        "path:", "path:\n  pretrain_network_g: ~", 1
+    )
+    return "\n".join(line for line in text.split("\n") if not line.strip().startswith(left_out))

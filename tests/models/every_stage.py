@@ -61,7 +61,8 @@ def items(step, role):
 def run(folder, system, role, is_shared):
     model = build(stage_options(folder, system, role, is_shared))
     # Each process normalises by its own samples, as published; that aside, the processes train as one.
-    for net in (model.net_g, getattr(model, "net_key", None)):
+    contrast = model.objectives.get("contrast_opt")
+    for net in (model.net_g, contrast and contrast.net_key):
         for module in net.modules() if net is not None else ():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
@@ -69,12 +70,12 @@ def run(folder, system, role, is_shared):
     logs, queues_agree = [], True
     for step in range(1, STEPS + 1):
         logs += train(model, step, step, {"gt": items(step, role)[rank::size].contiguous()})
-        if is_shared and hasattr(model, "cri_contrast"):
-            state = torch.cat([value.flatten().float() for value in model.cri_contrast.state_dict().values()])
+        if is_shared and contrast is not None:
+            state = torch.cat([value.flatten().float() for value in contrast.cri_contrast.state_dict().values()])
             states = [torch.empty_like(state) for _ in range(size)]
             distributed.all_gather(states, state)
             queues_agree &= torch.equal(*states)
-            position = int(model.cri_contrast.position)
+            position = int(contrast.cri_contrast.position)
             queues_agree &= position == 4 * step % 10  # the keys of both processes
     if is_shared and role == "teacher":
         model.save_network([model.net_g, model.net_g_ema], system, STEPS, ["params", "params_ema"])

@@ -65,7 +65,7 @@ def test_steps_are_those_of_basicsr(tmp_path, student_file):
     more = {"net_d_iters": 2, "net_d_init_iters": 3}
     ours = build(gan_options(tmp_path, student_file, distill_opt={**DISTILL, "loss_weight": 0.0}, **more))
     theirs = build({**gan_options(tmp_path, student_file, **more), "model_type": "SRGANModel"})
-    theirs.net_d.load_state_dict(ours.net_d.state_dict())
+    theirs.net_d.load_state_dict(ours.objectives["gan_opt"].net_d.state_dict())
     for current_iter in range(1, 9):
         (log,) = train(ours, current_iter, current_iter)
         theirs.update_learning_rate(current_iter)
@@ -75,7 +75,7 @@ def test_steps_are_those_of_basicsr(tmp_path, student_file):
         assert log.pop("l_distill", None) == (0 if current_iter in (4, 6, 8) else None)
         assert set(log) == LOSSES_D | ({"l_pix", "l_gan"} if current_iter in (4, 6, 8) else set())
         assert log == pytest.approx(expected, abs=1e-6)
-    for net_ours, net_theirs in ((ours.net_g, theirs.net_g), (ours.net_d, theirs.net_d)):
+    for net_ours, net_theirs in ((ours.net_g, theirs.net_g), (ours.objectives["gan_opt"].net_d, theirs.net_d)):
         torch.testing.assert_close(net_ours.state_dict(), net_theirs.state_dict(), rtol=0, atol=1e-5)
 
 
@@ -88,14 +88,14 @@ def test_it_starts_from_the_student_before(tmp_path, student_file):
 
 def test_the_gan_begins_where_the_estimator_s_phase_ends(tmp_path, student_file):
     model = build(gan_options(tmp_path, student_file, estimator_iter=2, net_d_init_iters=1))
-    before = snapshot(model.net_d)
+    before = snapshot(model.objectives["gan_opt"].net_d)
     assert [set(log) for log in train(model, 1, 2)] == [{"l_distill"}] * 2
-    assert changed(model.net_d, before) == set()
+    assert changed(model.objectives["gan_opt"].net_d, before) == set()
     generator = snapshot(model.net_g)
     (log,) = train(model, 3, 3)
     assert set(log) == LOSSES_D
     assert changed(model.net_g, generator) == set()
-    assert "conv9.weight" in changed(model.net_d, before)
+    assert "conv9.weight" in changed(model.objectives["gan_opt"].net_d, before)
     (log,) = train(model, 4, 4)
     assert set(log) == {"l_pix", "l_gan", "l_distill"} | LOSSES_D
     assert any(key.startswith("restorer.") for key in changed(model.net_g, generator))
@@ -130,11 +130,13 @@ def test_what_is_real_may_be_sharpened(sharpened, tmp_path, student_file):
     model.update_learning_rate(1)
     model.feed_data(batch())
     model.gt_plain = model.gt * 0.5
-    judge = snapshot(model.net_d)
+    judge = snapshot(model.objectives["gan_opt"].net_d)
     model.optimize_parameters(1)
-    model.net_d.load_state_dict(judge)
-    model.net_d(model.output.detach())  # a step of spectral normalisation, as before the real images
-    verdict = model.net_d(model.gt if sharpened else model.gt_plain)
+    model.objectives["gan_opt"].net_d.load_state_dict(judge)
+    model.objectives["gan_opt"].net_d(
+        model.output.detach()
+    )  # a step of spectral normalisation, as before the real images
+    verdict = model.objectives["gan_opt"].net_d(model.gt if sharpened else model.gt_plain)
     assert model.log_dict["out_d_real"] == pytest.approx(verdict.mean().item(), abs=1e-6)
 
 
@@ -162,7 +164,7 @@ def test_a_run_in_two_parts_is_the_uninterrupted_one(tmp_path, student_file):
     paths = {f"pretrain_network_{name}": str(tmp_path / f"net_{name}_6.pth") for name in "gd"}
     again = build({**opt, "path": {**opt["path"], **paths, "param_key_g": "params"}}, seed=1)
     again.resume_training(torch.load(tmp_path / "6.state", weights_only=True))
-    assert again.optimizer_d.param_groups[0]["lr"] == pytest.approx(0.3e-3)
+    assert again.objectives["gan_opt"].optimizer_d.param_groups[0]["lr"] == pytest.approx(0.3e-3)
     for ours, theirs in zip(train(again, 7, 16), whole[6:], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
     torch.testing.assert_close(snapshot(again.net_g_ema), average, rtol=0, atol=1e-6)
@@ -178,21 +180,21 @@ def test_a_state_of_the_stage_before_is_no_state_of_this_one(tmp_path, student_f
 @pytest.mark.parametrize("more", [{"amp": "bf16"}, {"amp": "fp16"}, {"channels_last": True}], ids=str)
 def test_the_fast_ways_agree_with_the_plain_one(more, tmp_path, student_file):
     plain, fast = (build(gan_options(tmp_path, student_file, **extra)) for extra in ({}, more))
-    fast.net_d.load_state_dict(plain.net_d.state_dict())
+    fast.objectives["gan_opt"].net_d.load_state_dict(plain.objectives["gan_opt"].net_d.state_dict())
     for one, other in zip(train(fast, 1, 3), train(plain, 1, 3)):
         assert one == pytest.approx(other, rel=0.05 if "amp" in more else 1e-4, abs=1e-2)
     if "channels_last" in more:
-        assert fast.net_d.conv0.weight.is_contiguous(memory_format=torch.channels_last)
+        assert fast.objectives["gan_opt"].net_d.conv0.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_scaler_of_the_discriminator_is_resumed(tmp_path, student_file):
     model = build(gan_options(tmp_path, student_file, amp="fp16"))
     train(model, 1, 1)
-    model.scaler_d.update(1024.0)
+    model.objectives["gan_opt"].scaler_d.update(1024.0)
     model.save(0, 1)
     again = build(gan_options(tmp_path, student_file, amp="fp16"))
     again.resume_training(torch.load(tmp_path / "1.state", weights_only=True))
-    assert again.scaler_d.get_scale() == 1024
+    assert again.objectives["gan_opt"].scaler_d.get_scale() == 1024
     assert again.scaler.get_scale() == 65536
 
 
@@ -201,7 +203,7 @@ def test_the_generator_s_gradients_are_clipped_and_no_others(tmp_path, student_f
     train(model, 1, 1)
     norms = [
         torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None]).norm().item()
-        for net in (model.net_g, model.net_d)
+        for net in (model.net_g, model.objectives["gan_opt"].net_d)
     ]
     assert norms[0] == pytest.approx(1e-4, rel=1e-2)
     assert norms[1] > 1e-2
@@ -220,21 +222,23 @@ def test_nan_of_either_network_stops(tmp_path, student_file):
     with pytest.raises(UserError, match=r"iter 1: loss l_d_real is not finite; no checkpoint was saved before it"):
         with_nan_to_judge(model, 1)
     with torch.no_grad():
-        model.net_d.conv9.bias.fill_(float("nan"))
-    before = snapshot(model.net_d)
+        model.objectives["gan_opt"].net_d.conv9.bias.fill_(float("nan"))
+    before = snapshot(model.objectives["gan_opt"].net_d)
     with pytest.raises(UserError, match=r"iter 2: loss l_gan is not finite"):
         train(model, 2, 2)
-    assert changed(model.net_d, before) <= {key for key in before if key.endswith(("_u", "_v")) or "conv9" in key}
+    assert changed(model.objectives["gan_opt"].net_d, before) <= {
+        key for key in before if key.endswith(("_u", "_v")) or "conv9" in key
+    }
 
 
 def test_nan_of_the_discriminator_is_skipped_but_not_for_ever(tmp_path, student_file):
     model = build(gan_options(tmp_path, student_file, nan_loss="skip"))
-    before = {name: value.clone() for name, value in model.net_d.named_parameters()}
+    before = {name: value.clone() for name, value in model.objectives["gan_opt"].net_d.named_parameters()}
     for current_iter in range(1, 11):
         with_nan_to_judge(model, current_iter)
-    assert all(torch.equal(value, before[name]) for name, value in model.net_d.named_parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.objectives["gan_opt"].net_d.named_parameters())
     train(model, 11, 11)
-    assert not torch.equal(model.net_d.conv9.weight, before["conv9.weight"])
+    assert not torch.equal(model.objectives["gan_opt"].net_d.conv9.weight, before["conv9.weight"])
     assert model.skipped_in_a_row == 0
     for current_iter in range(12, 22):
         with_nan_to_judge(model, current_iter)
@@ -248,7 +252,7 @@ def test_a_trained_discriminator_to_start_from(tmp_path, student_file):
     model.save(0, 2)
     opt = gan_options(tmp_path, student_file)
     opt["path"]["pretrain_network_d"] = str(tmp_path / "net_d_2.pth")
-    assert changed(build(opt, seed=1).net_d, snapshot(model.net_d)) == set()
+    assert changed(build(opt, seed=1).objectives["gan_opt"].net_d, snapshot(model.objectives["gan_opt"].net_d)) == set()
     opt["network_d"] = {**NETWORK_D, "num_feat": 4}
     with pytest.raises(UserError, match=r"net_d_2.pth: \d+ weights do not fit UNetDiscriminatorSN"):
         build(opt)

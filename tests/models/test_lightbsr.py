@@ -61,7 +61,7 @@ def lightbsr_student(tmp_path, teacher, **more):
 
 def test_a_teacher_first_learns_by_contrast_alone(tmp_path):
     model = build(teacher_options(tmp_path))
-    before, keys_before = state(model.net_g), state(model.net_key)
+    before, keys_before = state(model.net_g), state(model.objectives["contrast_opt"].net_key)
     logs = steps(model, 1, 3)
     assert [set(log) for log in logs] == [{"l_contrast"}] * 3
     touched = changed(model.net_g, before)
@@ -69,7 +69,7 @@ def test_a_teacher_first_learns_by_contrast_alone(tmp_path):
     assert all(key.startswith(("estimator.features.", "estimator.mlp.")) for key in touched)
     # The key encoder follows at 1 - momentum of the way.
     weight, start = "features.0.weight", keys_before["features.0.weight"]
-    way = (model.net_key.state_dict()[weight] - start).norm() / (
+    way = (model.objectives["contrast_opt"].net_key.state_dict()[weight] - start).norm() / (
         model.net_g.estimator.state_dict()[weight] - start
     ).norm()
     assert 0.0005 < way < 0.003
@@ -101,17 +101,17 @@ def test_contrast_is_learnt(tmp_path):
 
 def test_keys_enter_the_queue_in_a_ring(tmp_path):
     model = build(teacher_options(tmp_path))
-    start = model.cri_contrast.queue.clone()
+    start = model.objectives["contrast_opt"].cri_contrast.queue.clone()
     steps(model, 1, 3)
-    entered = (model.cri_contrast.queue != start).any(dim=0)
+    entered = (model.objectives["contrast_opt"].cri_contrast.queue != start).any(dim=0)
     assert entered.nonzero().flatten().tolist() == list(range(6))  # two degradations a step
-    assert model.cri_contrast.position == 6
+    assert model.objectives["contrast_opt"].cri_contrast.position == 6
     bad = patches(4)
     bad["gt"][0, 0, 0, 0, 0] = torch.nan
-    queue = model.cri_contrast.queue.clone()
+    queue = model.objectives["contrast_opt"].cri_contrast.queue.clone()
     with pytest.raises(UserError, match="l_contrast is not finite"):
         train(model, 4, 4, bad)
-    assert torch.equal(model.cri_contrast.queue, queue)
+    assert torch.equal(model.objectives["contrast_opt"].cri_contrast.queue, queue)
 
 
 def test_a_resumed_teacher_is_the_uninterrupted_one(tmp_path, teacher):
@@ -123,9 +123,21 @@ def test_a_resumed_teacher_is_the_uninterrupted_one(tmp_path, teacher):
     again.resume_training(saved)
     (log,) = steps(again, 5, 5)
     assert log == pytest.approx(logs[4], abs=1e-6)
-    assert torch.equal(again.cri_contrast.position, whole.cri_contrast.position)
-    torch.testing.assert_close(again.cri_contrast.queue, whole.cri_contrast.queue, atol=1e-6, rtol=0)
-    torch.testing.assert_close(state(again.net_key), state(whole.net_key), atol=1e-6, rtol=0)
+    assert torch.equal(
+        again.objectives["contrast_opt"].cri_contrast.position, whole.objectives["contrast_opt"].cri_contrast.position
+    )
+    torch.testing.assert_close(
+        again.objectives["contrast_opt"].cri_contrast.queue,
+        whole.objectives["contrast_opt"].cri_contrast.queue,
+        atol=1e-6,
+        rtol=0,
+    )
+    torch.testing.assert_close(
+        state(again.objectives["contrast_opt"].net_key),
+        state(whole.objectives["contrast_opt"].net_key),
+        atol=1e-6,
+        rtol=0,
+    )
     del saved["contrast"]
     with pytest.raises(UserError, match=r"train.contrast_opt must be that of the run that is resumed"):
         again.resume_training(saved)
@@ -140,7 +152,7 @@ def test_the_pca_is_fitted_once_and_travels_with_the_checkpoint(tmp_path, teache
     opt["path"]["pretrain_network_g"] = str(teacher[2] / "net_g_5.pth")
     assert torch.equal(build(opt).net_g.estimator.prior.components, prior.components)
     student = build(lightbsr_student(tmp_path, teacher))
-    assert torch.equal(student.net_teacher.estimator.prior.components, prior.components)
+    assert torch.equal(student.objectives["distill_opt"].net_teacher.estimator.prior.components, prior.components)
 
 
 def test_a_teacher_without_a_prior_sees_the_low_quality_image_alone(tmp_path):
@@ -163,7 +175,7 @@ def test_a_student_starts_from_all_that_fits(tmp_path, teacher):
 
 def test_a_student_first_distils_alone(tmp_path, teacher):
     model = build(lightbsr_student(tmp_path, teacher, estimator_iter=40))
-    before, teacher_before = state(model.net_g), state(model.net_teacher)
+    before, teacher_before = state(model.net_g), state(model.objectives["distill_opt"].net_teacher)
     logs = train(model, 1, 40, batch())
     assert all(set(log) == {"l_distill"} for log in logs)
     assert sum(log["l_distill"] for log in logs[-5:]) < 0.6 * sum(log["l_distill"] for log in logs[:5])
@@ -175,7 +187,7 @@ def test_a_student_first_distils_alone(tmp_path, teacher):
     (log,) = train(model, 41, 41, batch())
     assert set(log) == {"l_pix", "l_distill"}
     assert "restorer.tail.weight" in changed(model.net_g, before)
-    assert changed(model.net_teacher, teacher_before) == set()
+    assert changed(model.objectives["distill_opt"].net_teacher, teacher_before) == set()
 
 
 @pytest.mark.parametrize("more", [{"amp": "bf16"}, {"channels_last": True}], ids=str)

@@ -45,8 +45,8 @@ def published_teacher(folder, lr: float, estimator_iter: int):
     opt["scale"] = 4
     opt["path"]["pretrain_network_g"] = str(folder / "teacher.safetensors")
     model = build(opt)
-    model.net_key.load_state_dict(model.net_g.estimator.state_dict())
-    model.cri_contrast.queue.copy_(golden(NAME, "w")["E.queue"])
+    model.objectives["contrast_opt"].net_key.load_state_dict(model.net_g.estimator.state_dict())
+    model.objectives["contrast_opt"].cri_contrast.queue.copy_(golden(NAME, "w")["E.queue"])
     return model
 
 
@@ -85,7 +85,9 @@ def test_a_published_teacher_starts_trainings_without_conversion(tmp_path):
         build(opt)
     convert(weights, tmp_path / "teacher.safetensors", pca)
     opt["path"]["pretrain_network_teacher"] = str(tmp_path / "teacher.safetensors")
-    assert torch.equal(build(opt).net_teacher.estimator.prior.components, golden(NAME, "")["pca"].T)
+    assert torch.equal(
+        build(opt).objectives["distill_opt"].net_teacher.estimator.prior.components, golden(NAME, "")["pca"].T
+    )
     opt["path"]["pretrain_network_g"] = str(tmp_path / "student.pt")
     of_student = golden("lightbsr_student_x4", "w")
     torch.save(of_student, tmp_path / "student.pt")

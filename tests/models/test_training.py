@@ -72,9 +72,9 @@ def test_the_student_starts_from_the_teacher_and_leaves_it_alone(tmp_path, teach
     assert not torch.equal(
         model.net_g.estimator.state_dict()["features.2.body.0.weight"], saved["estimator.features.2.body.0.weight"]
     )
-    before = snapshot(model.net_teacher)
+    before = snapshot(model.objectives["distill_opt"].net_teacher)
     train(model, 1, 2)
-    assert changed(model.net_teacher, before) == set()
+    assert changed(model.objectives["distill_opt"].net_teacher, before) == set()
 
 
 def test_a_student_may_start_from_nothing_of_the_teacher(tmp_path, teacher_file):
@@ -287,4 +287,6 @@ def test_weights_from_safetensors(tmp_path, teacher_file, monkeypatch, shipped_n
     monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
     model = build(student_options(tmp_path, "teacher" if shipped_name else str(tmp_path / "teacher.safetensors")))
     saved = torch.load(teacher_file, weights_only=True)["params_ema"]
-    assert torch.equal(model.net_teacher.state_dict()["restorer.head.weight"], saved["restorer.head.weight"])
+    assert torch.equal(
+        model.objectives["distill_opt"].net_teacher.state_dict()["restorer.head.weight"], saved["restorer.head.weight"]
+    )

@@ -1,0 +1,70 @@
+"""The options of a model: those of every blind SR training, and those of its objectives."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType, defstruct, field
+from msgspec.structs import FieldInfo, fields
+
+from lightbsr_arch.config.schema import Degradation, Options, PathOptions, Positive, TrainOptions, ValOptions
+from lightbsr_arch.objectives import Objective
+
+
+class BlindSROptions(Options, kw_only=True):
+    """The keys that all models of ``lightbsr_arch`` have."""
+
+    scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")]
+    degradation: Annotated[Degradation | UnsetType, Meta(description="how LR images are made from HR ones")] = UNSET
+    val: Annotated[ValOptions | None, Meta(description="validation and testing")] = None
+
+
+class BlindSRTrainOptions(TrainOptions, kw_only=True):
+    """Schedule and losses of training. Losses that are left out, or `null`, are not used."""
+
+    scheduler_start: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="steps before the scheduler begins, at its first rate; the last `warmup_iter` of them raise "
+            "the rate from 0 again",
+        ),
+    ] = 0
+    grad_clip: Annotated[
+        Positive | None, Meta(description="largest norm of network_g's gradient; null for no limit")
+    ] = None
+    amp: Annotated[Literal["bf16", "fp16"] | None, Meta(description="mixed precision; null for fp32")] = None
+    channels_last: Annotated[bool, Meta(description="NHWC memory format")] = False
+    compile: Annotated[bool, Meta(description="torch.compile the networks")] = False
+    nan_loss: Annotated[
+        Literal["stop", "skip"], Meta(description="a loss that is not finite: stop the run, or skip the step")
+    ] = "stop"
+
+
+def run_options(model: str, doc: str | None, objectives: Sequence[type[Objective]]) -> type[Struct]:
+    """Return the struct of a whole options file of the model with this name, which has these objectives."""
+    train = _joined(f"{model}TrainOptions", BlindSRTrainOptions, [objective.TrainOptions for objective in objectives])
+    path = _joined(f"{model}PathOptions", PathOptions, [objective.PathOptions for objective in objectives])
+    return _joined(
+        f"{model}Options",
+        BlindSROptions,
+        [objective.Options for objective in objectives],
+        doc=doc,
+        path=(Annotated[path, Meta(description="weights to start from")], ...),
+        train=(Annotated[train | UnsetType, Meta(description="schedule and losses")], UNSET),
+    )
+
+
+def _joined(
+    name: str, base: type[Struct], more: Sequence[type[Struct]], doc: str | None = None, **sections: tuple[Any, Any]
+) -> type[Struct]:
+    """Return a struct with the keys of several, each once, and further ones: their types and defaults, or ``...``."""
+    every = {key.name: key for struct in (base, *more) for key in fields(struct)}
+    keys: list[Any] = [(key.name, key.type, *_default(key)) for key in every.values()]
+    keys += [(key, kind) if default is ... else (key, kind, default) for key, (kind, default) in sections.items()]
+    return defstruct(name, keys, kw_only=True, forbid_unknown_fields=True, namespace={"__doc__": doc or base.__doc__})
+
+
+def _default(key: FieldInfo) -> tuple[Any, ...]:
+    if key.default_factory is not NODEFAULT:
+        return (field(default_factory=key.default_factory),)
+    return () if key.default is NODEFAULT else (key.default,)

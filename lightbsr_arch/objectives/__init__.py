@@ -1,0 +1,11 @@
+"""Parts of a training that models are composed of: contrast, distillation, the GAN."""
+
+from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel, move_average
+from lightbsr_arch.objectives.contrast import MomentumContrast
+from lightbsr_arch.objectives.distill import Distillation
+from lightbsr_arch.objectives.gan import Adversarial
+
+__all__ = [
+    "Adversarial", "Distillation", "Knowledge", "Losses", "MomentumContrast", "Objective", "TrainedModel",
+    "move_average",
+]  # fmt: skip

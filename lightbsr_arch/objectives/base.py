@@ -1,0 +1,176 @@
+"""The interface of an objective, and of the model that trains by it."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Protocol
+
+import torch
+from msgspec import Meta, Struct
+from torch import nn
+
+from lightbsr_arch.config.problems import Finding, KeyPath
+
+Losses = dict[str, torch.Tensor]
+Knowledge = dict[str, torch.Tensor]
+
+
+class TrainedModel(Protocol):
+    """The part of a model that objectives use; ``BlindSRModel`` has it.
+
+    Attributes:
+        opt: the options of the run, complete as BasicSR's pipeline makes them.
+        net_g: the network that is trained, possibly in a wrapper for several processes.
+        lq: low-quality images of the batch, N x 3 x H x W.
+        gt: their ground truth, N x 3 x H*scale x W*scale.
+        gt_plain: ``gt`` before any sharpening.
+        output: the restored images, N/num_patch; None in the phase that trains the estimator alone.
+        logged: scalars that the log shows for this step.
+        num_patch: neighbours in a batch that share a degradation.
+        estimator_iter: first iterations, which train the estimator alone.
+    """
+
+    opt: dict[str, Any]
+    device: torch.device
+    net_g: Any
+    lq: torch.Tensor
+    gt: torch.Tensor
+    gt_plain: torch.Tensor
+    output: Any
+    logged: Losses
+    num_patch: int
+    estimator_iter: int
+    channels_last: bool
+    amp_dtype: torch.dtype | None
+
+    def get_bare_model(self, net: Any) -> Any: ...
+    def model_to_device(self, net: nn.Module) -> nn.Module: ...
+    def print_network(self, net: nn.Module) -> None: ...
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: Any = "params") -> None: ...
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer: ...
+    def first_patches(self, images: torch.Tensor) -> torch.Tensor: ...
+    def privileged(self, net: nn.Module) -> tuple[Any, ...]: ...
+    def autocast(self) -> torch.autocast: ...
+    def take_step(
+        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, losses: Losses, largest: float | None
+    ) -> str | None: ...
+
+
+class NoOptions(Struct, kw_only=True):
+    """The keys of an objective in a section where it has none."""
+
+
+class EstimatorTrainOptions(Struct, kw_only=True):
+    """The key of objectives that can train the estimator without restoring images."""
+
+    estimator_iter: Annotated[
+        int, Meta(ge=0, description="first steps, which train the estimator alone, by contrast or distillation")
+    ] = 0
+
+
+class Objective:
+    """A loss and all that it needs: networks, optimisers, state, options and their check.
+
+    A model lists the classes in ``objective_types``. It builds those whose ``option`` the section ``train``
+    holds, once its network has its weights.
+
+    Attributes:
+        option: the key of ``train`` that asks for the objective.
+        of_image: whether the objective looks at restored images. Such an objective rests in the phase that trains the
+            estimator alone.
+        knowledge: names out of ``BlindSR.knows`` that ``losses`` receives.
+        num_patch: patches that must share a degradation. They are neighbours in the batch. The estimator sees all of
+            them, each position in a pass of its own; the restorer sees the first.
+        Options: the objective's keys at the top level of the options.
+        TrainOptions: its keys in ``train``.
+        PathOptions: its keys in ``path``.
+    """
+
+    option: ClassVar[str]
+    of_image: ClassVar[bool] = False
+    knowledge: tuple[str, ...] = ()
+    num_patch: int = 1
+    Options: ClassVar[type[Struct]] = NoOptions
+    TrainOptions: ClassVar[type[Struct]] = NoOptions
+    PathOptions: ClassVar[type[Struct]] = NoOptions
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        self.opt: dict[str, Any] = model.opt["train"][self.option]
+
+    # ------------------------------------------------------------------------------------------ options
+
+    @classmethod
+    def asked(cls, options: dict[str, Any]) -> bool:
+        """Return whether the options of a run ask for this objective."""
+        train = options.get("train")
+        return isinstance(train, dict) and train.get(cls.option) is not None
+
+    @classmethod
+    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+        """Find mistakes that the types of the options leave open. The options may be of any shape."""
+        yield from ()
+
+    @classmethod
+    def equal_networks(cls, options: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
+        """List sections of networks that must be equal to others. The options have passed the other checks.
+
+        Yields:
+            The key of a section, the section it must be equal to, and a phrase that says which one that is.
+        """
+        yield from ()
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def learns(self, current_iter: int) -> bool:
+        """Return whether ``net_g`` may learn in this iteration."""
+        return True
+
+    def losses(self, known: Knowledge) -> Losses:
+        """Return weighted losses of the model's batch and output, by the names of the log.
+
+        Args:
+            known: ``knowledge`` by name.
+        """
+        return {}
+
+    def after_step(self, *, learnt: bool) -> str | None:
+        """Act after the step of ``net_g``; called if all of its losses were finite.
+
+        Args:
+            learnt: False where an objective kept ``net_g`` from learning, and ``losses`` was not called.
+
+        Returns:
+            The name of a value that is not finite, or None.
+        """
+        return None
+
+    # ------------------------------------------------------------------------------------------ saving and resuming
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return the optimisers that are scheduled and saved with that of ``net_g``."""
+        return []
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the networks that are saved with ``net_g``, by the start of their files' names (``net_d``)."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return the entries of the training state that a resumed run needs, under names of their own.
+
+        A value is a tensor, a number, a text, or a list or dictionary of these.
+        """
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the entries from a training state, which may be that of a run without this objective.
+
+        Raises:
+            UserError: the entries are missing, or do not fit the options.
+        """
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the parameters of one module towards another's, and copy its buffers."""
+    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+    for ours, theirs in zip(average.buffers(), net.buffers()):
+        ours.copy_(theirs)

@@ -1,0 +1,109 @@
+"""The GAN stage: a discriminator that learns to tell restored images from real ones."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from msgspec import Meta
+from torch import nn
+
+from lightbsr_arch.config.problems import Finding
+from lightbsr_arch.config.schema import GanOptions, GanPathOptions, GanTrainOptions
+from lightbsr_arch.config.sections import section
+from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.training_state import resume_scaler
+
+
+class Adversarial(Objective):
+    """Trains against ``network_d``, step by step as BasicSR's RealESRGANModel.
+
+    The GAN begins where the phase of the estimator alone ends. From there, the first ``net_d_init_iters`` iterations
+    train only the discriminator, and so do all except every ``net_d_iters``-th. The real images are the ground truth
+    before any sharpening or, with ``gan_gt_usm``, as the other losses see it.
+    """
+
+    option = "gan_opt"
+    of_image = True
+    Options = GanOptions
+    PathOptions = GanPathOptions
+
+    class TrainOptions(GanTrainOptions, kw_only=True):
+        gan_gt_usm: Annotated[
+            bool, Meta(description="real images of the discriminator: sharpened as those of the other losses are")
+        ] = False
+
+    # ------------------------------------------------------------------------------------------ options
+
+    @classmethod
+    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+        train = section(options, "train")
+        if cls.asked(options):
+            if "network_d" not in options:
+                yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
+            if "optim_d" not in train:
+                yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
+        elif train:
+            for key in (("network_d",), ("train", "optim_d"), ("path", "pretrain_network_d")):
+                if section(options, *key[:-1]).get(key[-1]) is not None:
+                    yield Finding(key, "is for the GAN stage, but train.gan_opt is missing; add it, or remove this")
+
+    # ------------------------------------------------------------------------------------------ setting up
+
+    def __init__(self, model: TrainedModel) -> None:
+        super().__init__(model)
+        self.net_d = self._build_discriminator()
+        self.cri_gan = build_loss(self.opt).to(model.device)
+        self.scaler_d = torch.amp.GradScaler(model.device.type, enabled=model.amp_dtype is torch.float16)
+
+    def _build_discriminator(self) -> nn.Module:
+        model, path = self.model, self.model.opt["path"]
+        net = model.model_to_device(build_network(model.opt["network_d"]))
+        model.print_network(net)
+        if path.get("pretrain_network_d") is not None:
+            strict, key = path.get("strict_load_d", True), path.get("param_key_d", "params")
+            model.load_network(net, path["pretrain_network_d"], strict, key)
+        return net.train()
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        arguments = dict(self.model.opt["train"]["optim_d"])
+        self.optimizer_d = self.model.get_optimizer(arguments.pop("type"), self.net_d.parameters(), **arguments)
+        return [self.optimizer_d]
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def learns(self, current_iter: int) -> bool:
+        train_opt = self.model.opt["train"]
+        is_late_enough = current_iter - self.model.estimator_iter > train_opt.get("net_d_init_iters", 0)
+        return is_late_enough and current_iter % train_opt.get("net_d_iters", 1) == 0
+
+    def losses(self, known: Knowledge) -> Losses:
+        self.net_d.requires_grad_(False)  # until the discriminator's own step
+        return {"l_gan": self.cri_gan(self.net_d(self.model.output).float(), True, is_disc=False)}
+
+    def after_step(self, *, learnt: bool) -> str | None:
+        """Train the discriminator."""
+        model = self.model
+        real = model.first_patches(model.gt if model.opt["train"].get("gan_gt_usm", False) else model.gt_plain)
+        losses: Losses = {}
+        self.net_d.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        for name, images in (("real", real), ("fake", model.output.detach())):
+            with model.autocast():
+                verdict = self.net_d(images).float()
+                losses[f"l_d_{name}"] = loss = self.cri_gan(verdict, name == "real", is_disc=True)
+            self.scaler_d.scale(loss).backward()  # one at a time, which halves the memory
+            model.logged[f"out_d_{name}"] = verdict.detach().mean()
+        return model.take_step(self.optimizer_d, self.scaler_d, losses, largest=None)
+
+    # ------------------------------------------------------------------------------------------ saving and resuming
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"net_d": self.net_d}
+
+    def state(self) -> dict[str, Any]:
+        return {"scaler_d": self.scaler_d.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        resume_scaler(self.scaler_d, state.get("scaler_d", {}))
