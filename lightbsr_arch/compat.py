@@ -287,23 +287,22 @@ def load_network(
 ) -> None:
     """Load weights, under the key asked for or, where the file lacks it, under any that training programs use.
 
-    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key. A ``BlindSR``
-    takes the authors' published checkpoints, too.
+    ``load_path`` may name shipped weights; a ``.safetensors`` holds one set of weights and so no key. A network of
+    ``archs/part.py`` takes its authors' published checkpoints, too.
 
     Raises:
         UserError: no such file, a damaged one, one with more than tensors in it, or weights of another network.
     """
     # These import BasicSR, as this module prepares it.
-    from lightbsr_arch.archs import BlindSR
-    from lightbsr_arch.checkpoint import add_unfitted_prior, canonical_names, read_tensors
+    from lightbsr_arch.archs.part import Network, add_kept_apart
+    from lightbsr_arch.checkpoint import read_tensors
+    from lightbsr_arch.stored_network import names_of
 
     found = read_tensors(find_weights(load_path), param_key)[0]
     net = self.get_bare_model(net)
-    if isinstance(net, BlindSR):
-        found = canonical_names(found)
-        prior: Any = getattr(net.estimator, "prior", None)
-        if prior is not None:
-            add_unfitted_prior(found, prior)
+    if isinstance(net, Network):
+        found = names_of(net, found)
+        add_kept_apart(found, net)
     wanted = net.state_dict()
     shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
     differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]

@@ -15,6 +15,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
+from lightbsr_arch.archs.part import EXTRA_INPUTS, extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
@@ -26,12 +27,6 @@ from lightbsr_arch.training_state import resume_scaler
 MAX_SKIPPED_STEPS = 10
 
 Losses = dict[str, torch.Tensor]
-
-# What a teacher may see besides the low-quality image, and what it says where a data set lacks it.
-PRIVILEGED = {
-    "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
-    "prior": "this teacher needs the blur kernel and noise level of every image: use a DegradedDataset",
-}
 
 
 @MODEL_REGISTRY.register()
@@ -179,7 +174,7 @@ class BlindSRModel(SRModel):
 
     def losses(self, current_iter: int) -> Losses:
         """The weighted losses of this step by name; their sum is what is minimised."""
-        self.output = self.net_g(self.lq, *self.privileged(self.net_g))
+        self.output = self.net_g(self.lq, *self.extra_input(self.net_g))
         return self.image_losses()
 
     def image_losses(self) -> Losses:
@@ -241,15 +236,9 @@ class BlindSRModel(SRModel):
 
     # ------------------------------------------------------------------------------------------ validation
 
-    def privileged(self, net: nn.Module) -> tuple[Any, ...]:
-        """What a network sees besides the low-quality image: nothing, or the one thing that it names."""
-        name = getattr(self.get_bare_model(net), "privileged", None)
-        if name is None:
-            return ()
-        seen = getattr(self, name, None)
-        if seen is None:
-            raise UserError(PRIVILEGED[name])
-        return (seen,)
+    def extra_input(self, net: nn.Module) -> tuple[Any, ...]:
+        """Return the batch's input beyond the low-quality images as ``net`` needs it, or an empty tuple."""
+        return extra_input(self.get_bare_model(net), {name: getattr(self, name, None) for name in EXTRA_INPUTS})
 
     def test(self) -> None:
         # Of several processes the first validates alone: its network, out of the wrapper that talks to the others.
@@ -257,7 +246,7 @@ class BlindSRModel(SRModel):
         net = getattr(self, "net_g_ema", trained)
         net.eval()
         with torch.inference_mode():
-            self.output = upscale_any_size(net, self.lq, *self.privileged(net))
+            self.output = upscale_any_size(net, self.lq, *self.extra_input(net))
         net.train(net is trained and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:

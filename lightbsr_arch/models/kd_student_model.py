@@ -9,7 +9,6 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.models.adversarial import AdversarialModel
 from lightbsr_arch.models.blindsr_model import Losses
-from lightbsr_arch.models.kd_teacher_model import NO_PCA
 
 
 @MODEL_REGISTRY.register()
@@ -47,9 +46,8 @@ class KDStudentModel(AdversarialModel):
         if load_path is None:
             raise UserError("path.pretrain_network_teacher is missing: a student needs a trained teacher")
         self.load_network(self.net_teacher, load_path, True, path.get("param_key_teacher", "params_ema"))
-        prior = getattr(self.net_teacher.estimator, "prior", None)
-        if prior is not None and not prior.fitted:
-            raise UserError(f"{load_path}: {NO_PCA}")
+        if missing := self.net_teacher.missing():
+            raise UserError(f"{load_path}: {missing}")
         self.net_teacher.eval().requires_grad_(False)
 
     def _start_from_teacher(self, which: str) -> None:
@@ -76,7 +74,9 @@ class KDStudentModel(AdversarialModel):
         alone = self.estimator_alone(current_iter)
         compared = self.cri_distill.compares
         with torch.no_grad():
-            _, taught = self.net_teacher(self.lq, *self.privileged(self.net_teacher), knowledge=compared, restore=False)
+            _, taught = self.net_teacher(
+                self.lq, *self.extra_input(self.net_teacher), knowledge=compared, restore=False
+            )
         self.output, learnt = self.net_g(self.lq, knowledge=compared, restore=not alone)
         losses = {} if alone else self.image_losses()
         return {**losses, "l_distill": self.cri_distill(learnt, taught)}

@@ -10,19 +10,10 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import distributed, nn
 
 from lightbsr_arch.archs.blindsr_arch import estimate_apart
-from lightbsr_arch.archs.degradation_prior import DegradationPrior, published_kernels
 from lightbsr_arch.degradations import ClassicalDegradation, Draws
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.models.blindsr_model import Losses, move_average
 from lightbsr_arch.models.two_phase_model import TwoPhaseModel
-
-# What is missing from a teacher's published checkpoint.
-NO_PCA = (
-    "holds no PCA of blur kernels, with which its estimator was trained; the authors keep it in another file: lightbsr "
-    "convert SRC DST.safetensors --pca FILE"
-)
-# Blur kernels of which a teacher's PCA is made.
-PCA_KERNELS = 10_000
 
 
 @MODEL_REGISTRY.register()
@@ -52,9 +43,8 @@ class KDTeacherModel(TwoPhaseModel):
 
     def init_training_settings(self) -> None:
         self.estimator = self.get_bare_model(self.net_g).estimator
-        prior = getattr(self.estimator, "prior", None)
-        if prior is not None and not prior.fitted:
-            self._fit_prior(prior)
+        if missing := self.estimator.missing():
+            self._fit(missing)
         if self.contrast_opt is not None:
             self._init_contrast(self.contrast_opt)
         elif self.estimator_iter:
@@ -63,26 +53,23 @@ class KDTeacherModel(TwoPhaseModel):
             )
         super().init_training_settings()
 
-    def _fit_prior(self, prior: DegradationPrior) -> None:
+    def _fit(self, missing: str) -> None:
         weights = self.opt["path"].get("pretrain_network_g")
         if weights is not None:
-            raise UserError(f"{weights}: {NO_PCA}")
-        if not isinstance(self.degradation, ClassicalDegradation):
+            raise UserError(f"{weights}: {missing}")
+        degradation = self.degradation
+        if not isinstance(degradation, ClassicalDegradation):
             raise UserError(
                 "network_g.estimator is told the blur kernel: degradation.type must be ClassicalDegradation"
             )
-        if prior.kernel_size != self.degradation.kernel_size:
+        if self.estimator.kernel_size != degradation.kernel_size:
             raise UserError(
-                f"network_g.estimator.kernel_size is not degradation.kernel_size, {self.degradation.kernel_size}: make "
+                f"network_g.estimator.kernel_size is not degradation.kernel_size, {degradation.kernel_size}: make "
                 "them equal"
             )
         generator = torch.Generator().manual_seed(self.opt["manual_seed"])
-        if prior.form == "published":
-            kernels = published_kernels(prior.kernel_size, generator)
-        else:
-            kernels = self.degradation.sample(PCA_KERNELS, Draws(generator)).kernel
-        prior.fit(kernels)
-        get_root_logger().info(f"The teacher's PCA is fitted to {len(kernels)} blur kernels.")
+        number = self.estimator.fit(lambda number: degradation.sample(number, Draws(generator)).kernel, generator)
+        get_root_logger().info(f"The teacher's PCA is fitted to {number} blur kernels.")
 
     def _init_contrast(self, contrast_opt: dict[str, Any]) -> None:
         if "embedding" not in self.estimator.knows:
@@ -96,7 +83,7 @@ class KDTeacherModel(TwoPhaseModel):
 
     def losses(self, current_iter: int) -> Losses:
         alone = self.estimator_alone(current_iter)
-        seen = self.privileged(self.net_g)
+        seen = self.extra_input(self.net_g)
         if self.contrast_opt is None:
             self.output = self.net_g(self.lq, *seen)
             return self.image_losses()
@@ -105,8 +92,8 @@ class KDTeacherModel(TwoPhaseModel):
         )
         self.gt = self.gt[:: self.num_patch]  # of the patches that are restored
         with torch.no_grad():
-            privileged = seen[0] if seen else None
-            keys = estimate_apart(self.net_key, self.lq, privileged, self.num_patch)[1]["embedding"]
+            extra = seen[0] if seen else None
+            keys = estimate_apart(self.net_key, self.lq, extra, self.num_patch)[1]["embedding"]
         self.new_keys = self.cri_contrast.new_keys(keys)
         losses = {} if alone else self.image_losses()
         return {**losses, "l_contrast": self.cri_contrast(known["embedding"], keys)}
