@@ -56,7 +56,7 @@ class BlindSRArch(Architecture[BlindSR]):
         sizes = {"num_feat": "nf", "num_group": "ng", "num_block": "nb"}
         restorer = checkpoint.network["restorer"]
         return ImageModelDescriptor(
-            model,  # type: ignore[arg-type]
+            model,
             checkpoint.state,
             architecture=self,
             purpose="SR",

@@ -127,9 +127,15 @@ def _load(given: list[str], with_untrained: bool) -> dict[str, "BlindSR"]:
     """The models by the names that tables and panels show."""
     from lightbsr_arch import load
     from lightbsr_arch.analysis.idr import untrained
+    from lightbsr_arch.archs import BlindSR
 
     short = [_short(name) for name in given]
-    models = {name if short.count(brief) > 1 else brief: load(name) for name, brief in zip(given, short)}
+    models: dict[str, BlindSR] = {}
+    for name, brief in zip(given, short):
+        model = load(name)
+        if not isinstance(model, BlindSR):
+            raise UserError(f"{name}: a {type(model).__name__} has no estimator that reads an IDR; leave it out")
+        models[name if short.count(brief) > 1 else brief] = model
     scales = {model.scale for model in models.values()}
     if len(scales) > 1:
         raise UserError(

@@ -44,7 +44,8 @@ class IDRGroup(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         channel = channel + self.refine_channel(channel)
         spatial = spatial + self.refine_spatial(spatial)
-        *idr_blocks, convnext = self.body
+        blocks: Any = self.body
+        *idr_blocks, convnext = blocks
         y = x
         for block in idr_blocks:
             y = run_idr_block(block, y, channel, spatial, overwrite=y is not x)

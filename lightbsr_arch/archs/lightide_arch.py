@@ -26,7 +26,7 @@ class LightIDE(Estimator):
         (r"E(?:_st|\.encoder_q)?\.E\.", "features."),
         (r"E(?:_st|\.encoder_q)?\.mlp\.", "mlp."),
     )
-    knows = ("idr",)
+    knows: tuple[str, ...] = ("idr",)
 
     def __init__(self, num_in_ch: int, num_feat: int) -> None:
         super().__init__()
