@@ -97,8 +97,6 @@ class IDRDCRBNet(ResidualRestorer):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        if "to_channel_guide.weight" in state:
-            return None
         return {
             "num_feat": state["head.weight"].shape[0],
             "num_block": count(state, r"body\.(\d+)\.conv\.weight"),

@@ -65,13 +65,8 @@ class KDIDE(Estimator):
         distilled = self.mlp(self.features(self.estimator_input(lq, extra)))
         return self.to_idr(distilled), {"idr": distilled}
 
-    def forward(self, lq: torch.Tensor, extra: torch.Tensor | None = None) -> torch.Tensor:
-        return self.estimate(lq, extra)[0]
-
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        if "features.1.running_mean" in state or "mlp.0.weight" not in state:
-            return None
         num_feat, channels = state["features.0.weight"].shape[:2]
         num_block = count(state, r"features\.(\d+)\.body\.0\.weight")
         return cls.of_channels(channels, {"num_feat": num_feat, "num_block": num_block})

@@ -53,10 +53,6 @@ class LightIDE(Estimator):
         idr = self.features(self.estimator_input(lq, extra))
         return idr, {"idr": as_vector(idr)}
 
-    def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
-        idr: torch.Tensor = self.features(self.estimator_input(lq, extra))
-        return idr
-
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
         if "features.1.running_mean" not in state:

@@ -114,6 +114,10 @@ class Estimator(Part):
         """
         raise NotImplementedError
 
+    def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
+        """Return the IDR only."""
+        return self.estimate(lq, extra)[0]
+
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
         """Return the IDR of one image, 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
         idr = self.estimate(lq)[0]
