@@ -21,6 +21,7 @@ from machine import describe
 import lightbsr_arch
 from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
 from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
+from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.data.gt_source import GTSource
 
 SIGMAS = [0.5 * step for step in range(1, 9)]
@@ -128,6 +129,7 @@ def main() -> None:
 def figures(network: Path, images: str) -> str:
     """The cells of one trial."""
     model = lightbsr_arch.load(network)
+    assert isinstance(model, BlindSR)
     sigma = factor("sigma", model.scale, SIGMAS)
     readings = read_idrs({"": model}, [sigma], GTSource(images, "disk"), CROP, CROPS)
     vectors = readings.vectors[""]["sigma"]

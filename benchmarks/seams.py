@@ -15,6 +15,7 @@ below the untiled one stands the low-quality picture. It is the case in which ti
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from upscale_memory import RANDOM
 
 from lightbsr_arch import upscale
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.part import Network
 from lightbsr_arch.inference.pictures import read_picture
 from lightbsr_arch.inference.upscaler import load_student
 from lightbsr_arch.io import whole_file
@@ -74,7 +76,7 @@ def random_network(size: str) -> BlindSR:
                 parameter.mul_(20)
             if name.startswith("restorer.body") and name.endswith("conv.weight"):
                 parameter.mul_(3)
-        tail = model.restorer.tail  # type: ignore[attr-defined]
+        tail: Any = model.restorer.tail
         tail.bias.zero_()
         tail.weight.mul_(0.2 / model(torch.rand(1, 3, 32, 32)).std())  # the contrast of a picture
     return model
@@ -87,7 +89,7 @@ def middle(pixels: np.ndarray, side: int) -> np.ndarray:
     return pixels[top : top + side, left : left + side]
 
 
-def tiles_alone(lq: np.ndarray, model: BlindSR, tile: int) -> np.ndarray:
+def tiles_alone(lq: np.ndarray, model: Network, tile: int) -> np.ndarray:
     """What other programs do: each tile with some padding is a picture of its own."""
     scale = model.scale
     height, width = lq.shape[:2]

@@ -17,7 +17,7 @@ import torch
 
 import lightbsr_arch
 from lightbsr.errors import UserError
-from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.degradations import Setting, bicubic_resize
 from lightbsr_arch.degradations.classical import degrade
@@ -49,7 +49,7 @@ def main() -> None:
     print(f"Written: {args.output}")
 
 
-def panels(image: np.ndarray, models: dict[str, BlindSR], sigma: float | None, place: tuple[int, int] | None) -> Panels:
+def panels(image: np.ndarray, models: dict[str, Network], sigma: float | None, place: tuple[int, int] | None) -> Panels:
     """The crops of one picture by label; ``place`` is the crop's left and top in the picture's pixels."""
     scale = next(iter(models.values())).scale
     shown: Panels = {}

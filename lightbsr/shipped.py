@@ -44,8 +44,8 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 
 def students() -> list[str]:
-    """Those of the shipped weights that need the low-quality image alone; teachers' are for training students."""
-    return [name for name in names() if "Student" in _metadata(name)["network"]["estimator"]["type"]]
+    """Return the names of the shipped weights that need only the low-quality image; teachers need more."""
+    return [name for name in names() if _metadata(name)["extra_input"] is None]
 
 
 def default_name() -> str:
@@ -62,10 +62,10 @@ def default_name() -> str:
         raise UserError("no weights are shipped with this installation; name a file of weights")
 
     def merit(name: str) -> tuple[bool, int, float]:
-        card = metadata[name]["card"]
+        card, network = metadata[name]["card"], metadata[name]["network"]
         is_for_real = card.get("degradation", {}).get("type") == "SecondOrderDegradation"
         psnr = card.get("psnr_y", {}).get("gaussian8", {}).get("Set5", 0.0)
-        return is_for_real, metadata[name]["network"]["restorer"].get("scale", 4), psnr
+        return is_for_real, network.get("restorer", network).get("scale", 4), psnr
 
     return max(metadata, key=merit)
 
@@ -75,7 +75,9 @@ def _metadata(name: str) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a ``.safetensors`` file of ours: ``network`` (arguments of ``BlindSR``) and ``card``.
+    """Return the metadata of a ``.safetensors`` file of ours.
+
+    They are ``network`` (its arguments), ``card`` and ``extra_input`` (a name, or None).
 
     Raises:
         UserError: the file cannot be read, is cut short, or has no such metadata.
@@ -84,7 +86,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             metadata = json.loads(file.read(min(size, LONGEST_HEADER)))["__metadata__"]
-        return {key: json.loads(metadata[key]) for key in ("network", "card")}
+        content = {key: json.loads(metadata[key]) for key in ("network", "card")}
+        return {**content, "extra_input": metadata.get("extra_input")}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,8 +1,8 @@
 """Weights in and out: our ``.safetensors``, BasicSR's ``.pth`` and the authors' published checkpoints.
 
-Whatever the file, nothing but tensors is ever unpickled, and the network is rebuilt either from the configuration
-stored in the file or from the shapes of its tensors. Neither is trusted: only networks of this package are built, of
-sizes that the file has the tensors for, and their weights are finite floating-point numbers.
+Only tensors are ever unpickled, and the network is rebuilt either from the configuration stored in the file or from the
+shapes of its tensors. Neither is trusted: only networks registered as ``archs/part.py`` says are built, of sizes that
+the file has the tensors for, and their weights must be finite floating-point numbers.
 """
 
 import json
@@ -23,12 +23,9 @@ from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
-from lightbsr_arch.archs import BlindSR
-from lightbsr_arch.archs.degradation_prior import DegradationPrior
+from lightbsr_arch.archs.part import Network, State, add_kept_apart, kept_apart
 from lightbsr_arch.io import write_whole
-from lightbsr_arch.stored_network import check_network, shown
-
-State = dict[str, torch.Tensor]
+from lightbsr_arch.stored_network import OLDEST_TYPE, check_network, class_of, on_meta, read_off_shapes, shown
 
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g")
 """Keys under which training programs save a network's tensors; the first that is there is taken."""
@@ -43,44 +40,55 @@ class Checkpoint:
     """A network's tensors with all that is needed to rebuild and describe it.
 
     Attributes:
-        state: tensors by the names of ``BlindSR.state_dict()``.
-        network: the keyword arguments of ``BlindSR``.
-        card: what is known about the weights (data, degradation, iterations, measured PSNR).
+        state: tensors by the names of the network's ``state_dict()``.
+        network: the keyword arguments of the network.
+        card: information about the weights (data, degradation, iterations, measured PSNR).
+        type: the registered name of the network.
     """
 
     state: State
     network: dict[str, Any]
     card: dict[str, Any] = field(default_factory=dict)
+    type: str = OLDEST_TYPE
 
-    def build(self) -> BlindSR:
-        """The network with these weights, in eval mode, as fp32 on the CPU."""
-        model = BlindSR(**self.network)
+    @property
+    def sections(self) -> list[dict[str, Any]]:
+        """Name and arguments of the network's parts, or of the network itself if it has none."""
+        parts = [part for part in self.network.values() if isinstance(part, dict)]
+        return parts or [{"type": self.type, **self.network}]
+
+    def build(self) -> Network:
+        """Return the network with these weights, in eval mode, as fp32 on the CPU."""
+        model = class_of(self.type)(**self.network)
         model.load_state_dict(self.state)
         return model.eval()
 
     def save(self, path: str | Path) -> None:
         """Write ``.safetensors``; the file appears whole or not at all."""
         metadata = {"format": "pt", "network": json.dumps(self.network), "card": json.dumps(self.card)}
+        metadata["type"] = self.type
+        if extra := on_meta(self.type, self.network).extra_input:
+            metadata["extra_input"] = extra  # for `lightbsr models`, which builds no network
         # Copies, as safetensors refuses tensors that share memory.
         state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in self.state.items()}
         write_whole(Path(path), save(state, metadata))  # `save_file` would let nobody but the owner read it
 
 
-def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> BlindSR:
+def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Network:
     """Load a network for inference.
 
     Args:
-        name_or_path: the name of shipped weights, or a file: our ``.safetensors``, BasicSR's ``.pth`` of a BlindSR
+        name_or_path: the name of shipped weights, or a file: our ``.safetensors``, BasicSR's ``.pth`` of a registered
             network, or a checkpoint published by the authors of KDSR or LightBSR.
         device: where the network is to run.
         dtype: of its weights.
 
     Returns:
-        The network in eval mode. ``model(lq)`` takes RGB, N x 3 x H x W in [0, 1], and gives the SR image likewise
-        (not clamped); a teacher also wants its privileged input.
+        The network, nearly always a ``BlindSR``, in eval mode. ``model(lq)`` takes RGB, N x 3 x H x W in [0, 1], and
+        returns the SR image in the same form (not clamped); a teacher also needs its privileged input.
 
     Raises:
-        UserError: no such weights, or a file that is none of the above.
+        UserError: there are no such weights, or the file is none of the above.
     """
     return read_checkpoint(find_weights(name_or_path)).build().to(device=device, dtype=dtype)
 
@@ -145,18 +153,16 @@ def _read_mat(path: Path) -> State:
 
 
 def _set_pca(checkpoint: Checkpoint, src: str | Path, path: str | Path) -> None:
-    estimator = checkpoint.network["estimator"]
-    if estimator["type"] != "LightIDETeacher":
-        raise UserError(f"{src}: a {estimator['type']} takes no PCA of blur kernels; leave {path} out")
-    estimator["prior"] = "published"
-    sizes = {key: estimator[key] for key in ("num_kernel_ch", "num_noise_ch", "kernel_size")}
-    prior = DegradationPrior(**sizes, form="published")
     matrix = read_pca(path)
     try:
-        prior.set_published(matrix)
+        changed = class_of(checkpoint.type).with_pca(checkpoint.network, matrix)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    checkpoint.state.update({f"estimator.prior.{key}": value for key, value in prior.state_dict().items()})
+    if changed is None:
+        name = next(iter(checkpoint.sections))["type"]
+        raise UserError(f"{src}: a {name} takes no PCA of blur kernels; leave {path} out")
+    checkpoint.network = changed[0]
+    checkpoint.state.update(changed[1])
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -170,21 +176,25 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     state, metadata = read_tensors(path)
-    if "network" in metadata:
-        checkpoint = Checkpoint(state, *(_json_object(metadata, key, path) for key in ("network", "card")))
-        _check_fit(checkpoint, path)
-        return checkpoint
-    return recognise(state, path)
+    if "network" not in metadata:
+        return recognise(state, path)
+    network, card = (_json_object(metadata, key, path) for key in ("network", "card"))
+    checkpoint = Checkpoint(state, network, card, metadata.get("type", OLDEST_TYPE))
+    _check_fit(checkpoint, path)
+    return checkpoint
 
 
 def recognise(state: State, source: str | Path) -> Checkpoint:
-    """The network that tensors are of, by their names, ours or published, and their shapes.
+    """Find the network that tensors belong to, by their names, ours or published, and their shapes.
 
     Raises:
         UserError: it names the ``source`` and says what does not fit.
     """
-    state = canonical_names(state)
-    checkpoint = Checkpoint(state, _read_off_shapes(state, source))
+    found = read_off_shapes(state)
+    if found is None:
+        example = ", ".join(map(shown, list(state)[:3]))
+        raise UserError(f"{source}: weights of no network of this package (it holds {example}, ...)")
+    checkpoint = Checkpoint(found.state, found.network, type=found.type)
     _check_fit(checkpoint, source)
     return checkpoint
 
@@ -326,121 +336,6 @@ def _plain_names(tensors: Mapping[Any, torch.Tensor], path: str | Path) -> State
     return state
 
 
-# The authors' names and ours, both systems in one table: they hold the restorer as G and the estimator as E, E_st or, a
-# LightBSR teacher's beside its momentum copy and the queue, E.encoder_q.
-_PUBLISHED_NAMES = [
-    (r"E(?:_st|\.encoder_q)?\.E\.", "estimator.features."),
-    (r"E(?:_st|\.encoder_q)?\.mlp\.", "estimator.mlp."),
-    (r"E(?:_st)?\.compress\.", "estimator.to_idr."),
-    (r"G\.head\.0\.", "restorer.head."),
-    (r"G\.body\.0\.body\.(\d+)\.da_conv1\.kernel\.", r"restorer.body.\1.ddc.kernel."),
-    (r"G\.body\.0\.body\.(\d+)\.conv1\.", r"restorer.body.\1.conv."),
-    (r"G\.compress\.0\.", "restorer.to_channel_guide."),
-    (r"G\.afterpixshuffle\.0\.", "restorer.to_spatial_guide."),
-    (r"G\.body\.(\d+)\.ca_change\.avgafter\.", r"restorer.body.\1.refine_channel."),
-    (r"G\.body\.(\d+)\.xk_change\.sig1\.", r"restorer.body.\1.refine_spatial."),
-    (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.loc\.avgafter\.", r"\1.channel_gate."),
-    (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.spatial_attention\.", r"\1.spatial_gate."),
-    (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.partial_conv3\.", r"\1.local_conv."),
-    (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
-    (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
-    (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
-    (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"restorer.body.\1.conv.\2"),
-    (r"G\.body\.(\d+)\.body\.(\d+)\.", r"restorer.body.\1.body.\2."),
-    (r"G\.body\.\d+\.(weight|bias)$", r"restorer.after_body.\1"),
-    (r"G\.tail\.0\.", "restorer.upsample."),
-    (r"G\.tail\.1\.", "restorer.tail."),
-]
-# Published tensors without a counterpart in our networks: the mean shifts, which are constants, and the key encoder and
-# queue of the contrast.
-_PUBLISHED_EXTRAS = re.compile(r"G\.(add|sub)_mean\.|E\.(encoder_k\.|queue$|queue_ptr$)")
-
-
-def canonical_names(state: Mapping[str, torch.Tensor]) -> State:
-    """Rename published tensors to ours; our own names pass unchanged."""
-    renamed = {}
-    for key, value in state.items():
-        if _PUBLISHED_EXTRAS.match(key):
-            continue
-        for published, ours in _PUBLISHED_NAMES:
-            key = re.sub(f"^{published}", ours, key)
-        renamed[key] = value
-    return renamed
-
-
-def add_unfitted_prior(state: State, prior: DegradationPrior) -> None:
-    """Complete the tensors of a teacher whose authors keep the PCA of blur kernels in another file."""
-    for key, value in prior.state_dict().items():
-        state.setdefault(f"estimator.prior.{key}", torch.full_like(value, torch.nan))
-
-
-def _read_off_shapes(state: State, path: str | Path) -> dict[str, Any]:
-    """The arguments of ``BlindSR``, of which every one shows in some tensor's shape."""
-    try:
-        estimator = _lightide if "estimator.features.1.running_mean" in state else _kdide
-        restorer = _lightbsrnet if "restorer.to_channel_guide.weight" in state else _idrdcrbnet
-        return {"estimator": estimator(state), "restorer": restorer(state)}
-    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError):
-        example = ", ".join(map(shown, list(state)[:3]))
-        raise UserError(f"{path}: weights of no network of this package (it holds {example}, ...)") from None
-
-
-def _kdide(state: State) -> dict[str, Any]:
-    num_feat, channels = state["estimator.features.0.weight"].shape[:2]
-    num_block = _count(state, r"estimator\.features\.(\d+)\.body\.0\.weight")
-    arguments: dict[str, Any] = {"num_feat": num_feat, "num_block": num_block}
-    if channels == 3:
-        return {"type": "KDIDEStudent", **arguments}
-    return {"type": "KDIDETeacher", **arguments, "scale": round(((channels - 3) / 3) ** 0.5)}
-
-
-def _lightide(state: State) -> dict[str, Any]:
-    num_feat, channels = state["estimator.features.0.weight"].shape[:2]
-    if channels == 3:
-        return {"type": "LightIDEStudent", "num_feat": num_feat}
-    if "estimator.prior.components" not in state:
-        # The authors keep the PCA elsewhere: without it the network takes the numbers that it gives, not the kernels.
-        add_unfitted_prior(state, DegradationPrior(num_kernel_ch=15, num_noise_ch=channels - 18, kernel_size=21))
-    num_kernel_ch, pixels = state["estimator.prior.components"].shape
-    is_centred = bool(state["estimator.prior.mean"].any())
-    return {
-        "type": "LightIDETeacher",
-        "num_feat": num_feat,
-        "num_kernel_ch": num_kernel_ch,
-        "num_noise_ch": channels - 3 - num_kernel_ch,
-        "kernel_size": round(pixels**0.5),
-        **({} if is_centred else {"prior": "published"}),
-    }
-
-
-def _idrdcrbnet(state: State) -> dict[str, Any]:
-    num_feat = state["restorer.head.weight"].shape[0]
-    num_block = _count(state, r"restorer\.body\.(\d+)\.conv\.weight")
-    return {"type": "IDRDCRBNet", "num_feat": num_feat, "num_block": num_block, "scale": _scale(state)}
-
-
-def _lightbsrnet(state: State) -> dict[str, Any]:
-    return {
-        "type": "LightBSRNet",
-        "num_feat": state["restorer.head.weight"].shape[0],
-        "num_group": _count(state, r"restorer\.body\.(\d+)\.conv\.weight"),
-        "num_block": _count(state, r"restorer\.body\.0\.body\.(\d+)\.local_conv\.weight"),
-        "idr_ch": state["restorer.to_channel_guide.weight"].shape[1],
-        "scale": _scale(state),
-    }
-
-
-def _scale(state: State) -> int:
-    """Of BasicSR's ``Upsample``: one step of 3, or steps of 2."""
-    steps = _count(state, r"restorer\.upsample\.(\d+)\.weight")
-    after, before = state["restorer.upsample.0.weight"].shape[:2]
-    return round((after / before) ** 0.5) ** steps
-
-
-def _count(state: State, pattern: str) -> int:
-    return sum(re.fullmatch(pattern, key) is not None for key in state)
-
-
 def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     """Check the network before it is built, and its tensors against it.
 
@@ -448,15 +343,16 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
         UserError: one line that names what is wrong: an argument, or the first tensors that do not fit.
     """
     try:
-        check_network(checkpoint.network, checkpoint.state)
-        with torch.device("meta"):
-            wanted = BlindSR(**checkpoint.network).state_dict()
+        check_network(checkpoint.type, checkpoint.network, checkpoint.state)
+        net = on_meta(checkpoint.type, checkpoint.network)
     except Exception as error:  # whatever a network finds wrong
         raise UserError(f"{path}: its network cannot be built: {error}") from None
-    _refuse_misfits(wanted, checkpoint.state, path)
+    add_kept_apart(checkpoint.state, net)
+    _refuse_misfits(net.state_dict(), checkpoint.state, path)
+    apart = kept_apart(net)
     for key, value in checkpoint.state.items():
-        is_unfitted = key.startswith("estimator.prior.") and bool(value.isnan().all())
-        if not is_unfitted and not value.to(torch.float32).isfinite().all():
+        is_missing = key in apart and bool(value.isnan().all())
+        if not is_missing and not value.to(torch.float32).isfinite().all():
             raise UserError(f"{path}: {key} holds numbers that are not finite (NaN, infinity): no usable weights")
 
 

@@ -1,4 +1,4 @@
-"""KDSR and LightBSR for programs built on spandrel, which then load their weights as they load any other.
+"""The networks of this package for programs built on spandrel, which then load their weights as they load any other.
 
     import lightbsr_arch.spandrel_plugin
     lightbsr_arch.spandrel_plugin.install()
@@ -9,10 +9,11 @@ spandrel looks for no plug-ins itself, so a program says this once, before it lo
 import torch
 
 from lightbsr.errors import UserError
-from lightbsr_arch.archs import BlindSR
-from lightbsr_arch.checkpoint import canonical_names, recognise
+from lightbsr_arch.archs.blindsr_arch import BlindSR
+from lightbsr_arch.archs.part import Restorer, needs_lq_only, registered
+from lightbsr_arch.checkpoint import recognise
 from lightbsr_arch.inference.upscaler import upscale
-from lightbsr_arch.stored_network import refuse_teacher
+from lightbsr_arch.stored_network import read_off_shapes
 
 try:
     from spandrel import (
@@ -29,26 +30,27 @@ except ImportError as error:
 
 
 class BlindSRArch(Architecture[BlindSR]):
-    """Networks with one of our restorers; the estimator may be either.
+    """Networks with one of the registered restorers and any estimator.
 
     Args:
-        id: the system's name.
-        restorer_key: the name of a tensor that no other restorer has.
+        restorer: the name of the restorer.
+        system: the name of the system, which spandrel lists.
     """
 
-    def __init__(self, id: str, restorer_key: str) -> None:
-        super().__init__(id=id, detect=self._is_ours)
-        self._keys = {"estimator.features.0.weight", restorer_key}
+    def __init__(self, restorer: str, system: str) -> None:
+        super().__init__(id=system, detect=self._is_ours)
+        self._restorer = restorer
 
     def _is_ours(self, state_dict: StateDict) -> bool:
-        return self._keys <= canonical_names({str(key): value for key, value in state_dict.items()}).keys()
+        found = read_off_shapes({str(key): value for key, value in state_dict.items()})
+        return found is not None and found.network.get("restorer", {}).get("type") == self._restorer
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[BlindSR]:
         """Raises `UnsupportedModelError` for a teacher's weights, and for tensors that do not fit together."""
         try:
             checkpoint = recognise(state_dict, self.name)
             model = checkpoint.build()
-            refuse_teacher(model, self.name)
+            needs_lq_only(model, self.name)
         except UserError as error:
             raise UnsupportedModelError(str(error)) from None
         sizes = {"num_feat": "nf", "num_group": "ng", "num_block": "nb"}
@@ -75,17 +77,15 @@ def _run(model: BlindSR, image: torch.Tensor) -> torch.Tensor:
 
 
 def install(*, ignore_duplicates: bool = False) -> list[ArchSupport]:
-    """Add "KDSR" and "LightBSR" to spandrel's main registry, which every ``ModelLoader`` uses unless given another.
+    """Add the system of every restorer to spandrel's main registry, which ``ModelLoader`` uses unless given another.
 
     Args:
-        ignore_duplicates: leave what is there of these names, instead of spandrel's ``DuplicateArchitectureError``.
+        ignore_duplicates: keep an architecture that is there under the same name, instead of raising spandrel's
+            ``DuplicateArchitectureError``.
 
     Returns:
-        What was added.
+        The architectures that were added.
     """
-    architectures = (
-        BlindSRArch("KDSR", "restorer.body.0.ddc.kernel.0.weight"),
-        BlindSRArch("LightBSR", "restorer.to_channel_guide.weight"),
-    )
-    supports = [ArchSupport.from_architecture(architecture) for architecture in architectures]
+    systems = {name: cls.system for name, cls in registered(Restorer).items() if cls.system}
+    supports = [ArchSupport.from_architecture(BlindSRArch(*names)) for names in systems.items()]
     return MAIN_REGISTRY.add(*supports, ignore_duplicates=ignore_duplicates)

@@ -1,95 +1,179 @@
-"""The network that a file says it holds, checked before anything of it is built."""
+"""The network in a file, read off its tensors or described in its metadata, and checked before it is built."""
 
 import inspect
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import torch
-from torch import nn
 
 from lightbsr.errors import UserError
-from lightbsr_arch.archs import (
-    BlindSR,
-    IDRDCRBNet,
-    KDIDEStudent,
-    KDIDETeacher,
-    LightBSRNet,
-    LightIDEStudent,
-    LightIDETeacher,
-)
+from lightbsr_arch.archs.part import Arguments, Network, Part, State, in_our_names, registered
 
-PARTS: dict[str, tuple[type[nn.Module], ...]] = {
-    "estimator": (KDIDEStudent, KDIDETeacher, LightIDEStudent, LightIDETeacher),
-    "restorer": (IDRDCRBNet, LightBSRNet),
-}
-"""The arguments of ``BlindSR``, and what each may be in a file."""
+OLDEST_TYPE = "BlindSR"
+"""The network of files that were written before files named it."""
 
 MOST_BLOCKS = 1000
 """The published networks have 64 at most."""
 
 _REPEATS = ("num_block", "num_group")
-"""The arguments that say how often layers are repeated; all other numbers are sizes, which show in a tensor's shape."""
-_MAY_BE_ZERO = ("num_block", "num_kernel_ch", "num_noise_ch")
+"""The arguments that repeat layers; all other numbers are sizes, which occur in a tensor's shape."""
 
 
-def refuse_teacher(model: BlindSR, source: str | Path) -> None:
-    """Raise `UserError`, which names the ``source``, for a network that also needs a privileged input."""
-    if model.privileged is not None:
-        raise UserError(
-            f"{source}: the weights of a teacher, which also sees the {model.privileged}; use its student's"
-        )
+class Found(NamedTuple):
+    """A network read off its tensors: registered name, arguments, and the tensors by the names of its state dict."""
+
+    type: str
+    network: Arguments
+    state: State
 
 
-def check_network(network: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> None:
-    """Only our estimators and restorers, with the arguments that they take, of sizes that occur among the tensors.
+# ------------------------------------------------------------------------------------------ building
+
+
+def class_of(name: str, base: type[Part] = Network) -> Any:
+    """Return a registered class by name.
+
+    Raises:
+        UserError: there is none that derives from ``base``.
+    """
+    known = registered(base)
+    if name not in known:
+        raise UserError(f"the type of its network is {shown(name)}, expected {' or '.join(known)}")
+    return known[name]
+
+
+def on_meta(kind: str, network: Arguments) -> Network:
+    """Build a network without memory for its tensors."""
+    with torch.device("meta"):
+        net: Network = class_of(kind)(**network)
+    return net
+
+
+# ------------------------------------------------------------------------------------------ recognising
+
+
+def read_off_shapes(state: Mapping[str, torch.Tensor]) -> Found | None:
+    """Find the registered network whose tensors fit best, under its own names or published ones."""
+    found = []
+    for name, cls in registered(Network).items():
+        parts = {part: _best_part(state, base, part) for part, base in cls.parts.items()}
+        if cls.parts and all(parts.values()):
+            network: Arguments = {}
+            renamed: Mapping[str, torch.Tensor] = state
+            for part, (type_name, arguments) in parts.items():  # type: ignore[misc]
+                network[part] = {"type": type_name, **arguments}
+                renamed = in_our_names(renamed, class_of(type_name, cls.parts[part]), part)
+            found.append(Found(name, network, dict(renamed)))
+        elif not cls.parts and (arguments_of := _read(cls, own := in_our_names(state, cls))) is not None:
+            found.append(Found(name, arguments_of, own))
+    if len(found) < 2:
+        return found[0] if found else None
+    return max(found, key=lambda one: _fit(class_of(one.type), one.network, one.state))
+
+
+def names_of(net: Network, state: Mapping[str, torch.Tensor]) -> State:
+    """Rename published tensors to those of a network that is known already."""
+    for part in net.parts:
+        state = in_our_names(state, type(getattr(net, part)), part)
+    return in_our_names(state, type(net))
+
+
+def _best_part(state: Mapping[str, torch.Tensor], base: type[Part], part: str) -> tuple[str, Arguments] | None:
+    """Find the registered part whose tensors fit best."""
+    found = []
+    for name, cls in registered(base).items():
+        renamed = in_our_names(state, cls, part)
+        own = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
+        arguments = _read(cls, own)
+        if arguments is not None:
+            found.append((name, arguments, own))
+    if len(found) > 1:
+        found.sort(key=lambda one: _fit(class_of(one[0], base), one[1], one[2]), reverse=True)
+    return found[0][:2] if found else None
+
+
+def _read(cls: type[Part], state: State) -> Arguments | None:
+    with suppress(KeyError, IndexError, ValueError, TypeError, ArithmeticError):
+        return cls.from_state(state)
+    return None
+
+
+def _fit(cls: type[Part], arguments: Arguments, state: State) -> float:
+    """Return how many tensors have the names and shapes of a class with these arguments, less those that differ."""
+    try:
+        if not cls.__dict__.get("parts"):
+            _check_arguments(cls, arguments, state)
+        with torch.device("meta"):
+            wanted = cls(**arguments).state_dict()
+    except Exception:  # whatever a network finds wrong
+        return -math.inf
+    keys = wanted.keys() | state.keys()
+    fitting = sum(key in wanted and key in state and wanted[key].shape == state[key].shape for key in keys)
+    return 2 * fitting - len(keys)
+
+
+# ------------------------------------------------------------------------------------------ checking
+
+
+def check_network(kind: str, network: Mapping[str, Any], state: State) -> None:
+    """Allow only registered networks and parts, with the arguments that they take, of sizes found among the tensors.
 
     Args:
-        network: the arguments of ``BlindSR``, of any types.
+        kind: the name of the network.
+        network: its arguments, of any types.
         state: the tensors of the file.
 
     Raises:
         UserError: in one line, the first fault.
     """
-    if network.keys() != PARTS.keys():
-        raise UserError(f"expected {' and '.join(PARTS)}, found {shown(', '.join(map(str, network)) or 'nothing')}")
-    most_blocks = min(len(state), MOST_BLOCKS)
-    largest = max((max(value.shape, default=1) for value in state.values()), default=0)
-    for part, classes in PARTS.items():
-        options = network[part]
-        known = {cls.__name__: cls for cls in classes}
+    parts = class_of(kind).parts
+    if not parts:
+        _check_arguments(class_of(kind), network, state)
+        return
+    if network.keys() != parts.keys():
+        raise UserError(f"expected {' and '.join(parts)}, found {shown(', '.join(map(str, network)) or 'nothing')}")
+    for part, base in parts.items():
+        options, known = network[part], registered(base)
         name = options.get("type") if isinstance(options, Mapping) else None
         if not isinstance(name, str) or name not in known:
             raise UserError(f"the type of its {part} is {shown(name)}, expected {' or '.join(known)}")
-        kinds = get_type_hints(known[name].__init__)
-        parameters = inspect.signature(known[name]).parameters
-        for key, value in options.items():
-            if key == "type":
-                continue
-            if key not in parameters:
-                raise UserError(f"{name} has no argument {shown(key)}")
-            if expected := _misfit(key, value, kinds[key], most_blocks if key in _REPEATS else largest):
-                raise UserError(f"{key} of {name} is {shown(value)}, expected {expected}")
-        blocks = {key: options.get(key, parameters[key].default) for key in _REPEATS if key in parameters}
-        if math.prod(blocks.values()) > most_blocks:
-            text = " x ".join(f"{key} {value}" for key, value in blocks.items())
-            raise UserError(f"{text} of {name} are more blocks than the file has tensors for")
+        _check_arguments(known[name], {key: value for key, value in options.items() if key != "type"}, state)
 
 
-def _misfit(key: str, value: Any, kind: Any, most: int) -> str | None:
-    """What is expected instead of a value; None where it fits."""
+def _check_arguments(cls: type[Part], arguments: Mapping[str, Any], state: State) -> None:
+    name = cls.__name__
+    most_blocks = min(len(state), MOST_BLOCKS)
+    largest = max((max(value.shape, default=1) for value in state.values()), default=0)
+    kinds = get_type_hints(cls.__init__)
+    parameters = inspect.signature(cls).parameters
+    for key, value in arguments.items():
+        if key not in parameters:
+            raise UserError(f"{name} has no argument {shown(key)}")
+        least = 0 if key in cls.may_be_zero else 1
+        if expected := _misfit(key, value, kinds[key], least, most_blocks if key in _REPEATS else largest):
+            raise UserError(f"{key} of {name} is {shown(value)}, expected {expected}")
+    blocks = {key: arguments.get(key, parameters[key].default) for key in _REPEATS if key in parameters}
+    if math.prod(blocks.values()) > most_blocks:
+        text = " x ".join(f"{key} {value}" for key, value in blocks.items())
+        raise UserError(f"{text} of {name} are more blocks than the file has tensors for")
+
+
+def _misfit(key: str, value: Any, kind: Any, least: int, most: int) -> str | None:
+    """Return what is expected instead of a value, or None where it fits."""
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         return None if type(value) is str and value in choices else " or ".join(choices)
-    assert kind is int, f"{key}: only whole numbers and choices are read from files"
-    least = 0 if key in _MAY_BE_ZERO else 1
+    if kind is bool:
+        return None if type(value) is bool else "true or false"
+    assert kind is int, f"{key}: only numbers, flags and choices are read from files"
     fits = type(value) is int and least <= value <= most
     return None if fits else f"a whole number from {least} to {most}, as the file has the tensors for"
 
 
 def shown(text: Any) -> str:
-    """Text out of a file, fit for one line of a message."""
+    """Return text out of a file, fit for one line of a message."""
     text = str(text)
     short = text if len(text) <= 80 else f"{text[:77]}..."
     return short if short.isprintable() else ascii(short)

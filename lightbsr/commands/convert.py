@@ -28,13 +28,10 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = convert(args.src, args.dst, args.pca)
     parts = [
         f"{part['type']}({', '.join(f'{key}={value}' for key, value in part.items() if key != 'type')})"
-        for part in checkpoint.network.values()
+        for part in checkpoint.sections
     ]
     size = sum(tensor.numel() for tensor in checkpoint.state.values())
     print(f"{args.dst}: {' + '.join(parts)}, {size:,} parameters")
-    components = checkpoint.state.get("estimator.prior.components")
-    if components is not None and components.isnan().any():
-        print(
-            f"lightbsr convert: {args.src} holds no PCA of blur kernels; give the authors' with --pca", file=sys.stderr
-        )
+    if missing := checkpoint.build().missing():
+        print(f"lightbsr convert: {args.src} {missing}", file=sys.stderr)
     return 0

@@ -8,7 +8,6 @@ crop, LightBSR's the kernel and the noise level that degraded it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from lightbsr.defaults import ANGLES, NOISES, QUALITIES, WIDTHS
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
+from lightbsr_arch.archs.part import extra_input, kept_apart
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations import Draws, Parameters, Setting, named_settings
@@ -126,9 +126,7 @@ def untrained(model: BlindSR) -> BlindSR:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = BlindSR(**model.config).eval()
-    prior: Any = getattr(model.estimator, "prior", None)
-    if prior is not None:  # what a teacher is told is no part of what it learns
-        fresh.estimator.prior.load_state_dict(prior.state_dict())  # type: ignore[attr-defined]
+    fresh.load_state_dict(kept_apart(model), strict=False)  # these tensors are not learnt
     return fresh
 
 
@@ -219,14 +217,11 @@ def psnr_y(sr: torch.Tensor, gt: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 def _check_prior(name: str, model: BlindSR) -> None:
-    prior: Any = getattr(model.estimator, "prior", None)
-    if prior is None:
-        return
-    if not prior.fitted:
-        raise UserError(f"{name}: holds no PCA of blur kernels, so this teacher cannot be told the degradation")
-    pixels = Setting(sigma=1.0).parameters().kernel[0].numel()
-    if len(prior.mean) != pixels:
-        raise UserError(f"{name}: this teacher is told kernels of {len(prior.mean)} pixels, those here have {pixels}")
+    if missing := model.missing():
+        raise UserError(f"{name}: {missing}")
+    given, side = model.estimator.kernel_size, Setting(sigma=1.0).parameters().kernel.shape[-1]
+    if given not in (None, side):
+        raise UserError(f"{name}: this teacher takes kernels of {given}x{given} pixels, those here have {side}x{side}")
 
 
 def _cut(source: GTSource, index: int, size: int, most: int) -> torch.Tensor:
@@ -252,9 +247,8 @@ def _degrade(gt: torch.Tensor, setting: Setting, scale: int, index: int) -> tupl
 
 
 def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters) -> torch.Tensor:
-    """The IDR of each crop as the estimator gives it, a vector or a map; a teacher gets its privileged input."""
-    privileged = {None: None, "gt": gt, "prior": parameters}[model.privileged]
-    return model.estimator.estimate(lq, privileged)[0]
+    """Return the IDR of each crop, a vector or a map; the estimator gets its extra input."""
+    return model.estimator.estimate(lq, *extra_input(model, {"gt": gt, "prior": parameters}))[0]
 
 
 @torch.inference_mode()

@@ -35,10 +35,15 @@ def load_models(given: Sequence[str], with_untrained: bool) -> dict[str, BlindSR
         with_untrained: add each network with random weights.
 
     Raises:
-        UserError: there are no such weights, or their scales differ.
+        UserError: there are no such weights, a network has no estimator, or the scales differ.
     """
     short = [_short(name) for name in given]
-    models = {name if short.count(brief) > 1 else brief: load(name) for name, brief in zip(given, short)}
+    models: dict[str, BlindSR] = {}
+    for name, brief in zip(given, short):
+        model = load(name)
+        if not isinstance(model, BlindSR):
+            raise UserError(f"{name}: a {type(model).__name__} has no estimator that reads an IDR; leave it out")
+        models[name if short.count(brief) > 1 else brief] = model
     scales = {model.scale for model in models.values()}
     if len(scales) > 1:
         raise UserError(

@@ -1,51 +1,20 @@
-"""The composition of every blind SR network: an estimator reads the IDR, a restorer upscales under its guidance."""
+"""The composition of most blind SR networks: an estimator reads the IDR, a restorer upscales under its guidance."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from copy import deepcopy
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from torch import nn
 
+from lightbsr_arch.archs.part import Advance, Arguments, Estimator, Network, Part, Restorer, State, registered
 
-class Estimator(Protocol):
-    """What reads the degradation off an image.
-
-    Attributes:
-        idr_ch: channels of the IDR, which is a vector or a map (``archs/idr.py``).
-        knows: the names of the knowledge that ``estimate`` gives.
-        privileged: the name of the input that only a teacher sees, or None.
-    """
-
-    idr_ch: int
-    knows: tuple[str, ...]
-    privileged: str | None
-
-    def estimate(self, lq: torch.Tensor, privileged: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
-
-
-class Restorer(Protocol):
-    """What upscales an image by ``scale`` under the guides that it makes of an IDR.
-
-    Attributes:
-        idr_ch: channels of the IDR that it takes, in either form.
-        knows: the names of its guides.
-        converters: the layers that make the guides of an IDR.
-    """
-
-    idr_ch: int
-    knows: tuple[str, ...]
-    scale: int
-    converters: tuple[nn.Module, ...]
-
-    def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]: ...
-
-    def __call__(self, lq: torch.Tensor, guides: dict[str, torch.Tensor]) -> torch.Tensor: ...
+ESTIMATOR_SHARE = 0.3
+"""Approximate share of the estimator in the time of an image, for the progress bar."""
 
 
 @ARCH_REGISTRY.register()
-class BlindSR(nn.Module):
+class BlindSR(Network):
     """KDSR is KDIDE + IDRDCRBNet, LightBSR is LightIDE + LightBSRNet; another pair is an ablation of one line of YAML.
 
     Args:
@@ -53,14 +22,15 @@ class BlindSR(nn.Module):
         restorer: ``type`` and arguments of a registered restorer.
 
     Raises:
-        ValueError: the IDR that the estimator gives has not the channels that the restorer takes.
+        ValueError: the estimator's IDR does not have the number of channels that the restorer takes.
     """
+
+    parts: ClassVar[dict[str, type[Part]]] = {"estimator": Estimator, "restorer": Restorer}
 
     def __init__(self, estimator: dict[str, Any], restorer: dict[str, Any]) -> None:
         super().__init__()
         self.estimator: Estimator = _build(estimator)
         self.restorer: Restorer = _build(restorer)
-        # What rebuilds this network: `BlindSR(**config)`.
         self.config = {"estimator": deepcopy(dict(estimator)), "restorer": deepcopy(dict(restorer))}
         given, taken = self.estimator.idr_ch, self.restorer.idr_ch
         if given != taken:
@@ -70,36 +40,54 @@ class BlindSR(nn.Module):
             )
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> int:  # type: ignore[override]
         return self.restorer.scale
 
     @property
-    def privileged(self) -> str | None:
-        """The name of the input that only a teacher sees ("gt", "prior"), or None for a student."""
-        return self.estimator.privileged
+    def num_in_ch(self) -> int:  # type: ignore[override]
+        return self.restorer.num_in_ch
+
+    @property
+    def num_out_ch(self) -> int:  # type: ignore[override]
+        return self.restorer.num_out_ch
+
+    @property
+    def num_feat(self) -> int:  # type: ignore[override]
+        return self.restorer.num_feat
+
+    @property
+    def extra_input(self) -> str | None:  # type: ignore[override]
+        return self.estimator.extra_input
+
+    @property
+    def is_teacher(self) -> bool:  # type: ignore[override]
+        return self.estimator.is_teacher
 
     @property
     def knows(self) -> tuple[str, ...]:
-        """The names of the knowledge that ``forward`` gives when asked to."""
+        """The names of the knowledge that ``forward`` returns when asked to."""
         return self.estimator.knows + self.restorer.knows
+
+    def missing(self) -> str | None:
+        return self.estimator.missing()
 
     def forward(
         self,
         lq: torch.Tensor,
-        privileged: Any = None,
+        extra: Any = None,
         *,
         knowledge: Collection[str] = (),
         restore: bool = True,
         num_patch: int = 1,
     ) -> Any:
-        """Restore an image; training also asks for knowledge that a student imitates or a loss looks at.
+        """Restore images; training also asks for knowledge that a student imitates or a loss compares.
 
         Args:
             lq: low-quality images, N x 3 x H x W, RGB in [0, 1].
-            privileged: what a teacher sees besides; see the estimator.
-            knowledge: names out of ``knows``. What is not asked for is not given, as DistributedDataParallel expects a
+            extra: the estimator's ``extra_input``, if it has one.
+            knowledge: names out of ``knows``. Only these are returned, because DistributedDataParallel expects a
                 gradient of every output.
-            restore: False upscales nothing, which is enough for the knowledge.
+            restore: False upscales nothing and returns only the knowledge.
             num_patch: neighbours of the batch that share a degradation; see ``estimate_apart``. Only the first of them
                 is restored, and the restorer's knowledge is of that one.
 
@@ -107,7 +95,7 @@ class BlindSR(nn.Module):
             The SR images, N/num_patch x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name:
             tensor})``.
         """
-        idr, known = estimate_apart(self.estimator, lq, privileged, num_patch)
+        idr, known = estimate_apart(self.estimator, lq, extra, num_patch)
         lq = lq[::num_patch]
         guides = self.restorer.guides(idr, *lq.shape[-2:])
         sr = self.restorer(lq, guides) if restore else None
@@ -116,9 +104,28 @@ class BlindSR(nn.Module):
         known = {**known, **guides}
         return sr, {name: known[name] for name in knowledge}
 
+    @classmethod
+    def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State] | None:
+        rest = dict(arguments["estimator"])
+        name = rest.pop("type")
+        changed = registered(Estimator)[name].with_pca(rest, pca)
+        if changed is None:
+            return None
+        state = {f"estimator.{key}": value for key, value in changed[1].items()}
+        return {**arguments, "estimator": {"type": name, **changed[0]}}, state
+
+    def sr_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> Iterator[torch.Tensor]:
+        """The IDR comes from the whole image and guides every strip. Tiles with an IDR each would show seams."""
+        idr = self.estimator.estimate_in_strips(lq, rows, lambda share: advance(ESTIMATOR_SHARE * share))
+        guides = self.restorer.guides(idr, *lq.shape[2:])
+        for strip, _ in self.restorer.restore_in_strips(
+            lq, guides, rows, lambda share: advance((1 - ESTIMATOR_SHARE) * share)
+        ):
+            yield strip
+
 
 def estimate_apart(
-    estimator: Estimator, lq: torch.Tensor, privileged: Any, num_patch: int
+    estimator: Estimator, lq: torch.Tensor, extra: Any, num_patch: int
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Estimate patches in ``num_patch`` passes: the first patch of every degradation, then the second ones, and so on.
 
@@ -127,26 +134,26 @@ def estimate_apart(
     shuffles for the same reason.
 
     Args:
-        estimator: of images one by one.
-        lq: N x 3 x H x W, each ``num_patch`` neighbours under one degradation.
-        privileged: what a teacher sees besides, N samples.
+        estimator: the estimator.
+        lq: N x 3 x H x W, of which ``num_patch`` neighbours each share a degradation.
+        extra: the extra input, N samples, or None.
         num_patch: 1 for a single pass.
 
     Returns:
         The IDRs of the first patches, N/num_patch, and the knowledge of all N, in their order.
     """
     if num_patch == 1:
-        return estimator.estimate(lq, privileged)
-    passes = [estimator.estimate(lq[i::num_patch], _every(privileged, i, num_patch)) for i in range(num_patch)]
+        return estimator.estimate(lq, extra)
+    passes = [estimator.estimate(lq[i::num_patch], _every(extra, i, num_patch)) for i in range(num_patch)]
     known = {name: torch.stack([of_pass[name] for _, of_pass in passes], dim=1).flatten(0, 1) for name in passes[0][1]}
     return passes[0][0], known
 
 
-def _every(privileged: Any, first: int, step: int) -> Any:
-    """Each ``step``-th sample of a privileged input, a tensor or several."""
-    if privileged is None or isinstance(privileged, torch.Tensor):
-        return None if privileged is None else privileged[first::step]
-    return tuple(part[first::step] for part in privileged)
+def _every(extra: Any, first: int, step: int) -> Any:
+    """Return each ``step``-th sample of an extra input, which is a tensor or several."""
+    if extra is None or isinstance(extra, torch.Tensor):
+        return None if extra is None else extra[first::step]
+    return tuple(part[first::step] for part in extra)
 
 
 def _build(options: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The privileged input of LightBSR's teacher, which describes the degradation: LightBSR (ICCV 2025), section 3.2."""
+"""The degradation as numbers, the input of LightBSR's teacher: LightBSR (ICCV 2025), section 3.2."""
 
 import math
 from typing import Any, Literal
@@ -94,19 +94,19 @@ class DegradationPrior(nn.Module):
         self.mean.zero_()
         self.components.copy_(pca)
 
-    def forward(self, privileged: Any) -> torch.Tensor:
-        """The prior, N x ``num_ch``.
+    def forward(self, degradation: Any) -> torch.Tensor:
+        """Return the prior, N x ``num_ch``.
 
         Args:
-            privileged: blur kernels, N x K x K, and noise levels on the 8-bit scale, N, as a pair; or the prior itself.
+            degradation: blur kernels, N x K x K, and noise levels on the 8-bit scale, N, as a pair; or the prior.
         """
-        if isinstance(privileged, torch.Tensor):
-            if privileged.dim() != 2 or privileged.shape[1] != self.num_ch:
-                raise ValueError(f"the prior is N x {self.num_ch}, not {tuple(privileged.shape)}")
-            return privileged
+        if isinstance(degradation, torch.Tensor):
+            if degradation.dim() != 2 or degradation.shape[1] != self.num_ch:
+                raise ValueError(f"the prior is N x {self.num_ch}, not {tuple(degradation.shape)}")
+            return degradation
         if not torch.compiler.is_compiling() and not self.fitted:
             raise ValueError("the PCA of blur kernels is not fitted: the checkpoint holds none, and no training ran")
-        kernel, noise = privileged
+        kernel, noise = degradation
         numbers = (kernel.flatten(1).to(self.mean) - self.mean) @ self.components.T
         if not self.num_noise_ch:
             return numbers

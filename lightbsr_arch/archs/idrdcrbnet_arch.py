@@ -2,16 +2,20 @@
 (ICLR 2023), section 3.2.
 """
 
+from functools import partial
+
 import torch
 from basicsr.archs.arch_util import Upsample
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.dynamic_conv import dynamic_depthwise_conv
+from lightbsr_arch.archs.fast.dynamic_conv import dynamic_depthwise_conv
+from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.mean_shift import RGBMean
-from lightbsr_arch.archs.upscale import upscale
+from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 SLOPE = 0.1  # of every LeakyReLU
 KERNEL_SIZE = 3  # of the dynamic depthwise convolution
@@ -46,8 +50,8 @@ class IDRDCRB(nn.Module):
 
 
 @ARCH_REGISTRY.register()
-class IDRDCRBNet(nn.Module):
-    """Upscales an image under the guidance of its degradation vector, or of a map, of which it takes the mean.
+class IDRDCRBNet(ResidualRestorer):
+    """Upscales an image under the guidance of its degradation vector, or of the mean of a degradation map.
 
     Args:
         num_in_ch: channels of the input image.
@@ -59,8 +63,13 @@ class IDRDCRBNet(nn.Module):
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """
 
+    system = "KDSR"
+    published_names = (
+        *SHELL_NAMES,
+        (r"G\.body\.0\.body\.(\d+)\.da_conv1\.kernel\.", r"body.\1.ddc.kernel."),
+        (r"G\.body\.0\.body\.(\d+)\.conv1\.", r"body.\1.conv."),
+    )
     knows = ("vector",)
-    converters = ()
 
     def __init__(
         self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 53, scale: int = 4
@@ -72,17 +81,35 @@ class IDRDCRBNet(nn.Module):
         self.after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsample = Upsample(scale, num_feat)
         self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-        self.scale = scale
-        self.idr_ch = num_feat
+        self.scale, self.num_in_ch, self.num_out_ch = scale, num_in_ch, num_out_ch
+        self.num_feat = self.idr_ch = num_feat
 
-    def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]:
-        """The one guide of every block: the IDR as a ``vector``, N x num_feat, whatever the size of the image."""
+    def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
+        """Return the only guide: the IDR as a ``vector``, N x num_feat, for images of any size."""
         return {"vector": as_vector(idr)}
 
-    def forward(self, lq: torch.Tensor, guides: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
         head = self.head(self.mean_in.subtract(lq))
         x = head
         for block in self.body:
             x = block(x, guides["vector"])
-        x = head + self.after_body(x)
-        return self.mean_out.add(upscale(x, self.upsample, self.tail))
+        return self.image(head + self.after_body(x))
+
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        return {
+            "num_feat": state["head.weight"].shape[0],
+            "num_block": count(state, r"body\.(\d+)\.conv\.weight"),
+            "scale": cls.scale_of(state),
+        }
+
+    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
+        """The strips flow through all layers, so that memory grows with the width of the image, not its height.
+
+        A halo would have to be 110 rows for the receptive field of the published network.
+        """
+        body = self.head_in_strips(lq, rows)
+        for block in self.body:
+            body = streamed(partial(block, idr=guides["vector"]), body, halo=2)
+        features = added(streamed(self.after_body, body, halo=1), self.head_in_strips(lq, rows))
+        return self.image_in_strips(features, rows, lambda done: advance(done / lq.shape[2]))

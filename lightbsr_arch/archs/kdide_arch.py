@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
+from lightbsr_arch.archs.fast.row_streams import Mean, cut, streamed
+from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State, count
 
 SLOPE = 0.1  # of every LeakyReLU
 DETAIL_GAIN = 4.0  # of the teacher's first filters: the difference between HR and LR is small beside the images
@@ -28,16 +30,14 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-class KDIDE(nn.Module):
-    """What teacher and student share: an image goes in, a vector that describes its degradation comes out.
+class KDIDE(Estimator):
+    """The layers that teacher and student share. The IDR is a vector, N x num_feat."""
 
-    Attributes:
-        idr_ch: channels of the IDR, ``num_feat``: what a restorer must accept.
-        knows: the names of what ``estimate`` gives besides the IDR.
-        privileged: the name of the input that only a teacher sees, or None.
-    """
-
-    privileged: str | None = None
+    published_names = (
+        (r"E(?:_st)?\.E\.", "features."),
+        (r"E(?:_st)?\.mlp\.", "mlp."),
+        (r"E(?:_st)?\.compress\.", "to_idr."),
+    )
     knows = ("idr",)
 
     def __init__(self, num_in_ch: int, num_feat: int, num_block: int) -> None:
@@ -54,24 +54,32 @@ class KDIDE(nn.Module):
         self.to_idr = nn.Sequential(nn.Linear(widest, num_feat), nn.LeakyReLU(SLOPE))
         self.idr_ch = num_feat
 
-    def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
-        """What the first convolution sees."""
+    def estimator_input(self, lq: torch.Tensor, extra: torch.Tensor | None) -> torch.Tensor:
+        """Return the input of the first convolution."""
         raise NotImplementedError
 
     def estimate(
-        self, lq: torch.Tensor, privileged: torch.Tensor | None = None
+        self, lq: torch.Tensor, extra: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The IDR, N x num_feat, and the knowledge that a student distils: ``{"idr": N x 4*num_feat}``."""
-        knowledge = self.mlp(self.features(self.estimator_input(lq, privileged)))
-        return self.to_idr(knowledge), {"idr": knowledge}
+        """Return the IDR, N x num_feat, and the vector that a student distils: ``{"idr": N x 4*num_feat}``."""
+        distilled = self.mlp(self.features(self.estimator_input(lq, extra)))
+        return self.to_idr(distilled), {"idr": distilled}
 
-    def forward(self, lq: torch.Tensor, privileged: torch.Tensor | None = None) -> torch.Tensor:
-        return self.estimate(lq, privileged)[0]
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        num_feat, channels = state["features.0.weight"].shape[:2]
+        num_block = count(state, r"features\.(\d+)\.body\.0\.weight")
+        return cls.of_channels(channels, {"num_feat": num_feat, "num_block": num_block})
+
+    @classmethod
+    def of_channels(cls, channels: int, arguments: Arguments) -> Arguments | None:
+        """Complete the arguments by the channels of the first convolution's input."""
+        raise NotImplementedError
 
 
 @ARCH_REGISTRY.register()
 class KDIDEStudent(KDIDE):
-    """Reads the IDR off the low-quality image alone.
+    """Reads the IDR off the low-quality image only.
 
     Args:
         num_in_ch: channels of ``lq``.
@@ -88,28 +96,46 @@ class KDIDEStudent(KDIDE):
             he_init_(self, SLOPE)
             remove_mean_(self.features[0])
 
-    def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
-        if privileged is not None:
+    def estimator_input(self, lq: torch.Tensor, extra: torch.Tensor | None) -> torch.Tensor:
+        if extra is not None:
             raise ValueError("KDIDEStudent sees the low-quality image alone; only a teacher takes a privileged input")
         return lq
+
+    @classmethod
+    def of_channels(cls, channels: int, arguments: Arguments) -> Arguments | None:
+        return arguments if channels == 3 else None
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        """The strips flow through the layers; only the pooled features are kept."""
+        *layers, _pool, _flatten = self.features
+        strips = cut(lq, rows)
+        for layer in layers:
+            strips = streamed(layer, strips, halo=_halo(layer))
+        mean = Mean()
+        for strip, _ in strips:
+            mean.add(strip)
+            advance(strip.shape[2] / lq.shape[2])
+        idr: torch.Tensor = self.to_idr(self.mlp(mean.value))
+        return idr
 
 
 @ARCH_REGISTRY.register()
 class KDIDETeacher(KDIDE):
-    """Reads the IDR off the low-quality image together with its ground truth, which no user has at test time.
+    """Reads the IDR off the low-quality image and its ground truth, which is unavailable at test time.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
         num_block: residual blocks before the channels widen.
         scale: how many times ``gt`` is larger than ``lq``.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters see gt - lq, lq repeated over
-            the pixels of gt.
+        init: start of the weights; see ``estimator_init``. "detail": the first filters take gt - lq, where lq is
+            repeated over the pixels of gt.
 
     Forward: ``lq`` (N x 3 x H x W) and ``gt`` (N x 3 x H*scale x W*scale), both in [0, 1], to the IDR (N x C).
     """
 
-    privileged = "gt"
+    extra_input = "gt"
+    is_teacher = True
 
     def __init__(
         self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, scale: int = 4, init: Init = "detail"
@@ -120,18 +146,27 @@ class KDIDETeacher(KDIDE):
             he_init_(self, SLOPE)
             _see_difference_(self.features[0], num_in_ch)
 
-    def estimator_input(self, lq: torch.Tensor, privileged: torch.Tensor | None) -> torch.Tensor:
-        if privileged is None:
+    def estimator_input(self, lq: torch.Tensor, extra: torch.Tensor | None) -> torch.Tensor:
+        if extra is None:
             raise ValueError("KDIDETeacher needs its privileged input, the ground-truth image: model(lq, gt)")
         wanted = (*lq.shape[:2], lq.shape[2] * self.scale, lq.shape[3] * self.scale)
-        if tuple(privileged.shape) != wanted:
-            raise ValueError(f"gt for lq {tuple(lq.shape)} at x{self.scale} is {wanted}, not {tuple(privileged.shape)}")
-        return torch.cat([lq, F.pixel_unshuffle(privileged, self.scale)], dim=1)
+        if tuple(extra.shape) != wanted:
+            raise ValueError(f"gt for lq {tuple(lq.shape)} at x{self.scale} is {wanted}, not {tuple(extra.shape)}")
+        return torch.cat([lq, F.pixel_unshuffle(extra, self.scale)], dim=1)
+
+    @classmethod
+    def of_channels(cls, channels: int, arguments: Arguments) -> Arguments | None:
+        return {**arguments, "scale": round((channels / 3 - 1) ** 0.5)} if channels > 3 else None
+
+
+def _halo(layer: nn.Module) -> int:
+    """Return the rows above and below that a layer depends on; its convolutions have stride 1."""
+    return sum(module.padding[0] for module in layer.modules() if isinstance(module, nn.Conv2d))  # type: ignore[misc]
 
 
 @torch.no_grad()
 def _see_difference_(conv: nn.Module, num_in_ch: int) -> None:
-    """Let filters, C x (num_in_ch + num_in_ch*scale^2) x 3 x 3, answer to gt - lq, one lq for all phases of gt."""
+    """Make filters, C x (num_in_ch + num_in_ch*scale^2) x 3 x 3, take gt - lq, one lq for all phases of gt."""
     assert isinstance(conv, nn.Conv2d)
     filters = conv.weight
     of_gt = filters[:, num_in_ch:].mul_(DETAIL_GAIN)

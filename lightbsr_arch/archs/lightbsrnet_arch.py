@@ -1,5 +1,8 @@
 """The restorer of LightBSR (ICCV 2025), section 3.3."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from basicsr.archs.arch_util import Upsample
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -7,14 +10,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.exporting import is_exporting
+from lightbsr_arch.archs.fast.idr_block import HALO, IDR_BLOCK_HALO, run_convnext_block, run_idr_block
+from lightbsr_arch.archs.fast.memory import feature_maps
+from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, streamed, write
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import ConvNeXtBlock, IDRBlock, local_and_wide
 from lightbsr_arch.archs.mean_shift import RGBMean
-from lightbsr_arch.archs.upscale import upscale
+from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 
 class IDRGroup(nn.Module):
-    """Refines both guides and hands them on; blocks under them, then a 3x3 convolution, added to the input."""
+    """Refines both guides and passes them on; adds to its input blocks under these guides and a 3x3 convolution."""
 
     def __init__(self, num_feat: int, num_block: int, num_spatial: int) -> None:
         super().__init__()
@@ -37,29 +44,46 @@ class IDRGroup(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         channel = channel + self.refine_channel(channel)
         spatial = spatial + self.refine_spatial(spatial)
-        *idr_blocks, convnext = self.body
+        blocks: Any = self.body
+        *idr_blocks, convnext = blocks
         y = x
         for block in idr_blocks:
-            y = block(y, channel, spatial, overwrite=y is not x)
-        return x + self.conv(convnext(y, overwrite=y is not x)), channel, spatial
+            y = run_idr_block(block, y, channel, spatial, overwrite=y is not x)
+        return x + self.conv(run_convnext_block(convnext, y, overwrite=y is not x)), channel, spatial
 
 
 @ARCH_REGISTRY.register()
-class LightBSRNet(nn.Module):
-    """Upscales an image under the guidance of its degradation map, or of a vector, which is a map without detail.
+class LightBSRNet(ResidualRestorer):
+    """Upscales an image under the guidance of its degradation map, or of a vector, which is repeated as a map.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the body, a multiple of 8.
         num_group: groups of blocks.
-        num_block: IDR blocks a group.
-        idr_ch: channels of the IDR, a multiple of 16; LightIDE gives 4 * num_feat, KDIDE num_feat.
+        num_block: IDR blocks per group.
+        idr_ch: channels of the IDR, a multiple of 16; LightIDE returns 4 * num_feat, KDIDE num_feat.
         scale: 2, 3 or 4.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """
 
+    system = "LightBSR"
+    published_names = (
+        *SHELL_NAMES,
+        (r"G\.compress\.0\.", "to_channel_guide."),
+        (r"G\.afterpixshuffle\.0\.", "to_spatial_guide."),
+        (r"G\.body\.(\d+)\.ca_change\.avgafter\.", r"body.\1.refine_channel."),
+        (r"G\.body\.(\d+)\.xk_change\.sig1\.", r"body.\1.refine_spatial."),
+        (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.loc\.avgafter\.", r"\1.channel_gate."),
+        (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.spatial_attention\.", r"\1.spatial_gate."),
+        (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.partial_conv3\.", r"\1.local_conv."),
+        (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
+        (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
+        (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
+        (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"body.\1.conv.\2"),
+        (r"G\.body\.(\d+)\.body\.(\d+)\.", r"body.\1.body.\2."),
+    )
     knows = ("channel_guide", "spatial_guide")
 
     def __init__(
@@ -84,16 +108,15 @@ class LightBSRNet(nn.Module):
         self.after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsample = Upsample(scale, num_feat)
         self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-        self.scale = scale
-        self.idr_ch = idr_ch
+        self.scale, self.num_in_ch, self.num_out_ch = scale, num_in_ch, num_out_ch
+        self.num_feat, self.idr_ch = num_feat, idr_ch
 
     @property
-    def converters(self) -> tuple[nn.Module, ...]:
-        """The layers that make the guides of an IDR."""
+    def converters(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
         return self.to_channel_guide, self.to_spatial_guide
 
-    def guides(self, idr: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]:
-        """What an IDR means for an image of that size, before the groups refine it; a student imitates its teacher's.
+    def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
+        """Return the guides before the groups refine them; a student imitates its teacher's.
 
         Returns:
             ``channel_guide``, N x 3/4 num_feat, and ``spatial_guide``, N x idr_ch/16 x H x W.
@@ -104,19 +127,67 @@ class LightBSRNet(nn.Module):
             "spatial_guide": F.gelu(self.to_spatial_guide(spatial)),
         }
 
-    def forward(self, lq: torch.Tensor, guides: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
         channel = guides["channel_guide"]
         spatial = guides["spatial_guide"].contiguous(memory_format=torch.channels_last)
         head = self.head(self.mean_in.subtract(lq)).contiguous(memory_format=torch.channels_last)
         x = head
         for group in self.body:
             x, channel, spatial = group(x, channel, spatial)
-        x = head + self.after_body(x)
-        return self.mean_out.add(upscale(x, self.upsample, self.tail))
+        return self.image(head + self.after_body(x))
+
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        return {
+            "num_feat": state["head.weight"].shape[0],
+            "num_group": count(state, r"body\.(\d+)\.conv\.weight"),
+            "num_block": count(state, r"body\.0\.body\.(\d+)\.local_conv\.weight"),
+            "idr_ch": state["to_channel_guide.weight"].shape[1],
+            "scale": cls.scale_of(state),
+        }
+
+    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
+        """The blocks pool over the image, so that each needs the complete output of the one before.
+
+        The features of the whole image are held in two maps, which the blocks overwrite strip by strip; all other
+        tensors are strips. Two maps are 512 bytes per pixel in fp32. Where they do not fit on the device they are held
+        in main memory, and where they do not fit there either, in a file.
+        """
+        channel, spatial = guides["channel_guide"], guides["spatial_guide"]
+        spatial = spatial.contiguous(memory_format=torch.channels_last)
+        groups: Any = self.body
+        passes = 2 + sum(len(group.body) + 2 for group in groups)
+
+        def done(count: int) -> None:
+            advance(count / lq.shape[2] / passes)
+
+        x, y = feature_maps(2, self.num_feat, lq).split(1)
+        in_strips = partial(cut, rows=rows, device=lq.device)
+        pooled = write(self.head_in_strips(lq, rows), x, done)
+        for group in groups:
+            channel = channel + group.refine_channel(channel)
+            refine = streamed(group.refine_spatial, in_strips(spatial), halo=2)
+            write(added(refine, in_strips(spatial)), spatial, done)
+            write(in_strips(x), y)
+            *idr_blocks, convnext = group.body
+            for block in idr_blocks:
+                run = partial(_run_on_strip, block, channel, pooled)
+                pooled = write(streamed(run, in_strips(y), in_strips(spatial), halo=IDR_BLOCK_HALO), y, done)
+            write(streamed(partial(run_convnext_block, convnext), in_strips(y), halo=HALO), y, done)
+            conv = streamed(group.conv, in_strips(y), halo=1)
+            pooled = write(added(conv, in_strips(x)), x, done)
+        features = added(streamed(self.after_body, in_strips(x), halo=1), self.head_in_strips(lq, rows))
+        return self.image_in_strips(features, rows, done)
+
+
+def _run_on_strip(
+    block: IDRBlock, channel: torch.Tensor, pooled: torch.Tensor, x: torch.Tensor, spatial: torch.Tensor
+) -> torch.Tensor:
+    return run_idr_block(block, x, channel, spatial, pooled)
 
 
 def _crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The top left part of N x C x H x W."""
+    """Return the top left part of N x C x H x W."""
     if is_exporting():  # a slice would bind the exported network to sizes that 4 divides
         rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
         return x.index_select(2, rows).index_select(3, columns)

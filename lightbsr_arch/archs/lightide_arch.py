@@ -1,28 +1,31 @@
 """Degradation estimators of LightBSR (ICCV 2025), section 3.2."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from lightbsr_arch.archs.degradation_prior import DegradationPrior, PriorForm
+from lightbsr_arch.archs.degradation_prior import DegradationPrior, PriorForm, published_kernels
 from lightbsr_arch.archs.estimator_init import Init, remove_mean_
-from lightbsr_arch.archs.idr import as_vector
+from lightbsr_arch.archs.fast.row_streams import cut, streamed
+from lightbsr_arch.archs.idr import MAP_STRIDE, as_vector
+from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State
 
 SLOPE = 0.1  # of every LeakyReLU
+HALO = 12  # rows that a row of the features depends on are at most 11 away; a multiple of MAP_STRIDE
+PCA_KERNELS = 10_000  # sampled for a teacher's PCA
 
 
-class LightIDE(nn.Module):
-    """What teacher and student share: an image goes in, a map that describes its degradation comes out.
+class LightIDE(Estimator):
+    """The layers that teacher and student share. The IDR is a map, N x 4*num_feat x H/4 x W/4."""
 
-    Attributes:
-        idr_ch: channels of the IDR, ``4 * num_feat``: what a restorer must accept.
-        knows: the names of what ``estimate`` gives besides the IDR.
-        privileged: the name of the input that only a teacher sees, or None.
-    """
-
-    privileged: str | None = None
+    published_names = (
+        (r"E\.(encoder_k\.|queue$|queue_ptr$)", None),  # of the contrast in training
+        (r"E(?:_st|\.encoder_q)?\.E\.", "features."),
+        (r"E(?:_st|\.encoder_q)?\.mlp\.", "mlp."),
+    )
     knows: tuple[str, ...] = ("idr",)
 
     def __init__(self, num_in_ch: int, num_feat: int) -> None:
@@ -41,22 +44,31 @@ class LightIDE(nn.Module):
         self.features = nn.Sequential(*layers)
         self.idr_ch = widest
 
-    def estimator_input(self, lq: torch.Tensor, privileged: Any) -> torch.Tensor:
-        """What the first convolution sees."""
+    def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
+        """Return the input of the first convolution."""
         raise NotImplementedError
 
-    def estimate(self, lq: torch.Tensor, privileged: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The IDR, N x 4*num_feat x H/4 x W/4 (rounded up), and the knowledge ``{"idr": its mean, N x 4*num_feat}``."""
-        idr = self.features(self.estimator_input(lq, privileged))
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the IDR, N x 4*num_feat x H/4 x W/4 (rounded up), and ``{"idr": its mean, N x 4*num_feat}``."""
+        idr = self.features(self.estimator_input(lq, extra))
         return idr, {"idr": as_vector(idr)}
 
-    def forward(self, lq: torch.Tensor, privileged: Any = None) -> torch.Tensor:
-        return self.features(self.estimator_input(lq, privileged))
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        if "features.1.running_mean" not in state:
+            return None
+        num_feat, channels = state["features.0.weight"].shape[:2]
+        return cls.of_channels(channels, {"num_feat": num_feat}, state)
+
+    @classmethod
+    def of_channels(cls, channels: int, arguments: Arguments, state: State) -> Arguments | None:
+        """Complete the arguments by the channels of the first convolution's input."""
+        raise NotImplementedError
 
 
 @ARCH_REGISTRY.register()
 class LightIDEStudent(LightIDE):
-    """Reads the IDR off the low-quality image alone.
+    """Reads the IDR off the low-quality image only.
 
     Args:
         num_in_ch: channels of ``lq``.
@@ -71,24 +83,37 @@ class LightIDEStudent(LightIDE):
         if init == "detail":  # batch normalisation keeps the scale
             remove_mean_(self.features[0])
 
-    def estimator_input(self, lq: torch.Tensor, privileged: Any) -> torch.Tensor:
-        if privileged is not None:
+    def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
+        if extra is not None:
             raise ValueError(
                 "LightIDEStudent sees the low-quality image alone; only a teacher takes a privileged input"
             )
         return lq
 
+    @classmethod
+    def of_channels(cls, channels: int, arguments: Arguments, state: State) -> Arguments | None:
+        return arguments if channels == 3 else None
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        """The strips have a halo; the map, which is small, is kept."""
+        rows = -(-rows // MAP_STRIDE) * MAP_STRIDE
+        parts = []
+        for part, _ in streamed(self.features, cut(lq, rows), halo=HALO, stride=MAP_STRIDE):
+            parts.append(part)
+            advance(part.shape[2] / -(-lq.shape[2] // MAP_STRIDE))
+        return torch.cat(parts, dim=2)
+
 
 @ARCH_REGISTRY.register()
 class LightIDETeacher(LightIDE):
-    """Reads the IDR off the low-quality image together with the degradation prior, which no user has at test time.
+    """Reads the IDR off the low-quality image and the degradation prior, which is unavailable at test time.
 
-    Its knowledge also holds the ``embedding``, N x 4C, on which degradations are contrasted in training.
+    ``estimate`` also returns the ``embedding``, N x 4C, on which degradations are contrasted in training.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C.
-        num_kernel_ch: maps that describe the blur kernel, projected by PCA; 0 for a teacher that does not see it.
+        num_kernel_ch: maps that describe the blur kernel, projected by PCA; 0 leaves the kernel out.
         num_noise_ch: maps that hold the noise level; the paper has 3 where images are noisy (setting 2), else 0.
         kernel_size: side of the blur kernels.
         prior: form of the numbers, "standardised" or "published"; see ``DegradationPrior``.
@@ -99,8 +124,11 @@ class LightIDETeacher(LightIDE):
     pair, the numbers that the maps hold may be given, N x (num_kernel_ch + num_noise_ch).
     """
 
-    privileged = "prior"
+    extra_input = "prior"
+    is_teacher = True
     knows = ("idr", "embedding")
+    kept_apart = ("prior.mean", "prior.components")
+    may_be_zero = ("num_kernel_ch", "num_noise_ch")
 
     def __init__(
         self,
@@ -114,18 +142,56 @@ class LightIDETeacher(LightIDE):
     ) -> None:
         super().__init__(num_in_ch + num_kernel_ch + num_noise_ch, num_feat)
         self.prior = DegradationPrior(num_kernel_ch, num_noise_ch, kernel_size, prior)
+        self.kernel_size = kernel_size
         if init == "detail":
             remove_mean_(self.features[0], num_in_ch)
         self.mlp = nn.Sequential(
             nn.Linear(self.idr_ch, self.idr_ch), nn.LeakyReLU(SLOPE), nn.Linear(self.idr_ch, self.idr_ch)
         )
 
-    def estimator_input(self, lq: torch.Tensor, privileged: Any) -> torch.Tensor:
-        if privileged is None:
+    def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
+        if extra is None:
             raise ValueError("LightIDETeacher needs its privileged input, the degradation: model(lq, (kernel, noise))")
-        maps = self.prior(privileged)[:, :, None, None].to(lq)
+        maps = self.prior(extra)[:, :, None, None].to(lq)
         return torch.cat([lq, maps.expand(-1, -1, *lq.shape[2:])], dim=1)
 
-    def estimate(self, lq: torch.Tensor, privileged: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idr, knowledge = super().estimate(lq, privileged)
-        return idr, {**knowledge, "embedding": self.mlp(knowledge["idr"])}
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        idr, known = super().estimate(lq, extra)
+        return idr, {**known, "embedding": self.mlp(known["idr"])}
+
+    @classmethod
+    def of_channels(cls, channels: int, arguments: Arguments, state: State) -> Arguments | None:
+        if channels == 3 and "prior.components" not in state:
+            return None
+        # Published files hold no PCA, but it always has 15 components of 21x21 kernels.
+        num_kernel_ch, pixels = state["prior.components"].shape if "prior.components" in state else (15, 21**2)
+        is_centred = "prior.mean" not in state or bool(state["prior.mean"].any())
+        return {
+            **arguments,
+            "num_kernel_ch": num_kernel_ch,
+            "num_noise_ch": channels - 3 - num_kernel_ch,
+            "kernel_size": round(pixels**0.5),
+            **({} if is_centred else {"prior": "published"}),
+        }
+
+    @classmethod
+    def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State]:
+        arguments = {**arguments, "prior": "published"}
+        prior = cls(**arguments).prior
+        prior.set_published(pca)
+        return arguments, {f"prior.{key}": value for key, value in prior.state_dict().items()}
+
+    def missing(self) -> str | None:
+        if self.prior.fitted:
+            return None
+        return (
+            "holds no PCA of blur kernels, with which its estimator was trained; the authors keep it in another file: "
+            "lightbsr convert SRC DST.safetensors --pca FILE"
+        )
+
+    def fit(self, sample: Callable[[int], torch.Tensor], generator: torch.Generator) -> int:
+        """Fit the PCA to kernels of the training's degradation, or to those of the authors (``prior: published``)."""
+        is_published = self.prior.form == "published"
+        kernels = published_kernels(self.prior.kernel_size, generator) if is_published else sample(PCA_KERNELS)
+        self.prior.fit(kernels)
+        return len(kernels)

@@ -7,22 +7,22 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def upscale_any_size(net: nn.Module, lq: torch.Tensor, *privileged: Any) -> torch.Tensor:
+def upscale_any_size(net: nn.Module, lq: torch.Tensor, *extra: Any) -> torch.Tensor:
     """Run a network, on a padded image if it works in windows; the padding is cut off again.
 
     Args:
         net: upscales N x 3 x H x W by a whole number.
         lq: N x 3 x H x W; the right and bottom are reflected, as BasicSR's SwinIRModel does, and repeated at the edge
             where an image is too small for that.
-        privileged: what a teacher sees besides.
+        extra: the extra input, if the network has one.
     """
     height, width = lq.shape[-2:]
     window = _window_size(net)
     bottom, right = -height % window, -width % window
     if not (bottom or right):
-        return net(lq, *privileged)
+        return net(lq, *extra)
     mode = "reflect" if bottom < height and right < width else "replicate"
-    sr = net(F.pad(lq, (0, right, 0, bottom), mode), *privileged)
+    sr = net(F.pad(lq, (0, right, 0, bottom), mode), *extra)
     scale = sr.shape[-2] // (height + bottom)
     return sr[..., : height * scale, : width * scale]
 

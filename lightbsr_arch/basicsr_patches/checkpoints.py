@@ -12,9 +12,10 @@ from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
-from lightbsr_arch.archs import BlindSR
-from lightbsr_arch.checkpoint import add_unfitted_prior, canonical_names, read_tensors
+from lightbsr_arch.archs.part import Network, add_kept_apart
+from lightbsr_arch.checkpoint import read_tensors
 from lightbsr_arch.io import whole_file
+from lightbsr_arch.stored_network import names_of
 from lightbsr_arch.training_state import resume_training
 
 
@@ -35,7 +36,7 @@ class CheckpointMethods:
 
         Args:
             net: the network, which may be wrapped for several GPUs or processes.
-            load_path: a ``.pth``, a ``.safetensors`` or the name of shipped weights. A ``BlindSR`` also takes the
+            load_path: a ``.pth``, a ``.safetensors`` or the name of shipped weights. A ``Network`` of this package also takes the
                 authors' published checkpoints.
             strict: refuse weights that do not all fit, in place of leaving out those that do not.
             param_key: the key of the weights in a ``.pth``. If it is missing there, other common keys are tried.
@@ -45,11 +46,9 @@ class CheckpointMethods:
         """
         found = read_tensors(find_weights(load_path), param_key)[0]
         net = self.get_bare_model(net)
-        if isinstance(net, BlindSR):
-            found = canonical_names(found)
-            prior: Any = getattr(net.estimator, "prior", None)
-            if prior is not None:
-                add_unfitted_prior(found, prior)
+        if isinstance(net, Network):
+            found = names_of(net, found)
+            add_kept_apart(found, net)
         wanted = net.state_dict()
         shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
         differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr.errors import UserError
+from lightbsr_arch.archs.part import extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
 from lightbsr_arch.bench.pairs import Pair
@@ -75,20 +76,20 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     parameters = sum(parameter.numel() for parameter in model.net.parameters()) if model.net is not None else 0
     return {
         "parameters": parameters if known else None,
-        "macs": None if model.net is None else count_macs(model.net, model.sees, pair),
+        "macs": None if model.net is None else count_macs(model.net, pair),
         "latency": statistics.median(seconds),
         "memory": memory,
         "sees": model.sees,
     }
 
 
-def count_macs(net: nn.Module, sees: str | None, pair: Pair) -> float | None:
+def count_macs(net: nn.Module, pair: Pair) -> float | None:
     """On the meta device nothing is computed, and networks take their plain path, whose operations are known."""
     net = copy.deepcopy(net).to("meta")
     meta = pair.to(torch.device("meta"))
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            upscale_any_size(net, meta.lq, *([] if sees is None else [getattr(meta, sees)]))
+            upscale_any_size(net, meta.lq, *extra_input(net, meta._asdict()))
     except (RuntimeError, NotImplementedError):  # a network that looks at its values as it goes
         return None
     return counter.get_total_flops() / 2

@@ -13,6 +13,7 @@ from basicsr.archs import build_network
 from torch import nn
 
 from lightbsr.errors import UserError
+from lightbsr_arch.archs.part import extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.checkpoint import load, load_weights
@@ -52,12 +53,11 @@ class ModelSpec:
         if self.weights.endswith(".onnx"):
             return Upscaler(_onnx_session(self.weights, device), torch.device("cpu"))
         net = load(self.weights, device) if self.network is None else self._other_network().to(device)
-        sees = getattr(net, "privileged", None)
 
         def upscale(pair: Pair) -> torch.Tensor:
-            return upscale_any_size(net, pair.lq, *([] if sees is None else [getattr(pair, sees)]))
+            return upscale_any_size(net, pair.lq, *extra_input(net, pair._asdict()))
 
-        return Upscaler(upscale, device, net, sees)
+        return Upscaler(upscale, device, net, getattr(net, "extra_input", None))
 
     def _other_network(self) -> nn.Module:
         assert self.network is not None
@@ -78,7 +78,7 @@ class Upscaler:
         run: the model itself.
         device: where it wants its input.
         net: its module, where it is one.
-        sees: what a teacher sees besides the LR image: "gt", "prior" or None.
+        sees: the input beyond the LR image: "gt", "prior" or None.
     """
 
     run: Callable[[Pair], torch.Tensor]

@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     Attributes:
         lq: 1 x 3 x H x W, RGB in [0, 1].
         gt: 1 x 3 x H*scale x W*scale, likewise.
-        prior: what degraded it, as teachers of LightBSR want to know; None where no kernel tells it.
+        prior: the blur kernel and noise level, an extra input; None where a kernel does not describe it.
     """
 
     lq: torch.Tensor

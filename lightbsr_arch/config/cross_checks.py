@@ -151,7 +151,7 @@ def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
     """Data sets to validate or test on that lack the input that ``network_g`` takes besides the LR images."""
     parts = (network for key, network in _networks(options, ()) if key[0] == "network_g")
     names = [str(network.get("type")) for network in parts]
-    needed = [getattr(registered("network").get(name), "privileged", None) for name in names]
+    needed = [getattr(registered("network").get(name), "extra_input", None) for name in names]
     for name, dataset in sections(options, "datasets"):
         kind = dataset.get("type")
         if phase_of(name) == "train" or kind not in IMAGE_DATASETS:

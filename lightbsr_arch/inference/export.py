@@ -23,9 +23,9 @@ from torch.nn.utils import fuse_conv_bn_eval
 from lightbsr.defaults import ONNX_OPSET
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
+from lightbsr_arch.archs.part import needs_lq_only
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.io import whole_file
-from lightbsr_arch.stored_network import refuse_teacher
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference to PyTorch in fp32, of images in [0, 1], at which a file is still written; by its dtype."""
@@ -82,10 +82,9 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
         raise UserError("ONNX is written with onnxscript: pip install 'lightbsr-arch[onnx]'") from None
     checkpoint = read_checkpoint(src)
     model = checkpoint.build()
-    refuse_teacher(model, src)
-    restorer: Any = model.restorer
+    needs_lq_only(model, src)
     n, height, width = EXAMPLE_SIZE
-    lq = torch.rand(n, restorer.mean_in.mean.shape[1], height, width, generator=torch.Generator().manual_seed(0))
+    lq = torch.rand(n, model.num_in_ch, height, width, generator=torch.Generator().manual_seed(0))
     program = _program(_HalfInside(model) if dtype == "fp16" else model, lq, opset, dst)
     program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset))
     program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
@@ -174,6 +173,7 @@ def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: 
         "output": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] but for overshoot (not clamped), fp32",
         "dtype": dtype,
         "opset": str(opset),
+        "type": checkpoint.type,
         "network": json.dumps(checkpoint.network),
         "card": json.dumps(checkpoint.card),
     }

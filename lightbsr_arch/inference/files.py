@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from lightbsr.errors import UserError, reason_of
-from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
 from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
@@ -97,7 +97,7 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
 
 def upscale_files(
     jobs: Sequence[Job],
-    model: BlindSR,
+    model: Network,
     *,
     tile: int | str = "auto",
     skip_existing: bool = False,
@@ -133,7 +133,7 @@ def upscale_files(
 
 
 def _upscale_file(
-    job: Job, outcome: Outcome, model: BlindSR, tile: int | str, advance: Callable[[float], None]
+    job: Job, outcome: Outcome, model: Network, tile: int | str, advance: Callable[[float], None]
 ) -> None:
     if job.problem:
         raise UserError(job.problem)

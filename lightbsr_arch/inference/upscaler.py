@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError
 from lightbsr.shipped import default_name
-from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.fast.memory import release_freed, rows_that_fit
+from lightbsr_arch.archs.part import Advance, Network, needs_lq_only
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.device import find_device
-from lightbsr_arch.inference.memory import release_freed, rows_that_fit
-from lightbsr_arch.inference.tiling import Advance, sr_strips
-from lightbsr_arch.stored_network import refuse_teacher
+from lightbsr_arch.inference.tiling import sr_strips
 
 Image = TypeVar("Image", NDArray[Any], torch.Tensor)
 
@@ -27,7 +26,7 @@ TORCH_DTYPES = dict(zip(DTYPES, (torch.float32, torch.bfloat16, torch.float16), 
 @torch.inference_mode()
 def upscale(
     image: Image,
-    model: BlindSR | str | Path | None = None,
+    model: Network | str | Path | None = None,
     *,
     tile: int | str = "auto",
     device: str | torch.device | None = None,
@@ -59,7 +58,7 @@ def upscale(
         ValueError: not such an image.
         UserError: no such model or device, a teacher's weights, memory that does not suffice, or an overflow in fp16.
     """
-    if isinstance(model, BlindSR):
+    if isinstance(model, Network):
         if device is not None or dtype is not None:
             raise ValueError("device and dtype are those of the model, which is loaded: load(name, device, dtype)")
     else:
@@ -79,7 +78,7 @@ _Strips = Callable[[torch.Tensor, float], Iterator[torch.Tensor]]
 
 def load_student(
     name_or_path: str | Path | None, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
-) -> BlindSR:
+) -> Network:
     """`load` for upscaling; the best shipped weights unless named.
 
     Raises:
@@ -88,9 +87,9 @@ def load_student(
     """
     name_or_path = name_or_path or default_name()
     model = load(name_or_path, find_device(device), dtype)
-    refuse_teacher(model, name_or_path)
+    needs_lq_only(model, name_or_path)
     for key in ("num_in_ch", "num_out_ch"):
-        if (channels := model.config["restorer"].get(key, 3)) != 3:
+        if (channels := getattr(model, key)) != 3:
             raise UserError(f"{name_or_path}: a network with {key} {channels}; pictures are upscaled as RGB, by 3")
     _check_dtype(find_device(device), dtype)
     return model
@@ -112,12 +111,12 @@ def check_tile(tile: int | str) -> None:
         raise ValueError(f'tile is a number of rows, 0 for the whole image, or "auto", not {tile!r}')
 
 
-def _clamped_strips(model: BlindSR, lq: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
+def _clamped_strips(model: Network, lq: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
     """The SR image of 3 x H x W or 1 x H x W in [0, 1], in strips of as many channels in fp32."""
     parameter = next(model.parameters())
     image = lq[None].to(parameter).contiguous(memory_format=torch.channels_last).expand(-1, 3, -1, -1)
     try:
-        rows = rows_that_fit(model, image) if tile == "auto" else int(tile)
+        rows = rows_that_fit(model.num_feat, image) if tile == "auto" else int(tile)
         for strip in sr_strips(model, image, rows, advance):
             sr = strip[0].float()
             if not sr.isfinite().all():

@@ -16,26 +16,21 @@ from msgspec import Struct
 from torch import nn
 
 from lightbsr.errors import UserError
+from lightbsr_arch.archs.part import EXTRA_INPUTS, Estimator, extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.sections import section
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
+from lightbsr_arch.models.fitting import fit_estimator
 from lightbsr_arch.models.options import run_options
 from lightbsr_arch.objectives import Knowledge, Losses, Objective, move_average
-from lightbsr_arch.objectives.prior import fit_prior
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_arch.training_state import resume_scaler
 
 # So many steps in a row without a finite loss are no accident any more.
 MAX_SKIPPED_STEPS = 10
-
-# The messages for privileged inputs of a network that a data set lacks.
-PRIVILEGED = {
-    "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
-    "prior": "the network needs the blur kernel and noise level of every image: use a DegradedDataset",
-}
 
 
 @MODEL_REGISTRY.register()
@@ -144,10 +139,9 @@ class BlindSRModel(PatchedSRModel):
         train_opt = self.opt["train"]
         self.generator = torch.Generator(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
-        net: Any = self.get_bare_model(self.net_g)
-        prior = getattr(getattr(net, "estimator", None), "prior", None)
-        if prior is not None and not prior.fitted:
-            fit_prior(prior, self.opt, self.degradation)
+        estimator = getattr(self.get_bare_model(self.net_g), "estimator", None)
+        if isinstance(estimator, Estimator):
+            fit_estimator(estimator, self.opt, self.degradation)
         self._build_objectives()
         super().init_training_settings()
         if train_opt.get("compile", False):
@@ -319,7 +313,7 @@ class BlindSRModel(PatchedSRModel):
 
     def _restore(self, knowledge: Collection[str] = (), alone: bool = False) -> Knowledge:
         """Set ``output``, and return the network's knowledge of the batch."""
-        seen = self.privileged(self.net_g)
+        seen = self.extra_input(self.net_g)
         if not (knowledge or alone or self.num_patch > 1):
             self.output = self.net_g(self.lq, *seen)  # of any network
             return {}
@@ -400,15 +394,9 @@ class BlindSRModel(PatchedSRModel):
 
     # ------------------------------------------------------------------------------------------ validation
 
-    def privileged(self, net: nn.Module) -> tuple[Any, ...]:
-        """Return the inputs of a network besides the low-quality image: none, or the attribute that it names."""
-        name = getattr(self.get_bare_model(net), "privileged", None)
-        if name is None:
-            return ()
-        seen = getattr(self, name, None)
-        if seen is None:
-            raise UserError(PRIVILEGED.get(name, f"the network needs {name}, which no data set gives"))
-        return (seen,)
+    def extra_input(self, net: nn.Module) -> tuple[Any, ...]:
+        """Return the batch's input beyond the low-quality images as ``net`` needs it, or an empty tuple."""
+        return extra_input(self.get_bare_model(net), {name: getattr(self, name, None) for name in EXTRA_INPUTS})
 
     def test(self) -> None:
         # Of several processes the first validates alone: its network, out of the wrapper that talks to the others.
@@ -416,7 +404,7 @@ class BlindSRModel(PatchedSRModel):
         net = getattr(self, "net_g_ema", trained)
         net.eval()
         with torch.inference_mode():
-            self.output = upscale_any_size(net, self.lq, *self.privileged(net))
+            self.output = upscale_any_size(net, self.lq, *self.extra_input(net))
         net.train(net is trained and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:

@@ -46,10 +46,10 @@ class MomentumContrast(Objective):
         self.net_key = deepcopy(self.estimator).requires_grad_(False).train()
 
     def losses(self, known: Knowledge) -> Losses:
-        seen = self.model.privileged(self.model.net_g)
+        seen = self.model.extra_input(self.model.net_g)
         with torch.no_grad():
-            privileged = seen[0] if seen else None
-            keys = estimate_apart(self.net_key, self.model.lq, privileged, self.num_patch)[1]["embedding"]
+            extra = seen[0] if seen else None
+            keys = estimate_apart(self.net_key, self.model.lq, extra, self.num_patch)[1]["embedding"]
         self.new_keys = self.cri_contrast.new_keys(keys)
         return {"l_contrast": self.cri_contrast(known["embedding"], keys)}
 

@@ -15,7 +15,6 @@ from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.schema import Loss, Network
 from lightbsr_arch.config.sections import section
 from lightbsr_arch.objectives.base import EstimatorTrainOptions, Knowledge, Losses, Objective, TrainedModel
-from lightbsr_arch.objectives.prior import NO_PCA
 
 
 class Distillation(Objective):
@@ -106,16 +105,15 @@ class Distillation(Objective):
         if load_path is None:
             raise UserError("path.pretrain_network_teacher is missing: a student needs a trained teacher")
         model.load_network(teacher, load_path, True, path.get("param_key_teacher", "params_ema"))
-        prior = getattr(getattr(teacher, "estimator", None), "prior", None)
-        if prior is not None and not prior.fitted:
-            raise UserError(f"{load_path}: {NO_PCA}")
+        if missing := teacher.missing():
+            raise UserError(f"{load_path}: {missing}")
         return teacher.eval().requires_grad_(False)
 
     # ------------------------------------------------------------------------------------------ training
 
     def teach(self) -> Knowledge:
         """Return the teacher's ``knowledge`` of the model's batch; a frozen teacher's has no gradient."""
-        seen = self.model.privileged(self.net_teacher)
+        seen = self.model.extra_input(self.net_teacher)
         with torch.no_grad():
             return self.net_teacher(self.model.lq, *seen, knowledge=self.knowledge, restore=False)[1]
 

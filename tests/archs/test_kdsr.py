@@ -6,7 +6,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch.nn.functional import conv2d
 
 from lightbsr_arch.archs import BlindSR, IDRDCRBNet, KDIDEStudent, KDIDETeacher
-from lightbsr_arch.archs import dynamic_conv as ddc
+from lightbsr_arch.archs.fast import dynamic_conv as ddc
 from lightbsr_arch.checkpoint import convert, load
 from tests.golden import golden, needs_golden
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightbsr_arch.archs import BlindSR, row_strips
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.fast import row_strips
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

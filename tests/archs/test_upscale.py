@@ -4,8 +4,8 @@ import pytest
 import torch
 from basicsr.archs.arch_util import Upsample
 
-from lightbsr_arch.archs import upscale as module
-from lightbsr_arch.archs.upscale import conv_of_shuffled, upscale
+from lightbsr_arch.archs.fast import upscale as module
+from lightbsr_arch.archs.fast.upscale import conv_of_shuffled, upscale
 
 
 @pytest.mark.parametrize("scale", [2, 3])

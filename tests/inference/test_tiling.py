@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.fast import memory
+from lightbsr_arch.archs.fast.row_streams import added, cut, not_taller, streamed, write
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.inference import memory, tiling
-from lightbsr_arch.inference.row_streams import added, cut, not_taller, streamed, write
+from lightbsr_arch.archs.part import Restorer
 from lightbsr_arch.inference.tiling import sr_strips
 from tests.inference.networks import PAIRS, network
 
@@ -38,7 +39,7 @@ def test_the_idr_is_that_of_the_whole_image(pair):
     model = network(pair)
     lq = torch.cat([torch.ones(1, 3, 32, 20), torch.rand(1, 3, 32, 20)], dim=2)
     whole, above = (as_vector(model.estimator(part)) for part in (lq, lq[:, :, :32]))
-    streamed_idr = as_vector(tiling.estimate(model.estimator, lq, 8, lambda share: None))
+    streamed_idr = as_vector(model.estimator.estimate_in_strips(lq, 8, lambda share: None))
     assert (streamed_idr - whole).norm() < 1e-3 * (above - whole).norm()
 
 
@@ -54,7 +55,7 @@ def test_features_may_be_in_a_file(monkeypatch):
         torch.testing.assert_close(in_strips(model, lq, 8), model(lq), atol=tolerance, rtol=tolerance)
 
 
-class Brighter(torch.nn.Module):
+class Brighter(Restorer):
     scale = 1
 
     def guides(self, idr, height, width):

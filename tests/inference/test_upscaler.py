@@ -7,9 +7,10 @@ import torch
 import lightbsr_arch
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.fast import memory
 from lightbsr_arch.checkpoint import Checkpoint
 from lightbsr_arch.device import find_device
-from lightbsr_arch.inference import memory, upscaler
+from lightbsr_arch.inference import upscaler
 from tests.inference.networks import IDRDCRBNET, network
 
 TILES = [0, 5, "auto"]
@@ -178,10 +179,10 @@ def test_rows_follow_the_free_memory(monkeypatch):
     rows = {}
     for free in (0, 2**26, 2**29, 2**34, 2**40):
         monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
-        rows[free] = memory.rows_that_fit(net, lq)
+        rows[free] = memory.rows_that_fit(net.num_feat, lq)
     assert rows[0] == memory.FEWEST_ROWS
     assert rows[2**26] < rows[2**29] < rows[2**34] == rows[2**40] == memory.MOST_PIXELS["cpu"] // 3000
-    assert memory.rows_that_fit(net, lq[:, :, :5]) == 5
+    assert memory.rows_that_fit(net.num_feat, lq[:, :, :5]) == 5
 
 
 def test_a_containers_limit_counts(tmp_path):

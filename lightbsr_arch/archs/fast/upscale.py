@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.row_strips import is_inference_on_cpu
+from lightbsr_arch.archs.fast.row_strips import is_inference_on_cpu
 
 REACH = 2
 """How many low-quality pixels away a pixel of the image looks, whatever the scale."""

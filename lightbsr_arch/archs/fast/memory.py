@@ -13,7 +13,6 @@ import psutil
 import torch
 
 from lightbsr.errors import UserError
-from lightbsr_arch.archs import BlindSR
 
 STRIP_SHARE = 0.25
 """Of the free memory, for the work on a strip; the rest is for the picture, its features and everybody else."""
@@ -55,10 +54,14 @@ def free_memory(device: torch.device, cgroups: Path = Path("/sys/fs/cgroup")) ->
     return int(free)
 
 
-def rows_that_fit(model: BlindSR, lq: torch.Tensor) -> int:
-    """Rows of the strips for ``--tile auto``: as many as the free memory allows and are of use."""
+def rows_that_fit(num_feat: int, lq: torch.Tensor) -> int:
+    """Return the rows of the strips for ``--tile auto``: as many as the free memory allows and are of use.
+
+    Args:
+        num_feat: channels of the network's features.
+        lq: the image, 1 x 3 x H x W.
+    """
     kind = "cpu" if lq.device.type == "cpu" else "other"
-    num_feat = getattr(getattr(model.restorer, "head", None), "out_channels", 64)
     height, width = lq.shape[2:]
     work = BYTES_PER_FEATURE[kind] * num_feat * lq.element_size() * width
     rows = min(int(STRIP_SHARE * free_memory(lq.device)) // work, MOST_PIXELS[kind] // width, height)

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.row_strips import is_inference_on_cpu
+from lightbsr_arch.archs.fast.row_strips import is_inference_on_cpu
 
 
 def conv_gelu(

@@ -1,0 +1,1 @@
+"""Faster and leaner ways to the numbers that the architectures define; the tests compare both."""

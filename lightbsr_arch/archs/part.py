@@ -1,0 +1,295 @@
+"""The interface of every network: what an architecture's file must contain, so that nothing outside has to know it.
+
+A blind SR network is a ``BlindSR`` of an ``Estimator`` and a ``Restorer``, or a ``Network`` of its own (one that
+iterates, for example). To add one, write ``archs/NAME_arch.py`` or a plug-in with
+
+1. the class, which derives from ``Estimator``, ``Restorer`` or ``Network`` and is registered by
+   ``@ARCH_REGISTRY.register()``. Registered classes are found by checkpoints, the upscaler, ``lightbsr`` and spandrel.
+   Its arguments have types ``int``, ``bool`` or ``Literal`` of strings. Arguments that repeat layers are called
+   ``num_block`` and ``num_group``; all others are sizes that occur in some tensor's shape (``may_be_zero`` lists those
+   that may be 0);
+2. ``from_state``, which reads these arguments off the shapes of the tensors;
+3. ``published_names``, if its authors published weights under other names;
+4. ``kept_apart``, if its authors keep tensors in another file, such as a PCA of blur kernels;
+5. ``extra_input``, if it needs more than the low-quality image, and ``is_teacher``, if no user has that input;
+6. ``estimate_in_strips`` or ``restore_in_strips``, if large images are to be processed strip by strip. The result must
+   equal that of the whole image except for rounding; without the method, the part processes images as a whole.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from lightbsr.errors import UserError
+from lightbsr_arch.archs.fast.row_streams import Strips
+
+State = dict[str, torch.Tensor]
+Arguments = dict[str, Any]
+Guides = dict[str, torch.Tensor]
+
+Advance = Callable[[float], None]
+"""Receives the share of an image's work that has been done since the last call. The shares sum to about one."""
+
+EXTRA_INPUTS = {
+    "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
+    "prior": "this teacher needs the blur kernel and noise level of every image: use a DegradedDataset",
+}
+"""Inputs beyond the low-quality image by name, and the message where a data set lacks one. "gt" is the ground truth,
+N x 3 x H*scale x W*scale. "prior" is the degradation: blur kernels, N x K x K, and noise levels, N, as a pair."""
+
+
+class Part(nn.Module):
+    """A network, or a part of one, that is recognised in a file of weights.
+
+    Attributes:
+        published_names: pairs of a regular expression and a replacement, applied in turn to the start of each key of a
+            published state dict. They turn the authors' keys into those of ``state_dict()``; a replacement of None
+            drops a tensor without counterpart. A key that matches nothing belongs to another part.
+        kept_apart: tensors that a file may lack, by their names in ``state_dict()``. They are then filled with NaN.
+        may_be_zero: the numeric arguments for which 0 is a valid value.
+    """
+
+    published_names: ClassVar[tuple[tuple[str, str | None], ...]] = ()
+    kept_apart: ClassVar[tuple[str, ...]] = ()
+    may_be_zero: ClassVar[tuple[str, ...]] = ("num_block",)
+
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        """Read the arguments of the class off the shapes of its tensors.
+
+        Args:
+            state: tensors by their names in ``state_dict()``; others may be among them, and some may be missing.
+
+        Returns:
+            The arguments, or None if these are not the tensors of this class. A ``KeyError``, ``IndexError``,
+            ``ValueError``, ``TypeError`` or ``ArithmeticError`` counts as None. Where several classes return arguments,
+            the one whose tensors fit best is taken.
+        """
+        return None
+
+    @classmethod
+    def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State] | None:
+        """Add the authors' PCA of blur kernels to a published network.
+
+        Args:
+            arguments: of the class.
+            pca: K*K x numbers.
+
+        Returns:
+            The arguments and the tensors that change, or None if the class has no PCA.
+
+        Raises:
+            UserError: the matrix does not fit.
+        """
+        return None
+
+
+class Estimator(Part):
+    """Reads the degradation off an image.
+
+    Attributes:
+        idr_ch: channels of the IDR, which is a vector or a map (``archs/idr.py``).
+        knows: the names of the tensors that ``estimate`` returns besides the IDR, for losses in training.
+        extra_input: the name of the input beyond the low-quality image, a key of ``EXTRA_INPUTS``, or None.
+        is_teacher: whether that input is unavailable at test time. A user can supply the extra input of others.
+        kernel_size: side of the blur kernels that it receives, or None.
+    """
+
+    idr_ch: int
+    knows: tuple[str, ...] = ()
+    extra_input: str | None = None
+    is_teacher: bool = False
+    kernel_size: int | None = None
+
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the IDR of ``lq``, N x 3 x H x W, and the tensors named in ``knows``.
+
+        Args:
+            lq: low-quality images, RGB in [0, 1].
+            extra: the extra input; None for an estimator that has none.
+        """
+        raise NotImplementedError
+
+    def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
+        """Return the IDR only."""
+        return self.estimate(lq, extra)[0]
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        """Return the IDR of one image, 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
+        idr = self.estimate(lq)[0]
+        advance(1.0)
+        return idr
+
+    def missing(self) -> str | None:
+        """Return the reason why the extra input cannot be used yet, such as a PCA that is not fitted, or None."""
+        return None
+
+    def fit(self, sample: Callable[[int], torch.Tensor], generator: torch.Generator) -> int:
+        """Set the tensors of ``kept_apart`` before training.
+
+        Args:
+            sample: returns so many blur kernels, N x K x K, of the training's degradation.
+            generator: of random numbers, on the CPU.
+
+        Returns:
+            The number of kernels that were used.
+        """
+        return 0
+
+
+class Restorer(Part):
+    """Upscales an image by ``scale`` under guides that it computes from an IDR.
+
+    Attributes:
+        system: the name under which other programs list networks with this restorer.
+        num_in_ch: channels of the input image.
+        num_out_ch: channels of the output image.
+        num_feat: channels of its features, which decide how much memory a strip takes.
+        idr_ch: channels of the IDR that it takes, a vector or a map.
+        knows: the names of its guides.
+        converters: the layers that compute the guides from an IDR.
+    """
+
+    system: ClassVar[str] = ""
+    num_in_ch: int = 3
+    num_out_ch: int = 3
+    num_feat: int = 64
+    idr_ch: int
+    knows: tuple[str, ...] = ()
+    scale: int
+    converters: tuple[nn.Module, ...] = ()
+
+    def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
+        """Return the guides for images of that size by the names of ``knows``."""
+        raise NotImplementedError
+
+    def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
+        """Return the SR images, N x 3 x H*scale x W*scale, not clamped."""
+        raise NotImplementedError
+
+    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
+        """Yield the SR image of 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
+        yield self(lq, guides), True
+        advance(1.0)
+
+
+class Network(Part):
+    """A complete network: ``forward(lq)`` or ``forward(lq, extra)`` returns the SR images.
+
+    Attributes:
+        parts: the arguments that are sections of a registered class (``type`` and its arguments), with that class's
+            base. Empty for a network that has arguments of its own.
+        config: the arguments that rebuild the network, ``type(self)(**config)``.
+    """
+
+    parts: ClassVar[dict[str, type[Part]]] = {}
+    config: Arguments
+    scale: int
+    num_in_ch: int = 3
+    num_out_ch: int = 3
+    num_feat: int = 64
+    extra_input: str | None = None
+    is_teacher: bool = False
+
+    @property
+    def privileged(self) -> str | None:
+        """The name of the input that only a teacher receives ("gt", "prior"), or None for any other network."""
+        return self.extra_input if self.is_teacher else None
+
+    def missing(self) -> str | None:
+        """Return the reason why the extra input cannot be used yet, or None."""
+        return None
+
+    def sr_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> Iterator[torch.Tensor]:
+        """Yield the SR image of 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
+        yield self(lq)
+        advance(1.0)
+
+
+# ------------------------------------------------------------------------------------------ for callers
+
+
+def registered(base: type[Part]) -> dict[str, type[Any]]:
+    """Return the registered classes that derive from ``base``, by name, in the order of registration."""
+    return {name: cls for name, cls in ARCH_REGISTRY if isinstance(cls, type) and issubclass(cls, base)}
+
+
+def in_our_names(state: Mapping[str, torch.Tensor], cls: type[Part], part: str = "") -> State:
+    """Rename the published tensors of one part; all others pass unchanged.
+
+    Args:
+        state: tensors of a whole network.
+        cls: the class of the part.
+        part: the attribute that holds the part; "" for a whole network.
+    """
+    prefix = f"{part}." if part else ""
+    renamed = {}
+    for key, value in state.items():
+        ours: str | None = key
+        for published, replacement in cls.published_names:
+            if ours is not None and re.match(published, ours):
+                ours = None if replacement is None else re.sub(f"^{published}", replacement, ours)
+        if ours is not None:
+            renamed[key if ours == key else prefix + ours] = value
+    return renamed
+
+
+def add_kept_apart(state: State, net: nn.Module) -> None:
+    """Add those tensors that published files lack to the state of a network, filled with NaN."""
+    for key, value in kept_apart(net).items():
+        state.setdefault(key, torch.full(value.shape, torch.nan))
+
+
+def kept_apart(net: nn.Module) -> State:
+    """Return the tensors of ``Part.kept_apart`` by their names in the network's ``state_dict()``."""
+    found = {}
+    for name, module in net.named_modules():
+        for key in module.kept_apart if isinstance(module, Part) else ():
+            found[f"{name}.{key}" if name else key] = module.state_dict()[key]
+    return found
+
+
+def extra_input(net: Any, offered: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Pick the extra input of a network.
+
+    Args:
+        net: any network; one of another package takes the low-quality image only.
+        offered: the inputs at hand by name; None stands for a missing one.
+
+    Returns:
+        A tuple of the extra input, or an empty one; pass it on by ``net(lq, *extra)``.
+
+    Raises:
+        UserError: the network needs an input that is not there.
+    """
+    name = getattr(net, "extra_input", None)
+    if name is None:
+        return ()
+    if offered.get(name) is None:
+        raise UserError(EXTRA_INPUTS.get(name, f"{type(net).__name__} needs the input {name!r} of every image"))
+    return (offered[name],)
+
+
+def needs_lq_only(net: Network, source: object) -> None:
+    """Refuse a network that needs more than the low-quality image.
+
+    Args:
+        net: the network.
+        source: its file, for the message.
+
+    Raises:
+        UserError: a teacher, or a network with an extra input.
+    """
+    if net.is_teacher:
+        raise UserError(f"{source}: the weights of a teacher, which also sees the {net.extra_input}; use its student's")
+    if net.extra_input is not None:
+        raise UserError(f"{source}: this network also needs the {net.extra_input}, which cannot be given here")
+
+
+def count(state: Collection[str], pattern: str) -> int:
+    """Return how many names match a regular expression as a whole."""
+    return sum(re.fullmatch(pattern, key) is not None for key in state)

@@ -1,0 +1,60 @@
+"""The shell that most restorers share: head, body, a long skip connection, upsampler and tail."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from basicsr.archs.arch_util import Upsample
+from torch import nn
+
+from lightbsr_arch.archs.fast.row_streams import Strips, cut, not_taller, streamed
+from lightbsr_arch.archs.fast.upscale import upscale
+from lightbsr_arch.archs.mean_shift import RGBMean
+from lightbsr_arch.archs.part import Restorer, State, count
+
+SHELL_NAMES: tuple[tuple[str, str | None], ...] = (
+    (r"G\.(add|sub)_mean\.", None),  # constants
+    (r"G\.head\.0\.", "head."),
+    (r"G\.body\.\d+\.(weight|bias)$", r"after_body.\1"),
+    (r"G\.tail\.0\.", "upsample."),
+    (r"G\.tail\.1\.", "tail."),
+)
+"""Published names of the layers of the shell; those of the body come after them."""
+
+
+class ResidualRestorer(Restorer):
+    """Adds to the RGB mean ``tail(upsample(head + after_body(body)))``, where the body starts from the head's output.
+
+    A subclass creates the layers in that order, and computes the body.
+    """
+
+    published_names = SHELL_NAMES
+    mean_in: RGBMean
+    mean_out: RGBMean
+    head: nn.Conv2d
+    body: nn.ModuleList
+    after_body: nn.Conv2d
+    upsample: Upsample
+    tail: nn.Conv2d
+
+    @staticmethod
+    def scale_of(state: State) -> int:
+        """Read ``scale`` off the shapes of the upsampler."""
+        steps = count(state, r"upsample\.(\d+)\.weight")  # one step of 3, or steps of 2
+        after, before = state["upsample.0.weight"].shape[:2]
+        return int(round((after / before) ** 0.5) ** steps)
+
+    def image(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the SR image of the last features."""
+        return self.mean_out.add(upscale(features, self.upsample, self.tail))
+
+    def head_in_strips(self, lq: torch.Tensor, rows: int) -> Strips:
+        """Yield the head's output. To keep its strips for the skip connection would take the memory of an image."""
+        return streamed(lambda strip: self.head(self.mean_in.subtract(strip)), cut(lq, rows), halo=1)
+
+    def image_in_strips(self, features: Strips, rows: int, done: Callable[[int], Any]) -> Strips:
+        """Yield the SR image of the last features; ``done`` receives the number of low-quality rows of each strip."""
+        # The last strip holds all rows that the layers of the body had kept back.
+        for strip, last in streamed(self.image, not_taller(features, rows), halo=2, scale=self.scale):
+            yield strip, last
+            done(strip.shape[2] // self.scale)

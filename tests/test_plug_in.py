@@ -1,0 +1,217 @@
+"""Systems that are defined only in this file are converted, loaded and upscaled with as those of the package are."""
+
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from safetensors import safe_open
+from torch import nn
+from torch.nn.functional import interpolate, pixel_shuffle
+
+import lightbsr_arch
+from lightbsr.commands import main
+from lightbsr.errors import UserError
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.fast.row_streams import Mean, cut, streamed
+from lightbsr_arch.archs.part import Estimator, Network, Restorer, count
+from lightbsr_arch.checkpoint import Checkpoint, load
+
+
+class ToyEstimator(Estimator):
+    """The mean of one convolution's features."""
+
+    published_names = ((r"meter\.conv\.", "conv."), (r"meter\.steps$", None))
+
+    def __init__(self, num_feat: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, num_feat, 3, padding=1)
+        self.idr_ch = num_feat
+
+    def estimate(self, lq, extra=None):
+        return self.conv(lq).mean(dim=(2, 3)), {}
+
+    @classmethod
+    def from_state(cls, state):
+        return {"num_feat": state["conv.weight"].shape[0]}
+
+    def estimate_in_strips(self, lq, rows, advance):
+        mean = Mean()
+        for strip, _ in streamed(self.conv, cut(lq, rows), halo=1):
+            mean.add(strip)
+            advance(strip.shape[2] / lq.shape[2])
+        return mean.value
+
+
+class ToyRestorer(Restorer):
+    """Convolutions whose features are multiplied by the IDR, then a pixel shuffle."""
+
+    system = "Toy"
+    published_names = ((r"net\.layers\.(\d+)\.", r"body.\1."), (r"net\.out\.", "tail."))
+    knows = ("factor",)
+
+    def __init__(self, num_feat: int = 4, num_block: int = 2, scale: int = 2) -> None:
+        super().__init__()
+        widths = [3, *[num_feat] * num_block]
+        self.body = nn.ModuleList(nn.Conv2d(before, num_feat, 3, padding=1) for before in widths[:-1])
+        self.tail = nn.Conv2d(num_feat, 3 * scale**2, 3, padding=1)
+        self.scale, self.num_feat, self.idr_ch = scale, num_feat, num_feat
+
+    def guides(self, idr, height, width):
+        return {"factor": idr[:, :, None, None]}
+
+    def forward(self, lq, guides):
+        for layer in self.body:
+            lq = guides["factor"] * layer(lq)
+        return pixel_shuffle(self.tail(lq), self.scale)
+
+    @classmethod
+    def from_state(cls, state):
+        channels, num_feat = state["tail.weight"].shape[:2]
+        blocks = count(state, r"body\.\d+\.weight")
+        return {"num_feat": num_feat, "num_block": blocks, "scale": round((channels / 3) ** 0.5)}
+
+    def restore_in_strips(self, lq, guides, rows, advance):
+        strips = cut(lq, rows)
+        for layer in self.body:
+            strips = streamed(lambda x, layer=layer: guides["factor"] * layer(x), strips, halo=1)
+        shuffled = partial(pixel_shuffle, upscale_factor=self.scale)
+        for strip, last in streamed(lambda x: shuffled(self.tail(x)), strips, halo=1, scale=self.scale):
+            yield strip, last
+            advance(strip.shape[2] / self.scale / lq.shape[2])
+
+
+class ToyWithKernel(ToyEstimator):
+    """An estimator whose extra input a user may have."""
+
+    extra_input = "kernel"
+
+    def estimate(self, lq, extra=None):
+        return self.conv(lq).mean(dim=(2, 3)) * extra.sum(), {}
+
+    @classmethod
+    def from_state(cls, state):
+        return None
+
+
+class ToyIterative(Network):
+    """A network without estimator and restorer, which corrects its image step by step."""
+
+    published_names = ((r"corrector\.", "conv."),)
+
+    def __init__(self, scale: int = 2, num_feat: int = 4, num_block: int = 1) -> None:
+        super().__init__()
+        self.config = {"scale": scale, "num_feat": num_feat, "num_block": num_block}
+        self.scale, self.num_feat = scale, num_feat
+        self.up = nn.Parameter(torch.rand(scale))
+        self.conv = nn.ModuleList(nn.Conv2d(3, num_feat, 3, padding=1) for _ in range(num_block))
+
+    @classmethod
+    def from_state(cls, state):
+        blocks = count(state, r"conv\.\d+\.weight")
+        return {"scale": len(state["up"]), "num_feat": len(state["conv.0.bias"]), "num_block": blocks}
+
+    def forward(self, lq):
+        sr = interpolate(lq, scale_factor=self.scale)
+        for step in self.conv:
+            sr = sr + 0.1 * self.up.mean() * step(sr).mean(dim=1, keepdim=True)
+        return sr
+
+
+@pytest.fixture(autouse=True)
+def plugged_in(monkeypatch):
+    """As after the import of a plug-in whose classes are decorated; the registry is put back."""
+    for cls in (ToyEstimator, ToyRestorer, ToyWithKernel, ToyIterative):
+        monkeypatch.setitem(ARCH_REGISTRY._obj_map, cls.__name__, cls)
+    torch.manual_seed(0)
+
+
+NETWORK = {
+    "estimator": {"type": "ToyEstimator", "num_feat": 6},
+    "restorer": {"type": "ToyRestorer", "num_feat": 6, "num_block": 3, "scale": 3},
+}
+
+
+def toy() -> BlindSR:
+    return BlindSR(**NETWORK).eval()
+
+
+def published(net: BlindSR) -> dict[str, torch.Tensor]:
+    """The toy's tensors as its authors would have saved them."""
+    names = (("estimator.", "meter."), ("restorer.body.", "net.layers."), ("restorer.tail.", "net.out."))
+    state = {}
+    for key, value in net.state_dict().items():
+        for ours, theirs in names:
+            key = key.replace(ours, theirs)
+        state[key] = value
+    return {**state, "meter.steps": torch.zeros(1)}
+
+
+def test_published_weights_are_converted_and_loaded(tmp_path, capsys):
+    net = toy()
+    torch.save({"params": published(net)}, tmp_path / "published.pth")
+    assert main(["convert", str(tmp_path / "published.pth"), str(tmp_path / "net.safetensors")]) == 0
+    assert "ToyEstimator(num_feat=6) + ToyRestorer(num_feat=6, num_block=3, scale=3)" in capsys.readouterr().out
+    lq = torch.rand(2, 3, 9, 8)
+    for name in ("net.safetensors", "published.pth"):
+        loaded = load(tmp_path / name)
+        assert loaded.config == NETWORK
+        assert torch.equal(loaded(lq), net(lq))
+
+
+def test_strips_equal_the_whole():
+    net, lq = toy(), torch.rand(3, 37, 11)
+    with torch.inference_mode():
+        whole = net(lq[None])[0].clamp(0, 1)
+    for rows in (1, 5, 64):
+        shares: list[float] = []
+        sr = lightbsr_arch.upscale(lq, net, tile=rows, advance=shares.append)
+        torch.testing.assert_close(sr, whole, atol=1e-6, rtol=0)
+        assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["parts", "iterative"])
+def test_a_picture_is_upscaled_by_the_command(kind, tmp_path):
+    net = toy() if kind == "parts" else ToyIterative(scale=3).eval()
+    Checkpoint(net.state_dict(), net.config, type=type(net).__name__).save(tmp_path / "net.safetensors")
+    picture = np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), picture)
+    command = ["upscale", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "-m", str(tmp_path / "net.safetensors"), "--tile", "4"]) == 0
+    (result,) = (tmp_path / "out").iterdir()
+    lq = torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        wanted = (net(lq)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()[..., ::-1]
+    assert np.abs(cv2.imread(str(result)).astype(int) - wanted).max() <= 1
+
+
+def test_a_network_without_parts_is_read_off_its_tensors(tmp_path):
+    net = ToyIterative(scale=3, num_feat=5, num_block=2).eval()
+    state = {key.replace("conv.", "corrector."): value for key, value in net.state_dict().items()}
+    torch.save(state, tmp_path / "published.pth")
+    loaded = load(tmp_path / "published.pth")
+    assert (type(loaded), loaded.config) == (ToyIterative, net.config)
+    Checkpoint(net.state_dict(), net.config, type="ToyIterative").save(tmp_path / "net.safetensors")
+    with safe_open(tmp_path / "net.safetensors", "pt") as file:
+        assert file.metadata()["type"] == "ToyIterative"
+    assert type(load(tmp_path / "net.safetensors")) is ToyIterative
+
+
+def test_an_input_of_the_users_makes_no_teacher(tmp_path):
+    net = BlindSR({"type": "ToyWithKernel", "num_feat": 6}, NETWORK["restorer"]).eval()
+    assert (net.extra_input, net.is_teacher, net.privileged) == ("kernel", False, None)
+    Checkpoint(net.state_dict(), net.config).save(tmp_path / "net.safetensors")
+    lq, kernel = torch.rand(1, 3, 6, 6), torch.rand(5, 5)
+    assert torch.equal(load(tmp_path / "net.safetensors")(lq, kernel), net(lq, kernel))
+    with pytest.raises(UserError, match=r"net\.safetensors: this network also needs the kernel, which cannot be given"):
+        lightbsr_arch.upscale(lq, tmp_path / "net.safetensors")
+
+
+def test_networks_of_no_plug_in_are_refused(tmp_path, monkeypatch):
+    net = ToyIterative().eval()
+    Checkpoint(net.state_dict(), net.config, type="ToyIterative").save(tmp_path / "net.safetensors")
+    monkeypatch.delitem(ARCH_REGISTRY._obj_map, "ToyIterative")
+    with pytest.raises(UserError, match=r"the type of its network is ToyIterative, expected BlindSR"):
+        load(tmp_path / "net.safetensors")
