@@ -23,7 +23,7 @@ from machine import describe
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.yaml_file import load_file
 from lightbsr_arch.errors import UserError
 from lightbsr_cli import shipped
 

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import yaml
 
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.errors import UserError
 from tests import option_files

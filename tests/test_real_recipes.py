@@ -6,8 +6,8 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from lightbsr_arch.config.check import load_options
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.load import load_options
+from lightbsr_arch.config.yaml_file import load_file
 from tests.models.helpers import build, train
 from tests.option_files import OPTIONS
 from tests.test_recipes import REAL, shrink

@@ -10,7 +10,7 @@ from basicsr.utils import tensor2img
 
 import lightbsr_arch
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.yaml_file import load_file
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
 from lightbsr_cli import main as lightbsr

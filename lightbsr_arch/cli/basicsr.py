@@ -138,7 +138,7 @@ def _prepare(args: argparse.Namespace, *, is_train: bool) -> "RunFolder":
     """Check the options before anything is created, and have BasicSR use them; returns the run's folder."""
     from lightbsr_arch import compat
     from lightbsr_arch.cli.run_folder import RunFolder
-    from lightbsr_arch.config.check import load_options
+    from lightbsr_arch.config.load import load_options
 
     file = Path(args.opt)
     options = load_options(file, is_train=is_train, overrides=args.force_yml)

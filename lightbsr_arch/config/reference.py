@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, inspect
 
 from lightbsr_arch.config import schema
-from lightbsr_arch.config.checker import a, describe_type
+from lightbsr_arch.config.checks.type_check import a, describe_type
 from lightbsr_arch.config.registries import REGISTRIES, registered, section_type
 from lightbsr_arch.config.signatures import package
 

@@ -16,7 +16,7 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils import registry
 
 from lightbsr_arch.config import schema
-from lightbsr_arch.config.checker import nearest
+from lightbsr_arch.config.checks.type_check import nearest
 from lightbsr_arch.config.signatures import arguments, package
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY
 

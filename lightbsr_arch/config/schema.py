@@ -1,7 +1,7 @@
 """The valid options, as types: the one source of the check, of ``options/schema.json`` and of ``docs/options.md``.
 
 Only what the types cannot say stands elsewhere: the arguments of registered classes are read off their signatures
-(``signatures.py``), and what ties options together is in ``cross_checks.py``.
+(``signatures.py``), and what ties options together is in ``checks/combinations.py``.
 
 A section marked with one of the kinds below names a registered class with ``type``; its other keys are that class's.
 An optional key without a default of its own is ``UNSET``: leaving it out differs from writing ``null``.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightbsr_arch.config.problems import OptionsError, dotted
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.yaml_file import load_file
 
 
 def refusal(path: Path) -> str:

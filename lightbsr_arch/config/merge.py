@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 
 from lightbsr_arch.config.problems import Location, OptionsError, Problem
-from lightbsr_arch.config.yaml_loader import MAX_DEPTH, Document, describe_value, load_value
+from lightbsr_arch.config.yaml_file import MAX_DEPTH, Document, describe_value, load_value
 
 SOURCE = "--force_yml"
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.models.video_base_model import VideoBaseModel
 
-from lightbsr_arch.config.checker import unknown_key
+from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, VggType, package

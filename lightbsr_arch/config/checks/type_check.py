@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct, inspect
 
 from lightbsr_arch.config.problems import Finding, KeyPath
-from lightbsr_arch.config.yaml_loader import describe_value
+from lightbsr_arch.config.yaml_file import describe_value
 
 Resolve: TypeAlias = Callable[[str, str], type[Struct] | str | None]
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.cross_checks import channels, section, sections
+from lightbsr_arch.config.checks.combinations import channels, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath
 from lightbsr_arch.config.registries import registered
 from lightbsr_arch.config.signatures import OWN, package

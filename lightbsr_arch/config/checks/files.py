@@ -7,9 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.cross_checks import perceptual_losses, section, sections
+from lightbsr_arch.config.checks.combinations import perceptual_losses, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.yaml_file import load_file
 from lightbsr_arch.data.meta_info import META_INFO
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file

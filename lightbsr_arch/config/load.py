@@ -7,15 +7,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.build_checks import build_checks, weights_checks
-from lightbsr_arch.config.checker import Checker
-from lightbsr_arch.config.cross_checks import cross_checks, sections
-from lightbsr_arch.config.files import file_checks, vgg_checks
-from lightbsr_arch.config.overrides import override
+from lightbsr_arch.config.checks.build import build_checks, weights_checks
+from lightbsr_arch.config.checks.combinations import cross_checks, sections
+from lightbsr_arch.config.checks.files import file_checks, vgg_checks
+from lightbsr_arch.config.checks.type_check import Checker
+from lightbsr_arch.config.merge import override
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
 from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
-from lightbsr_arch.config.yaml_loader import Document, describe_value, load_file
+from lightbsr_arch.config.yaml_file import Document, describe_value, load_file
 
 MOST_FINDINGS = 200  # more help nobody, and take long to find
 # Where an option has no bounds of its own. Networks are built to check them, which takes as long as they are large.
