@@ -54,6 +54,7 @@ setup(
         "plot": ["matplotlib"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
+            "jsonschema",
             "matplotlib",
             "mypy",
             "onnxruntime",

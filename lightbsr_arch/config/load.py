@@ -11,11 +11,11 @@ from lightbsr_arch.config.checks.build import build_checks, weights_checks
 from lightbsr_arch.config.checks.combinations import cross_checks, sections
 from lightbsr_arch.config.checks.files import file_checks, vgg_checks
 from lightbsr_arch.config.checks.type_check import Checker
-from lightbsr_arch.config.merge import override
+from lightbsr_arch.config.merge import override, read_options
 from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.config.registries import Resolver, not_registered, registered, run_options
 from lightbsr_arch.config.schema import Loss, Network, OpenTrainOptions
-from lightbsr_arch.config.yaml_file import Document, describe_value, load_file
+from lightbsr_arch.config.yaml_file import Document, describe_value
 
 MOST_FINDINGS = 200  # more help nobody, and take long to find
 # Where an option has no bounds of its own. Networks are built to check them, which takes as long as they are large.
@@ -32,19 +32,20 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
         overrides: entries of ``--force_yml``.
 
     Returns:
-        The options as they are written, without defaults, for BasicSR to read.
+        The options as they are written, merged with those of the file's ``base``, without defaults, for BasicSR to
+        read.
 
     Raises:
-        OptionsError: with one line a problem, in the order of the file.
+        OptionsError: with one line per problem, in the order of the file.
     """
-    document = override(load_file(Path(path)), overrides)
+    document = override(read_options(Path(path)), overrides)
     findings = [*islice(_type_checks(document.data), MOST_FINDINGS)]
     known = {finding.key for finding in findings}
     findings += [finding for finding in _number_checks(document.data) if finding.key not in known]
     findings += cross_checks(document.data, is_train=is_train)
     if not findings:
         findings += build_checks(document.data, is_train=is_train)
-    findings += file_checks(document.data, Path(path))
+    findings += file_checks(document, Path(path))
     if is_train:
         findings += vgg_checks(document.data, read=not findings)  # which takes a second or two
     if not findings:

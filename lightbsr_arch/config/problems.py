@@ -22,12 +22,16 @@ class Finding(NamedTuple):
     """The key beside it that an unknown one is likely to be."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Location:
-    """Where an option was written; orders problems: the command line first, then the file from top to bottom."""
+    """The place where an option was written."""
 
     line: int  # 0 for an option of the command line
     source: str
+
+    @property
+    def order(self) -> tuple[bool, str, int]:
+        return self.line > 0, self.source, self.line
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}" if self.line else self.source
@@ -46,10 +50,13 @@ class Problem:
 
 
 class OptionsError(UserError):
-    """An options file that cannot be used; its text is one line a problem."""
+    """An options file that cannot be used.
+
+    Its text is one line per problem: those of the command line, then those of each file from top to bottom.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: problem.location)
+        self.problems = sorted(problems, key=lambda problem: problem.location.order)
         lines = [*map(str, self.problems[:MOST_LINES])]
         if len(self.problems) > MOST_LINES:
             lines.append(f"... and {len(self.problems) - MOST_LINES} more")

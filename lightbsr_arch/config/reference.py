@@ -13,6 +13,7 @@ from lightbsr_arch.config.registries import REGISTRIES, registered, section_type
 from lightbsr_arch.config.signatures import package
 
 KINDS = ("network", "dataset", "degradation", "loss", "metric", "scheduler")
+PARTIAL = " (partial)"
 RUN = schema.BlindSROptions  # BasicSR's own models take a part of it, Real-ESRGAN's aside
 PAGE_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "Top level": schema.BlindSROptions,
@@ -34,13 +35,32 @@ created. In an editor with a YAML language server, files under `options/` comple
 Numbers are written as in YAML 1.2, are finite, and are at most 10^10 unless a bound stands beside them (65536 in the
 section of a network). A file has at most 256 KiB. Names of runs, data sets and metrics are names of single files.
 
+## A file with a base
+
+`base: other.yml` takes the options of another file, so that a file says only what differs. The path is relative to the
+folder of the file that names it. A base has no base of its own.
+
+- Sections are merged key by key.
+- Other values, lists included, replace those of the base. `key: ~` sets a key to null.
+- A section with another `type` than the base's replaces the base's section, because its other keys belong to another
+  class.
+- A key of the base cannot be removed. Options that not every run should have belong in another base.
+
+Messages name the file in which a value stands. `--force_yml` is applied last. `python -m lightbsr_arch.config FILE`
+prints a file merged with its base, and the copy in `experiments/NAME` is merged too.
+
+## How this page is made
+
 This page and `options/schema.json` are made by `python -m lightbsr_arch.config` from `lightbsr_arch/config/schema.py`
 and the signatures of the registered classes.
 """
 
 
 def json_schema() -> str:
-    """The schema of one run, in the draft that YAML language servers read."""
+    """Return the schema of one run, in the draft that YAML language servers read.
+
+    A file with a ``base`` may lack required keys, so its definitions are the same ones without them.
+    """
     definitions: dict[str, Any] = {}
     for struct in (RUN, schema.OptimizerOptions):
         definitions |= _definitions(struct)
@@ -52,13 +72,19 @@ def json_schema() -> str:
             definitions |= {**own, f"{kind} {name}": own.pop(section_type(kind, name).__name__)}
         definitions[kind] = _one_of(kind, names)
     definitions[RUN.__name__]["properties"]["model_type"]["enum"] = _own_names("model")
+    definitions |= {f"{name}{PARTIAL}": _partial(definition) for name, definition in definitions.items()}
     root = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Options of lightbsr_arch",
-        "$ref": f"#/$defs/{RUN.__name__}",
-        "$defs": definitions,
+        "if": {"required": ["base"]},
+        "then": {"$ref": f"#/$defs/{RUN.__name__}{PARTIAL}"},
+        "else": {"$ref": f"#/$defs/{RUN.__name__}"},
     }
-    return json.dumps(_as_draft_7(root), indent=1, ensure_ascii=False) + "\n"
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(_as_draft_7(each), ensure_ascii=False)}" for name, each in definitions.items()
+    ]
+    head = json.dumps(root, indent=1).removesuffix("\n}")
+    return f'{head},\n "$defs": {{\n' + ",\n".join(lines) + "\n}}\n"
 
 
 def options_page() -> str:
@@ -99,9 +125,25 @@ def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
         "required": ["type"],
         "properties": {"type": {"enum": names}},
         "allOf": [
-            {"if": {"properties": {"type": {"const": name}}}, "then": {"$ref": f"#/$defs/{kind} {name}"}}
+            {
+                "if": {"required": ["type"], "properties": {"type": {"const": name}}},
+                "then": {"$ref": f"#/$defs/{kind} {name}"},
+            }
             for name in names
         ],
+    }
+
+
+def _partial(node: Any) -> Any:
+    """Return a definition without its required keys, which refers to other definitions without theirs."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: f"{value}{PARTIAL}" if key == "$ref" else value if key == "if" else _partial(value)
+        for key, value in node.items()
+        if key != "required"
     }
 
 

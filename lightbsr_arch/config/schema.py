@@ -291,6 +291,9 @@ class DistOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 class Options(Struct, kw_only=True, forbid_unknown_fields=True):
     """What every run has."""
 
+    base: Annotated[
+        str | UnsetType, Meta(description="another options file, whose options this file takes and changes")
+    ] = UNSET
     name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
     model_type: Annotated[str, Meta(description="registered model class")]
     num_gpu: Annotated[Processes | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]

@@ -77,6 +77,11 @@ def load_value(text: str, source: str) -> Any:
     return _Reader(text, source, in_file=False).read()
 
 
+def to_yaml(data: dict[str, Any]) -> str:
+    """Write plain values as YAML that ``load_file`` reads as the same values."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
 def describe_value(value: Any) -> str:
     """A value as a message shows it: short, and with what YAML took it for."""
     if isinstance(value, dict):
@@ -123,13 +128,18 @@ class _Loader(yaml.SafeLoader):
         return float(re.sub(r"\.(?=[inIN])", "", text))  # ".inf" and ".nan"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 takes for something else."""
+
+
 for _kind, _pattern, _construct in (
     ("int", WHOLE, _Loader.construct_whole),
     ("float", NUMBER, _Loader.construct_number),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern.pattern})\Z"), list("-+.0123456789")
-    )
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern.pattern})\Z"), list("-+.0123456789")
+        )
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct)
 
 

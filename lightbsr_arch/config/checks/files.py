@@ -9,7 +9,7 @@ from typing import Any
 
 from lightbsr_arch.config.checks.combinations import perceptual_losses, section, sections
 from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
-from lightbsr_arch.config.yaml_file import load_file
+from lightbsr_arch.config.yaml_file import Document, load_file
 from lightbsr_arch.data.meta_info import META_INFO
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file
@@ -22,13 +22,17 @@ DATA_LISTS = ("meta_info_file", "meta_info")
 RUN_WEIGHTS = re.compile(r"(?:^|/)experiments/(?P<run>[^/]+)/models/net_[^/]+$")
 
 
-def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding]:
+def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
     """Find what is missing. Paths are relative to the current folder, as for BasicSR."""
+    options = document.data
     for name, dataset in sections(options, "datasets"):
         backend = section(dataset, "io_backend").get("type")
         for key in DATA_ROOTS:
             if isinstance(dataset.get(key), str):
-                yield from _data_root(dataset[key], backend, ("datasets", name, key), options_file)
+                key_path = ("datasets", name, key)
+                location = document.locations[key_path]
+                described_in = Path(location.source) if location.line else options_file
+                yield from _data_root(dataset[key], backend, key_path, described_in)
         for key in DATA_LISTS:
             if isinstance(dataset.get(key), str) and backend != "lmdb":
                 yield from _data_list(dataset[key], ("datasets", name, key))
