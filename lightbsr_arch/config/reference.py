@@ -22,7 +22,6 @@ PAGE_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`path`": schema.BlindSRPathOptions,
     "`val`": schema.ValOptions,
     "`logger`": schema.LoggerOptions,
-    "`logger.wandb`": schema.WandbOptions,
     "`dist_params`": schema.DistOptions,
     "`io_backend` of a data set": schema.IoBackend,
 }

@@ -15,7 +15,7 @@ from basicsr.models import lr_scheduler
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import registry
 
-from lightbsr_arch.config import schema
+from lightbsr_arch.config import basicsr_options, schema
 from lightbsr_arch.config.checks.type_check import nearest
 from lightbsr_arch.config.signatures import arguments, package
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY
@@ -32,21 +32,6 @@ SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,
     "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
-}
-BASICSR_DATASETS: dict[str, type[schema.LoaderOptions]] = {
-    "PairedImageDataset": schema.PairedImageDatasetOptions,
-    "RealESRGANPairedDataset": schema.PairedImageDatasetOptions,
-    "SingleImageDataset": schema.SingleImageDatasetOptions,
-    "FFHQDataset": schema.FFHQDatasetOptions,
-    "RealESRGANDataset": schema.RealESRGANDatasetOptions,
-}
-BASICSR_MODELS: dict[str, type[schema.Options]] = {
-    "SRModel": schema.BasicSROptions,
-    "SRGANModel": schema.BasicSROptions,
-    "ESRGANModel": schema.BasicSROptions,
-    "SwinIRModel": schema.BasicSROptions,
-    "RealESRNetModel": schema.RealESRGANOptions,
-    "RealESRGANModel": schema.RealESRGANOptions,
 }
 
 
@@ -84,7 +69,7 @@ def run_options(model_type: Any) -> type[schema.Options]:
     if package(model) == "lightbsr_arch":
         return schema.BlindSROptions
     if package(model) == "basicsr":
-        return BASICSR_MODELS.get(model.__name__, schema.OpenOptions)
+        return basicsr_options.MODELS.get(model.__name__, schema.OpenOptions)
     return schema.OpenOptions
 
 
@@ -112,7 +97,7 @@ def section_type(kind: str, name: str) -> type[msgspec.Struct]:
     """The keys of a section whose ``type`` is a registered name."""
     entry = registered(kind)[name]
     if kind == "dataset":
-        by_name = BASICSR_DATASETS if package(entry) == "basicsr" else {}
+        by_name = basicsr_options.DATASETS if package(entry) == "basicsr" else {}
         return getattr(entry, "Options", by_name.get(entry.__name__, schema.OpenDatasetOptions))
     if kind == "metric":
         return arguments(entry, without=("img", "img2"), better=Literal["higher", "lower"])
