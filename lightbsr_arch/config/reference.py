@@ -1,4 +1,4 @@
-"""The JSON schema that editors use and the options page of the docs, both made from the types."""
+"""Make the JSON schema that editors use, and the options page of the docs, from the types."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from lightbsr_arch.config.signatures import package
 
 KINDS = ("network", "dataset", "degradation", "loss", "metric", "scheduler")
 PARTIAL = " (partial)"
-RUN = schema.BlindSROptions  # BasicSR's own models take a part of it, Real-ESRGAN's aside
+RUN = schema.BlindSROptions  # BasicSR's own models, except Real-ESRGAN's, take a part of it
 PAGE_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "Top level": schema.BlindSROptions,
     "`train`": schema.BlindSRTrainOptions,
@@ -87,7 +87,7 @@ def json_schema() -> str:
 
 
 def options_page() -> str:
-    """The options page of the docs, in Markdown."""
+    """Return the options page of the docs, in Markdown."""
     parts = [PAGE_HEAD]
     for heading, struct in PAGE_SECTIONS.items():
         parts += [f"## {heading}\n\n{struct.__doc__}\n", _table(struct)]
@@ -104,7 +104,7 @@ def options_page() -> str:
 
 
 def _own_names(kind: str) -> list[str]:
-    """Names that are there with this package alone, without BasicSR's suffixed doubles of them."""
+    """Return the names that this package and BasicSR register, without BasicSR's suffixed duplicates."""
     return sorted(
         name
         for name, entry in registered(kind).items()
@@ -118,7 +118,7 @@ def _definitions(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
-    """A section whose other keys depend on its ``type``; unlike `oneOf`, editors then name the one wrong key."""
+    """Return a section whose other keys depend on its ``type``. With `oneOf`, editors would not name the wrong key."""
     return {
         "type": "object",
         "required": ["type"],
@@ -147,7 +147,7 @@ def _partial(node: Any) -> Any:
 
 
 def _as_draft_7(node: Any) -> Any:
-    """msgspec writes draft 2020-12, which says otherwise what a list of fixed length holds."""
+    """Convert lists of fixed length from draft 2020-12, which msgspec writes."""
     if isinstance(node, list):
         return [_as_draft_7(item) for item in node]
     if not isinstance(node, dict):

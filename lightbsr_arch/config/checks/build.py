@@ -1,4 +1,4 @@
-"""Whether what the options describe can be built, which finds values that do not fit each other."""
+"""Checks that build what the options describe, to find values that do not fit each other."""
 
 from collections.abc import Iterator
 from inspect import signature

@@ -1,7 +1,7 @@
-"""What ties options together, or to files, and so cannot be said by the type of one of them.
+"""Checks that involve several options.
 
-Each check takes the options as they were read, which may be of any shape: what is not of the right type is the type
-check's to report.
+Each check takes the options as they were read. Values of a wrong type are ignored here, because the type check reports
+them.
 """
 
 import inspect

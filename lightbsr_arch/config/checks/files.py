@@ -1,4 +1,4 @@
-"""Whether the files and folders that an options file names are there."""
+"""Checks of the files and folders that an options file names."""
 
 import os
 import re
@@ -23,7 +23,7 @@ RUN_WEIGHTS = re.compile(r"(?:^|/)experiments/(?P<run>[^/]+)/models/net_[^/]+$")
 
 
 def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
-    """Find what is missing. Paths are relative to the current folder, as for BasicSR."""
+    """Find missing or unusable files and folders. Paths are relative to the current folder, as in BasicSR."""
     options = document.data
     for name, dataset in sections(options, "datasets"):
         backend = section(dataset, "io_backend").get("type")
@@ -43,7 +43,7 @@ def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
 
 
 def vgg_checks(options: dict[str, Any], *, read: bool) -> Iterator[Finding]:
-    """Whether perceptual losses find their networks' weights, and, where these may be read, whole."""
+    """Check that the weights of perceptual losses are there and, with ``read``, complete."""
     for name, vgg_type in perceptual_losses(options):
         try:
             path = find_weights_file(vgg_type)
@@ -68,7 +68,7 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
         if missing:
             yield Finding(key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew")
         else:
-            # As BasicSR's data sets read it, which take more than `read_meta_info`.
+            # BasicSR's data sets accept more than `read_meta_info` does.
             yield from _listed(path / META_INFO, lambda line: [line.partition(".")[0]], key)
 
 
@@ -80,7 +80,7 @@ def _data_list(value: str, key: KeyPath) -> Iterator[Finding]:
 
 
 def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> Iterator[Finding]:
-    """The first picture of a list that does not lie below the data set's folder."""
+    """Find the first picture of a list that lies outside the data set's folder."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -94,14 +94,14 @@ def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> I
 
 
 def _how_to_make(options_file: Path) -> str:
-    """Where the options file's first comment, as those of the recipes, has a word on the data."""
+    """Return a hint to the options file's first comment, if it describes the data, as in the recipes."""
     lines = options_file.read_text(encoding="utf-8").splitlines()
     head = takewhile(lambda line: line.startswith("#"), lines)
     return f"; the top of {options_file} says what makes it" if any("Data:" in line for line in head) else ""
 
 
 def _how_to_train(weights: str, options_file: Path) -> str:
-    """The command that makes the weights, where an options file beside this one names their run."""
+    """Return the command that makes the weights, if an options file in the same folder names their run."""
     match = RUN_WEIGHTS.search(weights)
     if match is None:
         return ""
