@@ -55,6 +55,7 @@ setup(
         "spandrel": ["spandrel>=0.4"],
         "dev": [
             "import-linter",
+            "jsonschema",
             "matplotlib",
             "mypy",
             "onnxruntime",

@@ -25,7 +25,7 @@ from lightbsr import shipped
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.merge import read_options
 from lightbsr_arch.io import write_whole
 
 LARGEST = 12_000_000
@@ -62,7 +62,7 @@ def _pack(recipe: Path) -> None:
     """One recipe's last checkpoint as shipped weights; its stages are NAME_teacher.yml and NAME_student.yml."""
     name, role = recipe.stem.rsplit("_", 1)
     stages = ["teacher", "student"][: 1 + (role == "student")]
-    recipes = {stage: load_file(recipe.with_name(f"{name}_{stage}.yml")).data for stage in stages}
+    recipes = {stage: read_options(recipe.with_name(f"{name}_{stage}.yml")).data for stage in stages}
     options = recipes[role]
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
     state = read_checkpoint(Path("experiments", options["name"], "models", "net_g_latest.pth")).state

@@ -14,7 +14,7 @@ import torch
 import lightbsr_arch
 from lightbsr.errors import UserError
 from lightbsr_arch.analysis.curves import plot_curves
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
 from lightbsr_arch.io import write_whole

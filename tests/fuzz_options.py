@@ -26,7 +26,8 @@ import numpy as np
 import yaml
 
 from lightbsr.errors import UserError
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
+from lightbsr_arch.config.merge import read_options
 from lightbsr_arch.config.registries import registered
 from tests import option_files
 
@@ -129,7 +130,8 @@ def make_case(number: int) -> Case:
         base, is_toy, is_train = draw.choice(TOYS), True, True
     else:
         path = draw.choice(option_files.ALL)
-        base, is_toy, is_train = path.read_text(encoding="utf-8"), False, not path.stem.startswith("test")
+        base = path.read_text(encoding="utf-8").replace("\nbase: ", f"\nbase: {path.parent}/")
+        is_toy, is_train = False, not path.stem.startswith("test")
     overrides: list[str] = []
     how = draw.random()
     if how < 0.5:
@@ -228,7 +230,7 @@ def prepare(folder: Path) -> None:
         for number in range(4):
             cv2.imwrite(str(folder / name / f"{number}.png"), draw.integers(0, 256, (size, size, 3), np.uint8))
     for path in option_files.ALL:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        options = read_options(path).data
         for dataset in options["datasets"].values():
             for key in ("dataroot_gt", "dataroot_lq"):
                 if key in dataset:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from lightbsr_arch.config.check import load_options
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.load import load_options
+from lightbsr_arch.config.merge import read_options
 from tests.models.helpers import build, train
 from tests.option_files import OPTIONS
 from tests.test_recipes import REAL, shrink
@@ -35,7 +35,7 @@ def options(path, folder, *overrides):
 def toy(role, folder):
     """The small recipe with tiny networks and pictures; its predecessors' weights are FOLDER/ROLE.pth."""
     path = OPTIONS / f"kdsr_real_s_x4_{role}.yml"
-    networks = {key: value for key, value in load_file(path).data.items() if key in ("network_g", "network_teacher")}
+    networks = {key: value for key, value in read_options(path).data.items() if key in ("network_g", "network_teacher")}
     for network in networks.values():
         shrink(network)
     opt = options(path, folder, *(f"{key}={json.dumps(value)}" for key, value in networks.items()))

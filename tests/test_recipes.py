@@ -5,7 +5,7 @@ import torch
 from basicsr.archs import build_network
 from torch.nn import functional
 
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from lightbsr_arch.models import BlindSRModel
 from tests import option_files
 from tests.models.helpers import batch, build, train

@@ -9,8 +9,9 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from lightbsr_arch.config.check import load_options
-from lightbsr_arch.config.yaml_loader import load_file, load_value
+from lightbsr_arch.config.load import load_options
+from lightbsr_arch.config.merge import read_options
+from lightbsr_arch.config.yaml_file import load_value
 from tests.models.helpers import batch, build, train
 from tests.option_files import OPTIONS
 
@@ -74,7 +75,9 @@ def test_every_value_is_on_the_page_once_and_is_that_of_the_file():
         for stem in named(pattern):
             assert (stem, option) not in stated
             stated[stem, option] = load_value(ours, "docs/recipes.md")
-    found = {(stem, option): value for stem, path in RECIPES.items() for option, value in listed(load_file(path).data)}
+    found = {
+        (stem, option): value for stem, path in RECIPES.items() for option, value in listed(read_options(path).data)
+    }
     assert stated == found
 
 
@@ -83,7 +86,7 @@ def test_a_student_s_teacher_is_the_network_of_its_recipe():
     assert len(students) == 20
     for stem in students:
         teacher = re.sub("(student|gan)$", "teacher", stem)
-        assert load_file(RECIPES[stem]).data["network_teacher"] == load_file(RECIPES[teacher]).data["network_g"]
+        assert read_options(RECIPES[stem]).data["network_teacher"] == read_options(RECIPES[teacher]).data["network_g"]
 
 
 def test_the_page_names_every_recipe():

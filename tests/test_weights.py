@@ -12,7 +12,7 @@ import lightbsr_arch
 from lightbsr import shipped
 from lightbsr.commands import main as lightbsr
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.merge import read_options
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
 
@@ -43,7 +43,7 @@ def test_card_is_true(name: str) -> None:
     assert {value.dtype for value in checkpoint.state.values() if value.is_floating_point()} == {torch.float16}
     assert card["params"] == sum(p.numel() for p in checkpoint.build().parameters())
 
-    recipe = load_file(ROOT / card["recipe"]).data
+    recipe = read_options(ROOT / card["recipe"]).data
     recipe["network_g"]["estimator"].pop("init", None)  # which does not matter once there are weights
     assert {"type": "BlindSR", **checkpoint.network} == recipe["network_g"]
     assert card["degradation"] == recipe["degradation"]

@@ -36,7 +36,7 @@ class CheckpointMethods:
 
         Args:
             net: the network, which may be wrapped for several GPUs or processes.
-            load_path: a ``.pth``, a ``.safetensors`` or the name of shipped weights. A ``Network`` of this package also takes the
+            load_path: a ``.pth``, a ``.safetensors`` or the name of shipped weights. A ``Network`` also takes the
                 authors' published checkpoints.
             strict: refuse weights that do not all fit, in place of leaving out those that do not.
             param_key: the key of the weights in a ``.pth``. If it is missing there, other common keys are tried.

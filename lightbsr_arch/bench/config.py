@@ -15,16 +15,16 @@ from lightbsr.shipped import find_weights, read_metadata, students
 from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
 from lightbsr_arch.bench.pairs import Pairs
-from lightbsr_arch.config.check import raise_findings
-from lightbsr_arch.config.checker import Checker
-from lightbsr_arch.config.files import RUN_WEIGHTS
-from lightbsr_arch.config.problems import Finding, Location
+from lightbsr_arch.config.checks.files import RUN_WEIGHTS
+from lightbsr_arch.config.checks.type_check import Checker
+from lightbsr_arch.config.load import raise_findings
 from lightbsr_arch.config.registries import Resolver
-from lightbsr_arch.config.yaml_loader import Document, load_file
+from lightbsr_arch.config.yaml_file import Document, load_file
 from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.option_types import CountOrZero, Degradation, Network
+from lightbsr_arch.option_types.problems import Finding, Location
 
 Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
 

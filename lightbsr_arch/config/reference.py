@@ -1,4 +1,4 @@
-"""The JSON schema that editors use and the options page of the docs, both made from the types."""
+"""Make the JSON schema that editors use, and the options page of the docs, from the types."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, inspect
 
-from lightbsr_arch.config import schema
-from lightbsr_arch.config.checker import a, describe_type, section_of
+from lightbsr_arch import option_types
+from lightbsr_arch.config.checks.type_check import a, describe_type, section_of
 from lightbsr_arch.config.registries import REGISTRIES, registered, section_type
 from lightbsr_arch.config.signatures import package
+from lightbsr_arch.option_types import schema
 
 KINDS = ("model", "network", "dataset", "degradation", "loss", "metric", "scheduler")
+PARTIAL = " (partial)"
 PLACES = ((), ("path",), ("train",))
 PLAIN = section_type("model", "BlindSRModel")  # with the keys that all models of this package have
 
@@ -30,9 +32,8 @@ PAGE_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`path`": _section(PLAIN, "path"),
     "`val`": schema.ValOptions,
     "`logger`": schema.LoggerOptions,
-    "`logger.wandb`": schema.WandbOptions,
     "`dist_params`": schema.DistOptions,
-    "`io_backend` of a data set": schema.IoBackend,
+    "`io_backend` of a data set": option_types.IoBackend,
 }
 TABLE_HEAD = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
 PAGE_HEAD = """\
@@ -44,15 +45,34 @@ created. In an editor with a YAML language server, files under `options/` comple
 Numbers are written as in YAML 1.2, are finite, and are at most 10^10 unless a bound stands beside them (65536 in the
 section of a network). A file has at most 256 KiB. Names of runs, data sets and metrics are names of single files.
 
+## A file with a base
+
+`base: other.yml` takes the options of another file, so that a file says only what differs. The path is relative to the
+folder of the file that names it. A base has no base of its own.
+
+- Sections are merged key by key.
+- Other values, lists included, replace those of the base. `key: ~` sets a key to null.
+- A section with another `type` than the base's replaces the base's section, because its other keys belong to another
+  class.
+- A key of the base cannot be removed. Options that not every run should have belong in another base.
+
+Messages name the file in which a value stands. `--force_yml` is applied last. `lightbsr options --show FILE`
+prints a file merged with its base, and the copy in `experiments/NAME` is merged too.
+
+## How this page is made
+
 The sections below list the keys that all models of this package have; further keys stand with each model.
 
-This page and `options/schema.json` are made by `make reference` from `lightbsr_arch/config/schema.py`,
+This page and `options/schema.json` are made by `make reference` from `lightbsr_arch/option_types/schema.py`,
 the `Options` of models and data sets, and the signatures of the registered classes.
 """
 
 
 def json_schema() -> str:
-    """The schema of one run, in the draft that YAML language servers read."""
+    """Return the schema of one run, in the draft that YAML language servers read.
+
+    A file with a ``base`` may lack required keys, so its definitions are the same ones without them.
+    """
     definitions: dict[str, Any] = {}
     definitions |= _definitions(schema.OptimizerOptions)
     definitions["optimizer"] = {"$ref": "#/$defs/OptimizerOptions"}
@@ -65,17 +85,23 @@ def json_schema() -> str:
             alias = {"$ref": f"#/$defs/{struct.__name__}"} if kind == "model" else own.pop(struct.__name__)
             definitions |= {**own, f"{kind} {name}": alias}
         definitions[kind] = _one_of(kind, names, "model_type" if kind == "model" else "type")
+    definitions |= {f"{name}{PARTIAL}": _partial(definition) for name, definition in definitions.items()}
     root = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Options of lightbsr_arch",
-        "$ref": "#/$defs/model",
-        "$defs": definitions,
+        "if": {"required": ["base"]},
+        "then": {"$ref": f"#/$defs/model{PARTIAL}"},
+        "else": {"$ref": "#/$defs/model"},
     }
-    return json.dumps(_as_draft_7(root), indent=1, ensure_ascii=False) + "\n"
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(_as_draft_7(each), ensure_ascii=False)}" for name, each in definitions.items()
+    ]
+    head = json.dumps(root, indent=1).removesuffix("\n}")
+    return f'{head},\n "$defs": {{\n' + ",\n".join(lines) + "\n}}\n"
 
 
 def options_page() -> str:
-    """The options page of the docs, in Markdown."""
+    """Return the options page of the docs, in Markdown."""
     parts = [PAGE_HEAD]
     for heading, struct in PAGE_SECTIONS.items():
         doc = schema.Options.__doc__ if struct is PLAIN else struct.__doc__
@@ -94,7 +120,7 @@ def options_page() -> str:
 
 
 def _own_names(kind: str) -> list[str]:
-    """Names that are there with this package alone, without BasicSR's suffixed doubles of them."""
+    """Return the names that this package and BasicSR register, without BasicSR's suffixed duplicates."""
     return sorted(
         name
         for name, entry in registered(kind).items()
@@ -108,22 +134,39 @@ def _definitions(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _one_of(kind: str, names: list[str], key: str) -> dict[str, Any]:
-    """A section whose other keys depend on the registered name under ``key``.
+    """Return a section whose other keys depend on the registered name under ``key``.
 
-    Unlike with `oneOf`, editors then name the one wrong key.
+    With `oneOf`, editors would not name the wrong key.
     """
     return {
         "type": "object",
         "required": [key],
         "properties": {key: {"enum": names}},
         "allOf": [
-            {"if": {"properties": {key: {"const": name}}}, "then": {"$ref": f"#/$defs/{kind} {name}"}} for name in names
+            {
+                "if": {"required": [key], "properties": {key: {"const": name}}},
+                "then": {"$ref": f"#/$defs/{kind} {name}"},
+            }
+            for name in names
         ],
     }
 
 
+def _partial(node: Any) -> Any:
+    """Return a definition without its required keys, which refers to other definitions without theirs."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: f"{value}{PARTIAL}" if key == "$ref" else value if key == "if" else _partial(value)
+        for key, value in node.items()
+        if key != "required"
+    }
+
+
 def _as_draft_7(node: Any) -> Any:
-    """msgspec writes draft 2020-12, which says otherwise what a list of fixed length holds."""
+    """Convert lists of fixed length from draft 2020-12, which msgspec writes."""
     if isinstance(node, list):
         return [_as_draft_7(item) for item in node]
     if not isinstance(node, dict):

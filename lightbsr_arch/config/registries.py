@@ -15,10 +15,12 @@ from basicsr.models import lr_scheduler
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import registry
 
-from lightbsr_arch.config import schema
-from lightbsr_arch.config.checker import nearest
+from lightbsr_arch import option_types
+from lightbsr_arch.config import basicsr_options
+from lightbsr_arch.config.checks.type_check import nearest
 from lightbsr_arch.config.signatures import arguments, package
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY
+from lightbsr_arch.option_types import schema
 
 REGISTRIES = {
     "network": registry.ARCH_REGISTRY,
@@ -32,21 +34,6 @@ SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,
     "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
-}
-BASICSR_DATASETS: dict[str, type[schema.LoaderOptions]] = {
-    "PairedImageDataset": schema.PairedImageDatasetOptions,
-    "RealESRGANPairedDataset": schema.PairedImageDatasetOptions,
-    "SingleImageDataset": schema.SingleImageDatasetOptions,
-    "FFHQDataset": schema.FFHQDatasetOptions,
-    "RealESRGANDataset": schema.RealESRGANDatasetOptions,
-}
-BASICSR_MODELS: dict[str, type[msgspec.Struct]] = {
-    "SRModel": schema.BasicSROptions,
-    "SRGANModel": schema.BasicSROptions,
-    "ESRGANModel": schema.BasicSROptions,
-    "SwinIRModel": schema.BasicSROptions,
-    "RealESRNetModel": schema.RealESRGANOptions,
-    "RealESRGANModel": schema.RealESRGANOptions,
 }
 
 
@@ -86,7 +73,7 @@ def run_options(model_type: Any) -> type[msgspec.Struct]:
     model = model_of(model_type)
     if model is None:
         return schema.OpenOptions
-    by_name = BASICSR_MODELS if package(model) == "basicsr" else {}
+    by_name = basicsr_options.MODELS if package(model) == "basicsr" else {}
     return getattr(model, "Options", by_name.get(model.__name__, schema.OpenOptions))
 
 
@@ -116,12 +103,12 @@ def section_type(kind: str, name: str) -> type[msgspec.Struct]:
         return run_options(name)
     entry = registered(kind)[name]
     if kind == "dataset":
-        by_name = BASICSR_DATASETS if package(entry) == "basicsr" else {}
+        by_name = basicsr_options.DATASETS if package(entry) == "basicsr" else {}
         return getattr(entry, "Options", by_name.get(entry.__name__, schema.OpenDatasetOptions))
     if kind == "metric":
         return arguments(entry, without=("img", "img2"), better=Literal["higher", "lower"])
     if kind == "optimizer":
-        return arguments(entry, without=("params", "lr"), lr=schema.Positive)
+        return arguments(entry, without=("params", "lr"), lr=option_types.Positive)
     if kind == "scheduler":
         return arguments(entry, without=("optimizer", "last_epoch"))
     if kind == "degradation":

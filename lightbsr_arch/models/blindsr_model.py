@@ -19,13 +19,13 @@ from lightbsr.errors import UserError
 from lightbsr_arch.archs.part import EXTRA_INPUTS, Estimator, extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
-from lightbsr_arch.config.problems import Finding, KeyPath
-from lightbsr_arch.config.sections import section
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
 from lightbsr_arch.models.fitting import fit_estimator
 from lightbsr_arch.models.options import run_options
 from lightbsr_arch.objectives import Knowledge, Losses, Objective, move_average
+from lightbsr_arch.option_types.problems import Finding, KeyPath
+from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_arch.training_state import resume_scaler
 

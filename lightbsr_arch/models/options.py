@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType, defstruct, field
 from msgspec.structs import FieldInfo, fields
 
-from lightbsr_arch.config.schema import Degradation, Options, PathOptions, Positive, TrainOptions, ValOptions
 from lightbsr_arch.objectives import Objective
+from lightbsr_arch.option_types import Degradation, Positive
+from lightbsr_arch.option_types.schema import Options, PathOptions, TrainOptions, ValOptions
 
 
 class BlindSROptions(Options, kw_only=True):

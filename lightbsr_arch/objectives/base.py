@@ -7,7 +7,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import nn
 
-from lightbsr_arch.config.problems import Finding, KeyPath
+from lightbsr_arch.option_types.problems import Finding, KeyPath
 
 Losses = dict[str, torch.Tensor]
 Knowledge = dict[str, torch.Tensor]

@@ -10,7 +10,6 @@ from torch import distributed
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.blindsr_arch import estimate_apart
-from lightbsr_arch.config.schema import Loss
 from lightbsr_arch.objectives.base import (
     EstimatorTrainOptions,
     Knowledge,
@@ -19,6 +18,7 @@ from lightbsr_arch.objectives.base import (
     TrainedModel,
     move_average,
 )
+from lightbsr_arch.option_types import Loss
 
 
 class MomentumContrast(Objective):

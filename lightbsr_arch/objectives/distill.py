@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from torch import nn
 
 from lightbsr.errors import UserError
-from lightbsr_arch.config.problems import Finding, KeyPath
-from lightbsr_arch.config.schema import Loss, Network
-from lightbsr_arch.config.sections import section
 from lightbsr_arch.objectives.base import EstimatorTrainOptions, Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.option_types import Loss, Network
+from lightbsr_arch.option_types.problems import Finding, KeyPath
+from lightbsr_arch.option_types.sections import section
 
 
 class Distillation(Objective):

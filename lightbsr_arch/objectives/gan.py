@@ -9,10 +9,10 @@ from basicsr.losses import build_loss
 from msgspec import Meta
 from torch import nn
 
-from lightbsr_arch.config.problems import Finding
-from lightbsr_arch.config.schema import GanOptions, GanPathOptions, GanTrainOptions
-from lightbsr_arch.config.sections import section
 from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.option_types.problems import Finding
+from lightbsr_arch.option_types.schema import GanOptions, GanPathOptions, GanTrainOptions
+from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.training_state import resume_scaler
 
 

@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     # These import PyTorch, which `basicsr --help` does not need.
     from lightbsr_arch.basicsr_patches.everything import patched_basicsr
-    from lightbsr_arch.config.check import load_options
+    from lightbsr_arch.config.load import load_options
     from lightbsr_arch.training.run_folder import RunFolder
 
     file, is_train = Path(args.opt), args.command == "train"

@@ -17,6 +17,7 @@ from typing import Any
 from basicsr.utils import get_root_logger, logger
 
 from lightbsr.errors import UserError
+from lightbsr_arch.config.merge import self_contained_text
 from lightbsr_arch.io import write_whole
 from lightbsr_arch.locks import FileLock
 
@@ -35,7 +36,7 @@ class RunFolder:
     def __init__(self, options_file: Path) -> None:
         self.tb_logger: Any = None
         self._options_file = options_file
-        self._options_text = options_file.read_text(encoding="utf-8")
+        self._options_text = self_contained_text(options_file)
         self._opt: dict[str, Any] = {}
         self._lock: FileLock | None = None
         self._made_parent = False

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightbsr_arch.config.check import load_options
-from lightbsr_arch.config.problems import OptionsError
+from lightbsr_arch.config.load import load_options
+from lightbsr_arch.option_types.problems import OptionsError
 
 OPTIONS = Path(__file__).parents[2] / "options"
 STUDENT = OPTIONS / "student.yml"

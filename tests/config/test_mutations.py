@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from tests.config.conftest import STUDENT, changes, problems, write
 
 # What stands in the file and what the mistake makes of its last line; below it the key and what the user reads.

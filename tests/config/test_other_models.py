@@ -10,7 +10,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 from torch import nn
 
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from tests.config.conftest import changes, problems, write
 from tests.config.test_cross_checks import PLAIN, TEST
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from tests.config.conftest import problems
 
 STUDENT = "options/student.yml"

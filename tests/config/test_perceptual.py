@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightbsr_arch.config.check import load_options
+from lightbsr_arch.config.load import load_options
 from tests.config.conftest import STUDENT, problems, write
 from tests.config.test_mutations import line_of
 

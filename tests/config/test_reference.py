@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from lightbsr_arch.config.reference import json_schema, options_page
+from lightbsr_arch.config.yaml_file import load_file
 from tests import option_files
 from tests.config.conftest import OPTIONS
 
@@ -25,6 +28,43 @@ def test_every_reference_of_the_schema_is_defined() -> None:
     used = {part.partition('"')[0] for part in text.split('"#/$defs/')[1:]}
     assert used <= json.loads(text)["$defs"].keys()
     assert {"network KDIDEStudent", "loss L1Loss", "dataset GTDataset", "metric calculate_psnr"} <= used
+
+
+@pytest.fixture(scope="module")
+def editor() -> Draft7Validator:
+    return Draft7Validator(json.loads(json_schema()))
+
+
+@pytest.mark.parametrize("path", option_files.ALL, ids=lambda path: path.stem)
+def test_editors_accept_every_options_file(editor: Draft7Validator, path: Path) -> None:
+    assert [*editor.iter_errors(load_file(path).data)] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"base": "a.yml", "train": {"total_itre": 5}}, ["train"]),
+        ({"base": "a.yml", "network_g": {"type": "EDSR", "num_fet": 3}}, ["network_g"]),
+        ({"base": "a.yml", "train": {"optim_g": {"lr": -1}}}, ["train", "optim_g", "lr"]),
+    ],
+)  # fmt: skip
+def test_editors_find_a_mistake_in_a_file_with_a_base(
+    editor: Draft7Validator, options: dict[str, Any], wrong: list[str]
+) -> None:
+    (error,) = editor.iter_errors(options)
+    assert list(error.absolute_path) == wrong
+
+
+def test_editors_find_a_missing_key_only_without_a_base(editor: Draft7Validator) -> None:
+    options = load_file(OPTIONS / "student.yml").data
+    del options["train"]["optim_g"]["lr"], options["network_g"]["restorer"]["type"], options["scale"]
+    missing = {(*error.absolute_path, error.message) for error in editor.iter_errors(options)}
+    assert missing == {
+        ("'scale' is a required property",),
+        ("train", "optim_g", "'lr' is a required property"),
+        ("network_g", "restorer", "'type' is a required property"),
+    }
+    assert [*editor.iter_errors({**options, "base": "a.yml"})] == []
 
 
 @pytest.mark.parametrize("path", option_files.ALL, ids=lambda path: path.stem)

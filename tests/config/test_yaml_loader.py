@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightbsr_arch.config.problems import OptionsError, dotted
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.yaml_file import load_file
+from lightbsr_arch.option_types.problems import OptionsError, dotted
 
 
 def refusal(path: Path) -> str:

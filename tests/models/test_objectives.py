@@ -10,10 +10,10 @@ from msgspec import Meta, Struct
 from torch import nn
 
 from lightbsr.errors import UserError
-from lightbsr_arch.config.problems import Finding
-from lightbsr_arch.config.sections import section
 from lightbsr_arch.models import BlindSRModel
 from lightbsr_arch.objectives import Knowledge, Losses, Objective
+from lightbsr_arch.option_types.problems import Finding
+from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.training_state import check_state
 from tests.config.conftest import problems, write
 from tests.config.test_cross_checks import PLAIN

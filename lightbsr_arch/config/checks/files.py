@@ -1,4 +1,4 @@
-"""Whether the files and folders that an options file names are there."""
+"""Checks of the files and folders that an options file names."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from typing import Any
 from lightbsr import shipped
 from lightbsr.errors import UserError
 from lightbsr.names import unsafe_path
-from lightbsr_arch.config.cross_checks import perceptual_losses, section, sections
-from lightbsr_arch.config.problems import Finding, KeyPath, OptionsError
-from lightbsr_arch.config.yaml_loader import load_file
+from lightbsr_arch.config.checks.combinations import perceptual_losses, section, sections
+from lightbsr_arch.config.yaml_file import Document, load_file
 from lightbsr_arch.data.meta_info import META_INFO
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file
+from lightbsr_arch.option_types.problems import Finding, KeyPath, OptionsError
 
 LMDB_FILES = ("data.mdb", META_INFO)
 DATA_ROOTS = ("dataroot_gt", "dataroot_lq", "dataroot_flow")
@@ -22,13 +22,17 @@ DATA_LISTS = ("meta_info_file", "meta_info")
 RUN_WEIGHTS = re.compile(r"(?:^|/)experiments/(?P<run>[^/]+)/models/net_[^/]+$")
 
 
-def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding]:
-    """Find what is missing. Paths are relative to the current folder, as for BasicSR."""
+def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
+    """Find missing or unusable files and folders. Paths are relative to the current folder, as in BasicSR."""
+    options = document.data
     for name, dataset in sections(options, "datasets"):
         backend = section(dataset, "io_backend").get("type")
         for key in DATA_ROOTS:
             if isinstance(dataset.get(key), str):
-                yield from _data_root(dataset[key], backend, ("datasets", name, key), options_file)
+                key_path = ("datasets", name, key)
+                location = document.locations[key_path]
+                described_in = Path(location.source) if location.line else options_file
+                yield from _data_root(dataset[key], backend, key_path, described_in)
         for key in DATA_LISTS:
             if isinstance(dataset.get(key), str) and backend != "lmdb":
                 yield from _data_list(dataset[key], ("datasets", name, key))
@@ -39,7 +43,7 @@ def file_checks(options: dict[str, Any], options_file: Path) -> Iterator[Finding
 
 
 def vgg_checks(options: dict[str, Any], *, read: bool) -> Iterator[Finding]:
-    """Whether perceptual losses find their networks' weights, and, where these may be read, whole."""
+    """Check that the weights of perceptual losses are there and, with ``read``, complete."""
     for name, vgg_type in perceptual_losses(options):
         try:
             path = find_weights_file(vgg_type)
@@ -64,7 +68,7 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
         if missing:
             yield Finding(key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew")
         else:
-            # As BasicSR's data sets read it, which take more than `read_meta_info`.
+            # BasicSR's data sets accept more than `read_meta_info` does.
             yield from _listed(path / META_INFO, lambda line: [line.partition(".")[0]], key)
 
 
@@ -76,7 +80,7 @@ def _data_list(value: str, key: KeyPath) -> Iterator[Finding]:
 
 
 def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> Iterator[Finding]:
-    """The first picture of a list that does not lie below the data set's folder."""
+    """Find the first picture of a list that lies outside the data set's folder."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -90,14 +94,14 @@ def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> I
 
 
 def _how_to_make(options_file: Path) -> str:
-    """Where the options file's first comment, as those of the recipes, has a word on the data."""
+    """Return a hint to the options file's first comment, if it describes the data, as in the recipes."""
     lines = options_file.read_text(encoding="utf-8").splitlines()
     head = takewhile(lambda line: line.startswith("#"), lines)
     return f"; the top of {options_file} says what makes it" if any("Data:" in line for line in head) else ""
 
 
 def _how_to_train(weights: str, options_file: Path) -> str:
-    """The command that makes the weights, where an options file beside this one names their run."""
+    """Return the command that makes the weights, if an options file in the same folder names their run."""
     match = RUN_WEIGHTS.search(weights)
     if match is None:
         return ""

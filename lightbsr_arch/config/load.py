@@ -1,4 +1,4 @@
-"""Reads an options file and checks it, before anything is created."""
+"""Read an options file and check it, before anything is created."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -7,19 +7,19 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lightbsr_arch.config.build_checks import build_checks, weights_checks
-from lightbsr_arch.config.checker import Checker, section_of
-from lightbsr_arch.config.cross_checks import cross_checks, section, sections
-from lightbsr_arch.config.files import file_checks, vgg_checks
-from lightbsr_arch.config.overrides import override
-from lightbsr_arch.config.problems import Finding, KeyPath, Location, OptionsError, Problem
+from lightbsr_arch.config.checks.build import build_checks, weights_checks
+from lightbsr_arch.config.checks.combinations import cross_checks, section, sections
+from lightbsr_arch.config.checks.files import file_checks, vgg_checks
+from lightbsr_arch.config.checks.type_check import Checker, section_of
+from lightbsr_arch.config.merge import override, read_options
 from lightbsr_arch.config.registries import Resolver, model_of, not_registered, registered, run_options
-from lightbsr_arch.config.schema import OpenTrainOptions
-from lightbsr_arch.config.yaml_loader import Document, describe_value, load_file
+from lightbsr_arch.config.yaml_file import Document, describe_value
 from lightbsr_arch.option_types import Loss, Network
+from lightbsr_arch.option_types.problems import Finding, KeyPath, Location, OptionsError, Problem
+from lightbsr_arch.option_types.schema import OpenTrainOptions
 
-MOST_FINDINGS = 200  # more help nobody, and take long to find
-# Where an option has no bounds of its own. Networks are built to check them, which takes as long as they are large.
+MOST_FINDINGS = 200  # finding more takes long and does not help
+# For options without bounds of their own. Networks are built to check them, and large ones take long.
 LARGEST_NUMBER = 10**10
 LARGEST_IN_NETWORKS = 65536
 
@@ -33,21 +33,22 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
         overrides: entries of ``--force_yml``.
 
     Returns:
-        The options as they are written, without defaults, for BasicSR to read.
+        The options as they are written, merged with those of the file's ``base``, without defaults, for BasicSR to
+        read.
 
     Raises:
-        OptionsError: with one line a problem, in the order of the file.
+        OptionsError: with one line per problem, in the order of the file.
     """
-    document = override(load_file(Path(path)), overrides)
+    document = override(read_options(Path(path)), overrides)
     findings = [*islice(_type_checks(document.data), MOST_FINDINGS)]
     known = {finding.key for finding in findings}
     findings += [finding for finding in _number_checks(document.data) if finding.key not in known]
     findings += cross_checks(document.data, is_train=is_train)
     if not findings:
         findings += build_checks(document.data, is_train=is_train)
-    findings += file_checks(document.data, Path(path))
+    findings += file_checks(document, Path(path))
     if is_train:
-        findings += vgg_checks(document.data, read=not findings)  # which takes a second or two
+        findings += vgg_checks(document.data, read=not findings)  # reading takes a second or two
     if not findings:
         findings += weights_checks(document.data, is_train=is_train)
     raise_findings(findings, document)
@@ -55,12 +56,12 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
 
 
 def raise_findings(findings: Iterable[Finding], document: Document) -> None:
-    """Say what was found, and where in the document it stands.
+    """Raise the findings, each with its place in the document.
 
     Raises:
-        OptionsError: there is anything to say.
+        OptionsError: there are findings.
     """
-    # A misspelt key is one mistake, although the right one is missing then.
+    # A misspelt key is one mistake, so the correct key is not reported as missing.
     meant = {(*finding.key[:-1], finding.meant) for finding in findings} - document.locations.keys()
     problems = [
         Problem(_locate(finding.key, document.locations), finding.text, finding.key)
@@ -99,7 +100,7 @@ def _of_other_models(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
-    """Numbers that no option takes, whatever its type says."""
+    """Find numbers that are too large for any option, or not finite."""
     if isinstance(value, dict | list):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _number_checks(item, (*key, name))
@@ -112,7 +113,7 @@ def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
 
 
 def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Finding]:
-    """Networks and losses under names that only another plugin's model knows."""
+    """Check networks and losses under names that only the model of another plugin defines."""
     run = run_options(options.get("model_type"))
     if run.__struct_config__.forbid_unknown_fields:
         return
@@ -125,7 +126,7 @@ def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Findin
 
 
 def _locate(key: KeyPath, locations: dict[KeyPath, Location]) -> Location:
-    """Where an option stands; for a missing one, the section that it is missing from."""
+    """Return the place of an option; for a missing one, the place of the section that lacks it."""
     while key not in locations:
         key = key[:-1]
     return locations[key]

@@ -1,9 +1,12 @@
-"""YAML files of plain values: nothing in them is executed, and the line of every key is known.
+"""A reader and a writer for YAML files of plain values, which keeps the line of every key.
 
-BasicSR reads options with a loader that builds any Python object that the file names. This one differs from it in
-more ways: numbers are those of YAML 1.2 (``1e-4`` is one, ``1:30`` and ``1_000`` are text, ``010`` is ten), a date is
-text, a key may stand once in a mapping, and each use of an anchor is a copy of its own (BasicSR removes ``type`` from a
-section while it builds it). Size and depth have limits.
+It differs from BasicSR's loader, which builds any Python object that the file names:
+
+- Tags of Python objects are refused, so nothing is executed.
+- Numbers follow YAML 1.2: ``1e-4`` is a number, ``1:30`` and ``1_000`` are text, ``010`` is ten. Dates are text.
+- A key may occur once per mapping.
+- Each use of an anchor is a separate copy, because BasicSR removes ``type`` from a section while it builds it.
+- Size and depth are limited.
 """
 
 import re
@@ -14,11 +17,11 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from lightbsr_arch.config.problems import KeyPath, Location, OptionsError, Problem
+from lightbsr_arch.option_types.problems import KeyPath, Location, OptionsError, Problem
 
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
-MAX_VALUES = 20_000  # anchors of anchors grow without end
+MAX_VALUES = 20_000  # nested anchors would otherwise grow without bound
 WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 NUMBER = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -32,7 +35,7 @@ _Pair: TypeAlias = tuple[yaml.Node, yaml.Node]
 
 @dataclass(frozen=True)
 class Document:
-    """A file's options and where each of them stands."""
+    """Options and the place of each of them."""
 
     data: dict[str, Any]
     locations: dict[KeyPath, Location]
@@ -67,7 +70,7 @@ def load_file(path: Path) -> Document:
 
 
 def load_value(text: str, source: str) -> Any:
-    """Read one value that stands outside a file, such as an option of the command line named by ``source``.
+    """Read one value from text that is not a file, such as an option of the command line; ``source`` names it.
 
     Raises:
         OptionsError: see ``load_file``.
@@ -77,8 +80,13 @@ def load_value(text: str, source: str) -> Any:
     return _Reader(text, source, in_file=False).read()
 
 
+def to_yaml(data: dict[str, Any]) -> str:
+    """Write plain values as YAML that ``load_file`` reads as the same values."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
 def describe_value(value: Any) -> str:
-    """A value as a message shows it: short, and with what YAML took it for."""
+    """Describe a value for a message: shortened, with the type that YAML gave it."""
     if isinstance(value, dict):
         return "a section" if value else "an empty section"
     if isinstance(value, list):
@@ -93,7 +101,7 @@ def describe_value(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, with the numbers of YAML 1.2's core schema, without dates, and of limited depth."""
+    """A safe loader with the numbers of YAML 1.2's core schema, without dates, and with limited depth."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML declares it
         first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in REPLACED]
@@ -123,18 +131,23 @@ class _Loader(yaml.SafeLoader):
         return float(re.sub(r"\.(?=[inIN])", "", text))  # ".inf" and ".nan"
 
 
+class _Dumper(yaml.SafeDumper):
+    """A safe dumper that quotes text which YAML 1.1 or 1.2 would read as another type."""
+
+
 for _kind, _pattern, _construct in (
     ("int", WHOLE, _Loader.construct_whole),
     ("float", NUMBER, _Loader.construct_number),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern.pattern})\Z"), list("-+.0123456789")
-    )
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern.pattern})\Z"), list("-+.0123456789")
+        )
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct)
 
 
 class _Reader:
-    """Turns one YAML document into plain values and notes where each key stands."""
+    """Converts one YAML document to plain values and records the place of each key."""
 
     def __init__(self, text: str, source: str, *, in_file: bool = True) -> None:
         self.text = text
@@ -184,7 +197,7 @@ class _Reader:
             raise self._error(line, f"{_short(node.value)} does not fit its tag {_tag(node)}") from error
 
     def _pairs(self, node: yaml.MappingNode, parents: tuple[yaml.Node, ...]) -> dict[str, _Pair]:
-        """The keys and values of a mapping, with those that ``<<: *anchor`` merges into it."""
+        """Return the keys and values of a mapping, including those that ``<<: *anchor`` merges into it."""
         if id(node) in self.merged:
             return self.merged[id(node)]
         own: dict[str, _Pair] = {}

@@ -1,100 +1,32 @@
 """The valid options, as types: the one source of the check, of ``options/schema.json`` and of ``docs/options.md``.
 
 Only what the types cannot say stands elsewhere: the arguments of registered classes are read off their signatures
-(``signatures.py``), and what ties options together is in ``cross_checks.py``.
+(``signatures.py``), and what ties options together is in ``checks/combinations.py``.
 
 A section marked with one of the kinds below names a registered class with ``type``; its other keys are that class's.
 An optional key without a default of its own is ``UNSET``: leaving it out differs from writing ``null``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from lightbsr_arch.option_types import (
     Count,
     Dataset,
-    IoBackend,
     LoaderOptions,
     Loss,
     Metric,
     Network,
     Optimizer,
-    PerChannel,
-    Pieces,
     Port,
     Positive,
-    Probability,
     Processes,
     Range,
     Scheduler,
     Seed,
     Steps,
 )
-
-
-class BasicSRDatasetOptions(LoaderOptions, kw_only=True):
-    """Keys that more than one of BasicSR's own data sets read."""
-
-    io_backend: Annotated[IoBackend, Meta(description="how the images are read")]
-    mean: Annotated[PerChannel | None, Meta(description="subtracted from images in [0, 1], by channel")] = None
-    std: Annotated[PerChannel | None, Meta(description="divides images after the mean, by channel")] = None
-    gt_size: Annotated[Count | UnsetType, Meta(description="side of the training crop in HR pixels")] = UNSET
-    use_hflip: Annotated[bool | UnsetType, Meta(description="flip training crops at random")] = UNSET
-    use_rot: Annotated[bool | UnsetType, Meta(description="turn training crops by multiples of 90° at random")] = UNSET
-    use_shuffle: Annotated[bool | UnsetType, Meta(description="accepted as in many BasicSR files; not read")] = UNSET
-
-
-class PairedImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
-    """BasicSR's PairedImageDataset and RealESRGANPairedDataset: LR and HR images in pairs."""
-
-    dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
-    dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
-    filename_tmpl: Annotated[str, Meta(description="LR file name for an HR name `{}`, such as `{}x4`")] = "{}"
-    meta_info_file: Annotated[str | None, Meta(description="text file naming the images to use, one a line")] = None
-    meta_info: Annotated[str | None, Meta(description="RealESRGANPairedDataset: text file of path pairs")] = None
-    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
-
-
-class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
-    """BasicSR's SingleImageDataset: LR images without HR, for testing."""
-
-    dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
-    meta_info_file: Annotated[str | UnsetType, Meta(description="text file naming the images to use")] = UNSET
-    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
-
-
-class FFHQDatasetOptions(BasicSRDatasetOptions, kw_only=True):
-    """BasicSR's FFHQDataset: faces for StyleGAN2."""
-
-    dataroot_gt: Annotated[str, Meta(description="face images: a folder, or NAME.lmdb")]
-    mean: Annotated[PerChannel, Meta(description="subtracted from images in [0, 1], by channel")]
-    std: Annotated[PerChannel, Meta(description="divides images after the mean, by channel")]
-    use_hflip: Annotated[bool, Meta(description="flip at random")]
-
-
-class RealESRGANDatasetOptions(BasicSRDatasetOptions, kw_only=True):
-    """BasicSR's RealESRGANDataset: HR images and the blur kernels of Real-ESRGAN's second-order degradation."""
-
-    dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
-    meta_info: Annotated[str | UnsetType, Meta(description="text file naming the images; disk needs it")] = UNSET
-    use_hflip: Annotated[bool, Meta(description="flip at random")]
-    use_rot: Annotated[bool, Meta(description="turn by multiples of 90° at random")]
-    blur_kernel_size: Annotated[Count, Meta(description="side of the blur kernels in pixels")]
-    kernel_list: Annotated[list[str], Meta(description="kernel shapes to draw from")]
-    kernel_prob: Annotated[list[Probability], Meta(description="probability of each shape")]
-    sinc_prob: Annotated[Probability, Meta(description="probability of a sinc filter instead")]
-    blur_sigma: Annotated[Range, Meta(description="range of the blur's sigma in pixels")]
-    betag_range: Annotated[Range, Meta(description="range of beta for generalised Gaussian kernels")]
-    betap_range: Annotated[Range, Meta(description="range of beta for plateau kernels")]
-    blur_kernel_size2: Annotated[Count, Meta(description="as blur_kernel_size, second round")]
-    kernel_list2: Annotated[list[str], Meta(description="as kernel_list, second round")]
-    kernel_prob2: Annotated[list[Probability], Meta(description="as kernel_prob, second round")]
-    sinc_prob2: Annotated[Probability, Meta(description="as sinc_prob, second round")]
-    blur_sigma2: Annotated[Range, Meta(description="as blur_sigma, second round")]
-    betag_range2: Annotated[Range, Meta(description="as betag_range, second round")]
-    betap_range2: Annotated[Range, Meta(description="as betap_range, second round")]
-    final_sinc_prob: Annotated[Probability, Meta(description="probability of a sinc filter at the end")]
 
 
 class OpenDatasetOptions(LoaderOptions, kw_only=True, forbid_unknown_fields=False):
@@ -182,20 +114,16 @@ class OpenValOptions(ValOptions, kw_only=True, forbid_unknown_fields=False):
     """Other models may read other keys too."""
 
 
-class WandbOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Weights & Biases; needs `use_tb_logger: true`."""
-
-    project: Annotated[str | None, Meta(description="project name; null: not used")] = None
-    resume_id: Annotated[str | None, Meta(description="id of the run to continue")] = None
-
-
 class LoggerOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     """What is logged and saved, and how often."""
 
     print_freq: Annotated[Steps, Meta(description="steps between lines of the log")]
     save_checkpoint_freq: Annotated[Steps, Meta(description="steps between checkpoints")]
     use_tb_logger: Annotated[bool, Meta(description="write TensorBoard files to tb_logger/NAME")]
-    wandb: Annotated[WandbOptions | None, Meta(description="Weights & Biases")] = None
+    wandb: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Weights & Biases: `project`, and `resume_id` to continue a run; needs `use_tb_logger: true`"),
+    ] = None
 
 
 class DistOptions(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -208,6 +136,9 @@ class DistOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 class Options(Struct, kw_only=True, forbid_unknown_fields=True):
     """What every run has."""
 
+    base: Annotated[
+        str | UnsetType, Meta(description="another options file, whose options this file takes and changes")
+    ] = UNSET
     name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
     model_type: Annotated[str, Meta(description="registered model class")]
     num_gpu: Annotated[Processes | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
@@ -241,30 +172,3 @@ class OpenOptions(GanOptions, kw_only=True, forbid_unknown_fields=False):
     path: Annotated[OpenPathOptions, Meta(description="weights to start from")]
     train: Annotated[OpenTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
     val: Annotated[OpenValOptions | None, Meta(description="validation and testing")] = None
-
-
-class RealESRGANOptions(BasicSROptions, kw_only=True):
-    """One run of BasicSR's RealESRNetModel or RealESRGANModel, whose degradation is spread over the top level."""
-
-    queue_size: Annotated[Pieces, Meta(description="images kept to mix degradations in a batch")] = 180
-    high_order_degradation: Annotated[bool, Meta(description="degrade on the fly; false: pairs")] = True
-    gt_size: Annotated[Count | UnsetType, Meta(description="side of the training crop in HR pixels")] = UNSET
-    gt_usm: Annotated[bool | UnsetType, Meta(description="RealESRNetModel: sharpen HR")] = UNSET
-    l1_gt_usm: Annotated[bool | UnsetType, Meta(description="RealESRGANModel: sharpen HR for the L1 loss")] = UNSET
-    percep_gt_usm: Annotated[bool | UnsetType, Meta(description="... for the perceptual loss")] = UNSET
-    gan_gt_usm: Annotated[bool | UnsetType, Meta(description="... for the GAN loss")] = UNSET
-    resize_prob: Annotated[list[Probability] | UnsetType, Meta(description="odds of up, down, keep")] = UNSET
-    resize_range: Annotated[Range | UnsetType, Meta(description="range of the resize factor")] = UNSET
-    gaussian_noise_prob: Annotated[Probability | UnsetType, Meta(description="Gaussian rather than Poisson")] = UNSET
-    noise_range: Annotated[Range | UnsetType, Meta(description="noise level on the 0-255 scale")] = UNSET
-    poisson_scale_range: Annotated[Range | UnsetType, Meta(description="Poisson noise factor")] = UNSET
-    gray_noise_prob: Annotated[Probability | UnsetType, Meta(description="odds of grey noise")] = UNSET
-    jpeg_range: Annotated[Range | UnsetType, Meta(description="JPEG quality")] = UNSET
-    second_blur_prob: Annotated[Probability | UnsetType, Meta(description="odds of a second blur")] = UNSET
-    resize_prob2: Annotated[list[Probability] | UnsetType, Meta(description="as resize_prob, second round")] = UNSET
-    resize_range2: Annotated[Range | UnsetType, Meta(description="as resize_range, second round")] = UNSET
-    gaussian_noise_prob2: Annotated[Probability | UnsetType, Meta(description="as gaussian_noise_prob")] = UNSET
-    noise_range2: Annotated[Range | UnsetType, Meta(description="as noise_range, second round")] = UNSET
-    poisson_scale_range2: Annotated[Range | UnsetType, Meta(description="as poisson_scale_range")] = UNSET
-    gray_noise_prob2: Annotated[Probability | UnsetType, Meta(description="as gray_noise_prob")] = UNSET
-    jpeg_range2: Annotated[Range | UnsetType, Meta(description="as jpeg_range, second round")] = UNSET

@@ -1,7 +1,7 @@
-"""What ties options together, or to files, and so cannot be said by the type of one of them.
+"""Checks that involve several options.
 
-Each check takes the options as they were read, which may be of any shape: what is not of the right type is the type
-check's to report.
+Each check takes the options as they were read. Values of a wrong type are ignored here, because the type check reports
+them.
 """
 
 import inspect
@@ -13,13 +13,13 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.models.video_base_model import VideoBaseModel
 
 from lightbsr.names import unsafe_name
-from lightbsr_arch.config.checker import unknown_key
-from lightbsr_arch.config.problems import Finding, KeyPath
+from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of, registered
-from lightbsr_arch.config.sections import section, sections
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
 from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.option_types.problems import Finding, KeyPath
+from lightbsr_arch.option_types.sections import section, sections
 
 PHASES = ("train", "val", "test")
 # Read without a default while training alone.

@@ -1,4 +1,4 @@
-"""Whether what the options describe can be built, which finds values that do not fit each other."""
+"""Checks that build what the options describe, to find values that do not fit each other."""
 
 from collections.abc import Iterator
 from inspect import signature
@@ -13,12 +13,12 @@ from torch.overrides import TorchFunctionMode
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.cross_checks import channels, section, sections
-from lightbsr_arch.config.problems import Finding, KeyPath
+from lightbsr_arch.config.checks.combinations import channels, section, sections
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, package
 from lightbsr_arch.degradations import Draws
 from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.seeds import seeded
 
 # BasicSR's networks that neither read files nor download weights when they are built.

@@ -1,4 +1,4 @@
-"""Compares plain values with types and finds every problem, not the first alone."""
+"""Compare plain values with types and find every problem, not only the first."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct, inspect
 
-from lightbsr_arch.config.problems import Finding, KeyPath
-from lightbsr_arch.config.yaml_loader import describe_value
+from lightbsr_arch.config.yaml_file import describe_value
+from lightbsr_arch.option_types.problems import Finding, KeyPath
 
 Resolve: TypeAlias = Callable[[str, str], type[Struct] | str | None]
 
@@ -19,8 +19,8 @@ class Checker:
     """Walks values and types together.
 
     Args:
-        resolve: takes the kind of a section and its ``type``; gives the struct of the section, a text that says why
-            there is none, or None where the section cannot be checked.
+        resolve: takes the kind of a section and its ``type``. Returns the struct of the section, a message if there is
+            none, or None if the section cannot be checked.
     """
 
     def __init__(self, resolve: Resolve) -> None:
@@ -56,7 +56,7 @@ class Checker:
         attempts = [list(self._check(value, member, key)) for member in types]
         if not all(attempts):
             return
-        # A member whose problems are all further inside is the one that was meant.
+        # If all problems of a member are deeper inside, the user meant that member.
         inside = (found for found in attempts if all(len(where) > len(key) for where, *_ in found))
         expected = " or ".join(describe_type(member) for member in types)
         yield from next(inside, [mismatch(value, expected, key)])
@@ -115,14 +115,14 @@ def mismatch(value: Any, expected: str, key: KeyPath) -> Finding:
 
 
 def unknown_key(key: KeyPath, names: Iterable[str]) -> Finding:
-    """The finding for a key that does not exist, with the nearest that does, or all of them."""
+    """Return the finding for an unknown key, with the nearest known key or, without a near one, all of them."""
     match = nearest(str(key[-1]), names)
     advice = f"did you mean {match}?" if match is not None else f"valid here: {', '.join(names)}"
     return Finding(key, f"unknown key; {advice}", meant=match)
 
 
 def a(noun: str) -> str:
-    """The noun with its article."""
+    """Return the noun with its article."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
@@ -133,7 +133,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def describe_type(expected: inspect.Type) -> str:
-    """A type in the words of someone who writes YAML."""
+    """Describe a type in terms of YAML."""
     match expected:
         case inspect.Metadata(extra={"kind": kind}):
             return f"a section with the `type` of {a(kind)}"
@@ -170,7 +170,7 @@ def _bounds(expected: inspect.IntType | inspect.FloatType) -> str:
 
 
 def _fits(value: Any, expected: inspect.Type) -> bool:
-    """Whether a value is of the type, its items aside."""
+    """Return True if a value is of the type, without regard to its items."""
     match expected:
         case inspect.AnyType():
             return True

@@ -1,4 +1,4 @@
-"""What is wrong with an options file, and where."""
+"""Problems of an options file, and their places in it."""
 
 import re
 from collections.abc import Iterable
@@ -14,20 +14,24 @@ LONGEST_LINE = 2000
 
 
 class Finding(NamedTuple):
-    """What a check found, before its place in the file is looked up."""
+    """A mistake that a check found, before its place in the file is looked up."""
 
     key: KeyPath
     text: str
     meant: str | None = None
-    """The key beside it that an unknown one is likely to be."""
+    """For an unknown key: the known key in the same section that the user probably meant."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Location:
-    """Where an option was written; orders problems: the command line first, then the file from top to bottom."""
+    """The place where an option was written."""
 
     line: int  # 0 for an option of the command line
     source: str
+
+    @property
+    def order(self) -> tuple[bool, str, int]:
+        return self.line > 0, self.source, self.line
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}" if self.line else self.source
@@ -35,7 +39,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """One line for the user: where, which key, and what to do."""
+    """One line for the user, with the place, the key and the correction."""
 
     location: Location
     text: str
@@ -46,10 +50,13 @@ class Problem:
 
 
 class OptionsError(UserError):
-    """An options file that cannot be used; its text is one line a problem."""
+    """An options file that cannot be used.
+
+    Its text is one line per problem: those of the command line, then those of each file from top to bottom.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: problem.location)
+        self.problems = sorted(problems, key=lambda problem: problem.location.order)
         lines = [*map(str, self.problems[:MOST_LINES])]
         if len(self.problems) > MOST_LINES:
             lines.append(f"... and {len(self.problems) - MOST_LINES} more")
@@ -57,13 +64,13 @@ class OptionsError(UserError):
 
 
 def dotted(key: KeyPath) -> str:
-    """``("train", "betas", 0)`` -> ``train.betas[0]``."""
+    """Return a key as users write it: ``("train", "betas", 0)`` becomes ``train.betas[0]``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return text.removeprefix(".")
 
 
 def _one_line(text: str) -> str:
-    """What a key or an error of another program holds must not break the line, nor write to the terminal."""
+    """Remove line breaks and escape control characters, which keys and messages of other programs may contain."""
     text = re.sub(r"\s*\n\s*", " ", text.strip())
     if len(text) > LONGEST_LINE:
         text = f"{text[:LONGEST_LINE]}..."

@@ -1,0 +1,1 @@
+"""The checks of an options file, one module per subject; `config.load` runs them."""
