@@ -18,6 +18,9 @@ from lightbsr_arch.degradations.settings import SecondOrderSetting
 from lightbsr_arch.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 
+GIVEN_LR = "given LR"
+"""Degradation of data sets that come with LR images of their own."""
+
 
 class Pair(NamedTuple):
     """One LR image and what it was made of.
@@ -46,12 +49,14 @@ class Condition:
         sigma: width of an isotropic blur without noise, which is the axis of a plot; None for any other.
         digest: of all that decides what it does to an image.
         random: whether it also depends on the image's place in the data set, which seeds the draws.
+        noise: standard deviation of the noise on the 8-bit scale; None where it is drawn or unknown.
     """
 
     name: str
     sigma: float | None
     digest: str
     random: bool
+    noise: float | None = None
 
 
 class Pairs:
@@ -76,7 +81,7 @@ class Pairs:
         scale: int,
         downsample: str,
     ) -> None:
-        self.dataset, self.degradation, self.scale = dataset, degradation, scale
+        self.dataset, self.degradation, self.scale, self.downsample = dataset, degradation, scale, downsample
         self.source = open_pictures(root)
         self.images = self.source.keys()
         if isinstance(how, dict):
@@ -133,7 +138,8 @@ def _condition(setting: Setting | SecondOrderSetting, scale: int, downsample: st
         return Condition(setting.name, None, _digest(setting.name, scale), setting.random)
     plain = not isinstance(setting.sigma, tuple) and not setting.noise
     digest = _digest(msgspec.json.encode(setting), scale, downsample)
-    return Condition(setting.name, setting.sigma if plain else None, digest, setting.random)  # type: ignore[arg-type]
+    sigma = setting.sigma if plain else None
+    return Condition(setting.name, sigma, digest, setting.random, setting.noise)  # type: ignore[arg-type]
 
 
 def _digest(*parts: Any) -> str:

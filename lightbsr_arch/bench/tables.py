@@ -17,7 +17,7 @@ from lightbsr_arch.bench.cost import HEIGHT, WIDTH
 from lightbsr_arch.bench.machine import describe
 from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.bench.pairs import Pairs
-from lightbsr_arch.bench.published import published_parameters, published_rows
+from lightbsr_arch.bench.published import missing_figures, published_parameters, published_rows
 from lightbsr_arch.bench.runner import CROP, Place, Results
 
 Row = dict[str, Any]
@@ -71,11 +71,13 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
             for name in dict.fromkeys(row["model"] for row in published)
         ],
         "degradations": {
-            pairs.degradation: [{"name": each.name, "sigma": each.sigma} for each in pairs.conditions]
+            pairs.degradation: [
+                {"name": each.name, "sigma": each.sigma, "noise": each.noise} for each in pairs.conditions
+            ]
             for pairs in bench.pairs
         },
         "datasets": {pairs.dataset: len(pairs.images) for pairs in bench.pairs},
-        "notes": [*results.notes, *left_out],
+        "notes": [*results.notes, *left_out, *(missing_figures(bench) if bench.published else [])],
         "rows": rows + published,
         "images": [
             {**_named(place, bench.pairs), "model": model, **values}
@@ -111,9 +113,10 @@ def failures(summary: dict[str, Any]) -> list[str]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """One table a degradation."""
+    """One table per degradation. A published row without the mean gives some of the conditions only."""
     metrics = summary["metrics"]
     lines = []
+    marked: dict[str, None] = {}  # ordered and without repeats
     for degradation, conditions in summary["degradations"].items():
         mean = f", mean over {len(conditions)} conditions" if len(conditions) > 1 else ""
         lines += [f"## {_escaped(degradation)}, x{summary['scale']}{mean}", ""]
@@ -135,12 +138,17 @@ def markdown(summary: dict[str, Any]) -> str:
                 mark = "*" if row.get("errors") else ""
                 cells += [_number(row.get(metric["name"]), metric["digits"]) + mark for metric in metrics]
             name = _escaped(model["name"]) + (" (published)" if model["published"] else "")
+            footnotes = {row["footnote"] for row in rows.values() if "footnote" in row}
+            if footnotes:
+                name += " †"
+                marked.update(dict.fromkeys(footnotes))
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
     if any(model.get("sees") for model in summary["models"]):
         names = [f"{_escaped(model['name'])} ({model['sees']})" for model in summary["models"] if model.get("sees")]
         lines += [f"Teachers, which see what no user has: {', '.join(names)}.", ""]
+    lines += [f"† {_escaped(line)}" for line in marked]
     lines += [f"\\* {_escaped(line)}" for line in failures(summary)] + [_escaped(line) for line in summary["notes"]]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -156,7 +164,7 @@ def _one_line(text: str) -> str:
 
 
 def csv_table(summary: dict[str, Any]) -> str:
-    """One line a model, data set, degradation and condition, and one for the mean over the conditions."""
+    """One line per model, data set, degradation and condition, and one for the mean over the conditions."""
     metrics = [metric["name"] for metric in summary["metrics"]]
     costs = [cost["name"] for cost in summary["costs"]]
     models = {(model["name"], model["published"]): model for model in summary["models"]}
