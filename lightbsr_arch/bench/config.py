@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
-from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.bench.pairs import GIVEN_LR, Pairs, RealPairs
 from lightbsr_arch.config.check import raise_findings
 from lightbsr_arch.config.checker import Checker
 from lightbsr_arch.config.files import RUN_WEIGHTS
@@ -19,6 +19,7 @@ from lightbsr_arch.config.registries import Resolver
 from lightbsr_arch.config.schema import CountOrZero, Degradation, Network
 from lightbsr_arch.config.yaml_loader import Document, load_file
 from lightbsr_arch.data.gt_source import open_pictures
+from lightbsr_arch.data.pair_dataset import PicturePairs
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.errors import UserError
@@ -40,6 +41,15 @@ class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
     weights: Annotated[str, Meta(description="its .pth; params_ema goes before params")]
 
 
+class PairSection(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A data set that has LR pictures of its own, as RealSR; degradations do not apply to it."""
+
+    gt: Annotated[str, Meta(description="HR pictures: a folder, or NAME.lmdb")]
+    lq: Annotated[str, Meta(description="LR pictures: a folder, or NAME.lmdb")]
+    filename_tmpl: Annotated[str, Meta(description="LR file name for `{}` of the HR name, such as `{}x4`")] = "{}"
+    gt_tmpl: Annotated[str, Meta(description="HR file name, such as `{}_HR`; `{}` is the part both names share")] = "{}"
+
+
 class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     """One bench. Models, data sets and degradations are lists, named by themselves, or mappings from names of yours."""
 
@@ -48,7 +58,10 @@ class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
         list[str] | dict[str, str | ModelSection],
         Meta(description="bicubic, a name of shipped weights, a file (.safetensors, .pth, .onnx), or a section"),
     ]
-    datasets: Annotated[list[str] | dict[str, str], Meta(description="HR pictures: folders, or NAME.lmdb")]
+    datasets: Annotated[
+        list[str] | dict[str, str | PairSection],
+        Meta(description="HR pictures: folders, or NAME.lmdb; or sections of HR and LR pictures"),
+    ]
     degradations: Annotated[
         list[Named] | dict[str, Named | list[Setting] | Degradation],
         Meta(description="a name out of the published tables, settings of your own, or a registered degradation"),
@@ -66,7 +79,7 @@ class Bench:
 
     scale: int
     models: list[ModelSpec]
-    pairs: list[Pairs]
+    pairs: list[Pairs | RealPairs]
     metrics: list[str]
     crops: int
     cost: bool
@@ -138,10 +151,17 @@ class _Opened:
             except UserError as error:
                 self.findings.append(Finding(("models", key), str(error)))
 
-    def _pairs(self, options: BenchOptions) -> Iterator[Pairs]:
+    def _pairs(self, options: BenchOptions) -> Iterator[Pairs | RealPairs]:
         degradations = list(self._named("degradations", options.degradations))
+        if any(name == GIVEN_LR for _, name, _ in degradations):
+            text = "the report calls the LR pictures of `gt` and `lq` so; choose another name"
+            self.findings.append(Finding(("degradations", GIVEN_LR), text))
         for key, name, root in self._named("datasets", options.datasets):
             try:
+                if isinstance(root, PairSection):
+                    pictures = PicturePairs(root.gt, root.lq, options.scale, root.filename_tmpl, root.gt_tmpl)
+                    yield RealPairs(name, pictures)
+                    continue
                 open_pictures(root)
             except UserError as error:
                 self.findings.append(Finding(("datasets", key), str(error)))

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from lightbsr_arch.bench.config import Bench
-from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.bench.pairs import Pairs, RealPairs
 
 FAMILIES = ("IKC", "DAN", "DCLS", "DASR", "MRDA", "KDSR", "CdCL", "CDFormer", "LightBSR")
 """The methods whose figures belong beside a measurement; a table's row names one with its size or its denoiser."""
@@ -54,7 +54,7 @@ def published_parameters(method: str) -> float | None:
     return None if millions is None else millions * 1e6
 
 
-def _is_comparable(entry: dict[str, Any], pairs: Pairs) -> bool:
+def _is_comparable(entry: dict[str, Any], pairs: Pairs | RealPairs) -> bool:
     measured, given = {condition.name for condition in pairs.conditions}, set(entry["conditions"])
     if entry["scale"] != pairs.scale or _canonical(entry["dataset"]) != _canonical(pairs.dataset):
         return False
@@ -65,7 +65,7 @@ def _is_comparable(entry: dict[str, Any], pairs: Pairs) -> bool:
     return measured <= given or (entry["degradation"] == pairs.degradation and bool(measured & given))
 
 
-def _row(entry: dict[str, Any], pairs: Pairs) -> dict[str, Any]:
+def _row(entry: dict[str, Any], pairs: Pairs | RealPairs) -> dict[str, Any]:
     row = {
         "model": entry["method"],
         "dataset": pairs.dataset,

@@ -19,7 +19,7 @@ from lightbsr_arch.bench.cost import Cost, measure_apart
 from lightbsr_arch.bench.machine import describe
 from lightbsr_arch.bench.metrics import METRICS, unavailable
 from lightbsr_arch.bench.models import ModelSpec, Upscaler
-from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, content
+from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, RealPairs
 from lightbsr_arch.data.image_io import Picture, encode_image
 from lightbsr_arch.errors import UserError, reason_of
 
@@ -65,7 +65,7 @@ class Results:
 class _Job:
     """One LR image, and what each model still has to give for it."""
 
-    pairs: Pairs
+    pairs: Pairs | RealPairs
     condition: Condition
     index: int
     image: str
@@ -131,7 +131,7 @@ class Runner:
                 try:
                     if (pairs.dataset, index) not in images:
                         hr = pairs.hr(index)
-                        images[pairs.dataset, index] = content(hr), most_detailed(hr, self.bench.scale)
+                        images[pairs.dataset, index] = pairs.fingerprint(index, hr), most_detailed(hr, self.bench.scale)
                 except Exception as error:  # whatever a picture brings up is its own failure
                     for condition in pairs.conditions:
                         place = (pairs.dataset, pairs.degradation, condition.name, index)

@@ -16,7 +16,7 @@ from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.cost import HEIGHT, WIDTH
 from lightbsr_arch.bench.machine import describe
 from lightbsr_arch.bench.metrics import METRICS
-from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.bench.pairs import Pairs, RealPairs
 from lightbsr_arch.bench.published import missing_figures, published_parameters, published_rows
 from lightbsr_arch.bench.runner import CROP, Place, Results
 
@@ -182,7 +182,7 @@ def csv_table(summary: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def _row(model: str, pairs: Pairs, results: Results, infinite: set[tuple[Place, str]]) -> Row:
+def _row(model: str, pairs: Pairs | RealPairs, results: Results, infinite: set[tuple[Place, str]]) -> Row:
     conditions = []
     errors: dict[str, None] = {}  # ordered and without repeats
     for condition in pairs.conditions:
@@ -227,7 +227,7 @@ def _crop(place: Place, pictures: dict[str, bytes], bench: Bench, results: Resul
     return {**_named(place, bench.pairs), "pictures": shown}
 
 
-def _named(place: Place, all_pairs: list[Pairs]) -> dict[str, str]:
+def _named(place: Place, all_pairs: list[Pairs | RealPairs]) -> dict[str, str]:
     dataset, degradation, condition, index = place
     images = next(pairs.images for pairs in all_pairs if pairs.dataset == dataset)
     return {"dataset": dataset, "degradation": degradation, "condition": condition, "image": images[index]}

@@ -28,6 +28,7 @@ IMAGE_DATASETS = (
     "DegradedDataset",
     "FFHQDataset",
     "GTDataset",
+    "PairDataset",
     "PairedImageDataset",
     "RealESRGANDataset",
     "RealESRGANPairedDataset",

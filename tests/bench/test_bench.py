@@ -7,6 +7,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -449,6 +451,10 @@ def test_the_documented_example_lacks_nothing_but_its_weights(folder):
     (folder / "datasets").mkdir()
     for name in ("Set5", "Set14"):
         pictures(folder / "datasets" / name, 1)
+    real_pairs(folder)
+    (folder / "datasets/DIV2KRK").mkdir()
+    for name in ("gt", "lr_x4"):
+        (folder / name).rename(folder / "datasets/DIV2KRK" / name)
     text = (Path(__file__).parents[2] / "docs" / "bench.md").read_text(encoding="utf-8")
     Path("bench.yml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
     with pytest.raises(UserError) as caught:
@@ -456,3 +462,69 @@ def test_the_documented_example_lacks_nothing_but_its_weights(folder):
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert all(": no such file, and no shipped weights" in line for line in lines)
+
+
+def real_pairs(folder):
+    """Two pairs at x4 named as in DIV2KRK, whose LR pictures no degradation of ours makes."""
+    generator = np.random.default_rng(0)
+    for number, (height, width) in {1: (48, 64), 2: (50, 66)}.items():
+        coarse = generator.integers(0, 256, (6, 8, 3), np.uint8)
+        hr = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        lr = hr[: height // 4 * 4 : 4, : width // 4 * 4 : 4] // 2 + 60
+        for path, picture in ((f"gt/img_{number}_gt.png", hr), (f"lr_x4/im_{number}.png", lr)):
+            (folder / path).parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / path), picture)
+    return {"gt": "gt", "lq": "lr_x4", "filename_tmpl": "im_{}", "gt_tmpl": "img_{}_gt"}
+
+
+def test_real_pairs_are_measured_beside_made_ones(folder, capsys):
+    config = {
+        "models": ["bicubic"],
+        "datasets": {"toy": str(pictures(folder / "hr", 1)), "DIV2KRK": real_pairs(folder)},
+    }
+    code, summary = bench({**config, "degradations": ["bicubic"]})
+    assert code == 0
+    wanted = []
+    for number in (1, 2):
+        hr, lr = (cv2.imread(path) for path in (f"gt/img_{number}_gt.png", f"lr_x4/im_{number}.png"))
+        lq = torch.from_numpy(lr[..., ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
+        wanted.append(
+            calculate_psnr(tensor2img(bicubic_resize(lq, 4)), hr[:48, :64], crop_border=4, test_y_channel=True)
+        )
+    found = {row["image"]: row["psnr_y"] for row in summary["images"] if row["dataset"] == "DIV2KRK"}
+    assert found == pytest.approx({"img_1_gt.png": wanted[0], "img_2_gt.png": wanted[1]}, abs=1e-9)
+    assert [(row["dataset"], row["degradation"]) for row in summary["rows"] if row["model"] == "bicubic"] == [
+        ("toy", "bicubic"),
+        ("DIV2KRK", "given LR"),
+    ]
+    assert figures(summary, "bicubic")["DIV2KRK"]["psnr_y"] == pytest.approx(sum(wanted) / 2, abs=1e-9)
+    (dan,) = (row for row in summary["rows"] if row["model"] == "DANv2")
+    assert (dan["psnr_y"], dan["ssim_y"]) == (28.74, 0.7893)
+
+    capsys.readouterr()
+    cv2.imwrite("lr_x4/im_1.png", np.zeros((12, 16, 3), np.uint8))  # the cache knows LR pictures by their pixels
+    _, changed = bench({**config, "degradations": ["bicubic"]})
+    assert "\n1 pictures upscaled" in capsys.readouterr().out
+    assert figures(changed, "bicubic")["DIV2KRK"]["psnr_y"] < sum(wanted) / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"filename_tmpl": "{}"}, "img_1_gt.png has no LR picture 1.png in lr_x4; "),
+        ({"gt_tmpl": "{}"}, "img_1_gt.png has no LR picture im_img_1_gt.png in lr_x4; "),
+        ({"lq": "gone"}, "gone: no such folder"),
+        ({"filename_tmpl": "im"}, "filename_tmpl: expected a file name with one {}"),
+        ({"scale": 2}, "img_1_gt.png: HR 64x48 and LR 16x12, expected LR 32x24 for x2; "),
+    ],
+)
+def test_pairs_that_do_not_match_are_named(change, text, folder):
+    section = real_pairs(folder)
+    scale = change.pop("scale", 4)
+    config = {"scale": scale, "models": ["bicubic"], "datasets": {"DIV2KRK": {**section, **change}}}
+    Path("bench.yml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError) as caught:
+        read_config("bench.yml")
+    (line,) = str(caught.value).splitlines()
+    assert text in line
+    assert line.startswith("bench.yml:")
