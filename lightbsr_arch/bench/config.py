@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
@@ -35,10 +35,16 @@ DEMO_PHOTOS = Path(__file__).parents[2] / "examples" / "photos" / "held_out"
 
 
 class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A network that is not ours, as a training YAML describes it."""
+    """A model with options; a network that is not ours as a training YAML describes it."""
 
-    network: Annotated[Network, Meta(description="what the training YAML has as network_g")]
-    weights: Annotated[str, Meta(description="its .pth; params_ema goes before params")]
+    weights: Annotated[str, Meta(description="bicubic, a name of shipped weights, or a file; params_ema before params")]
+    network: Annotated[
+        Network | UnsetType,
+        Meta(description="of a .pth that is not BlindSR's: network_g of the training YAML"),
+    ] = UNSET
+    self_ensemble: Annotated[
+        bool, Meta(description="average over the eight flips and transposes of the LR image, as the papers' + rows do")
+    ] = False
 
 
 class PairSection(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -142,12 +148,13 @@ class _Opened:
 
     def _models(self, options: BenchOptions) -> Iterator[ModelSpec]:
         for key, name, model in self._named("models", options.models):
-            weights, network = (model.weights, model.network) if isinstance(model, ModelSection) else (model, None)
-            if weights == BICUBIC:
-                yield ModelSpec(name, BICUBIC)
+            section = model if isinstance(model, ModelSection) else ModelSection(weights=model)
+            network = None if section.network is UNSET else section.network
+            if section.weights == BICUBIC:
+                yield ModelSpec(name, BICUBIC, None, section.self_ensemble)
                 continue
             try:
-                yield ModelSpec(name, str(find_weights(weights)), network)
+                yield ModelSpec(name, str(find_weights(section.weights)), network, section.self_ensemble)
             except UserError as error:
                 self.findings.append(Finding(("models", key), str(error)))
 

@@ -311,6 +311,31 @@ def test_basicsrs_network_takes_the_moving_average(folder):
         ModelSpec("EDSR", "int8.pth", EDSR).load(4, torch.device("cpu"))
 
 
+def test_self_ensemble_is_an_option_of_a_model(folder):
+    weights = str(edsr(folder / "edsr.pth"))
+    models = {"EDSR": {"network": EDSR, "weights": weights}}
+    models["EDSR+"] = {**models["EDSR"], "self_ensemble": True}
+    models["teacher+"] = {"weights": "kdsr_s_x4_iso_teacher", "self_ensemble": True}
+    config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
+    code, summary = bench(config)
+    assert code == 1
+    assert "a teacher sees" in figures(summary, "teacher+")["toy"]["errors"][0]
+
+    upscaler = ModelSpec("EDSR", weights, EDSR).load(4, torch.device("cpu"))
+    hr = cv2.imread("hr/00.png")
+    gt = torch.from_numpy(hr[:64, :64, ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
+    lq = bicubic_resize(gt, 0.25).mul(255).round().clamp(0, 255) / 255
+    total = torch.zeros(1, 3, 64, 64)
+    for k in range(4):
+        for mirror in (False, True):
+            turned = torch.rot90(lq.flip(-1) if mirror else lq, k, (-2, -1))
+            back = torch.rot90(upscaler(Pair(turned, gt, None)), -k, (-2, -1))
+            total += back.flip(-1) if mirror else back
+    psnr = calculate_psnr(tensor2img(total / 8), tensor2img(gt), crop_border=4, test_y_channel=True)
+    assert figures(summary, "EDSR+")["toy"]["psnr_y"] == pytest.approx(psnr, abs=1e-3)
+    assert figures(summary, "EDSR")["toy"]["psnr_y"] != pytest.approx(psnr, abs=1e-3)
+
+
 def test_an_onnx_file(folder):
     onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
     pytest.importorskip("onnxruntime", reason="runs an ONNX file")
