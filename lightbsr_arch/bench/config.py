@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.bench.metrics import METRICS, find_metric
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
 from lightbsr_arch.bench.pairs import GIVEN_LR, Pairs, RealPairs
 from lightbsr_arch.config.check import raise_findings
@@ -27,7 +28,6 @@ from lightbsr_arch.names import unsafe_name
 from lightbsr_cli.shipped import find_weights, read_metadata, students
 
 Named = Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"]
-Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
 
 _GAUSSIAN8: list[Named] = ["gaussian8"]
 
@@ -73,9 +73,12 @@ class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
         Meta(description="a name out of the published tables, settings of your own, or a registered degradation"),
     ] = field(default_factory=lambda: _GAUSSIAN8.copy())
     downsample: Annotated[Downsample, Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
-    metrics: Annotated[list[Metric], Meta(min_length=1)] = field(default_factory=lambda: ["psnr_y", "ssim_y", "niqe"])
+    metrics: Annotated[
+        list[str], Meta(min_length=1, description="psnr_y, ssim_y, niqe, lpips, dists, or a name of pyiqa's")
+    ] = field(default_factory=lambda: ["psnr_y", "ssim_y", "niqe"])
     crops: Annotated[CountOrZero, Meta(description="pictures a data set and degradation in the report's viewer")] = 2
     cost: Annotated[bool, Meta(description="measure parameters, multiply-adds, latency and memory")] = True
+    idr: Annotated[bool, Meta(description="measure our models' IDRs over the blurs of Gaussian8")] = False
     published: Annotated[bool, Meta(description="show published figures beside the measured ones")] = True
 
 
@@ -90,6 +93,7 @@ class Bench:
     crops: int
     cost: bool
     published: bool
+    idr: bool = False
 
 
 def read_config(path: str | Path) -> Bench:
@@ -131,10 +135,11 @@ def _checked(document: Document) -> Bench:
         scale=options.scale,
         models=bench.models,
         pairs=bench.pairs,
-        metrics=[name for name in METRICS if name in options.metrics],  # in one order, once each
+        metrics=bench.metrics,
         crops=options.crops,
         cost=options.cost,
         published=options.published,
+        idr=options.idr,
     )
 
 
@@ -145,6 +150,9 @@ class _Opened:
         self.findings: list[Finding] = []
         self.models = list(self._models(options))
         self.pairs = list(self._pairs(options))
+        self.metrics = self._metrics(options)
+        if options.idr and find_spec("sklearn") is None:
+            self.findings.append(Finding(("idr",), "needs scikit-learn: pip install scikit-learn"))
 
     def _models(self, options: BenchOptions) -> Iterator[ModelSpec]:
         for key, name, model in self._named("models", options.models):
@@ -178,6 +186,16 @@ class _Opened:
                     yield Pairs(name, root, degradation, how, options.scale, options.downsample)
                 except (UserError, TypeError, ValueError) as error:
                     self.findings.append(Finding(("degradations", degradation_key), str(error)))
+
+    def _metrics(self, options: BenchOptions) -> list[str]:
+        """In one order, each once."""
+        for index, name in enumerate(options.metrics):
+            try:
+                find_metric(name)
+            except UserError as error:
+                self.findings.append(Finding(("metrics", index), str(error)))
+        ours = [name for name in METRICS if name in options.metrics]
+        return list(dict.fromkeys([*ours, *options.metrics]))
 
     def _named(self, section: str, entries: list[Any] | dict[str, Any]) -> Iterator[tuple[str | int, str, Any]]:
         """Key in the file, name and value of each entry; those of a list are named by themselves."""

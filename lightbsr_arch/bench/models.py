@@ -38,6 +38,11 @@ class ModelSpec:
     network: dict[str, Any] | None = None
     self_ensemble: bool = False
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the weights are those of a BlindSR."""
+        return self.network is None and self.weights != BICUBIC and not self.weights.endswith(".onnx")
+
     def digest(self) -> str:
         """Of all that decides what comes out: the file's content, and the network's options."""
         options = json.dumps(self.network, sort_keys=True).encode()

@@ -15,7 +15,7 @@ from lightbsr_arch.bench.cache import versions
 from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.cost import HEIGHT, WIDTH
 from lightbsr_arch.bench.machine import describe
-from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.bench.metrics import find_metric
 from lightbsr_arch.bench.pairs import Pairs, RealPairs
 from lightbsr_arch.bench.published import missing_figures, published_parameters, published_rows
 from lightbsr_arch.bench.runner import CROP, Place, Results
@@ -41,8 +41,8 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
         if not math.isfinite(value)
     }
     left_out = dict.fromkeys(
-        f"{METRICS[name].label} of {_named(place, bench.pairs)['image']} in {place[0]} is infinite for a model that "
-        "gives the very HR picture: it is left out of all models' means"
+        f"{find_metric(name).label} of {_named(place, bench.pairs)['image']} in {place[0]} is infinite for a model "
+        "that gives the very HR picture: it is left out of all models' means"
         for place, name in sorted(infinite)
     )
     rows = [_row(spec.name, pairs, results, infinite) for pairs in bench.pairs for spec in bench.models]
@@ -57,14 +57,15 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
         "scale": bench.scale,
         "cost_size": [HEIGHT, WIDTH],
         "metrics": [
-            {"name": name, "label": METRICS[name].label, "better": METRICS[name].better, "digits": METRICS[name].digits}
-            for name in bench.metrics
+            {"name": name, "label": one.label, "better": one.better, "digits": one.digits}
+            for name, one in ((name, find_metric(name)) for name in bench.metrics)
             if any(name in row for row in rows)
         ],
         "costs": [
             {"name": name, "label": label, "unit": unit, "size": size, "digits": digits}
             for name, (label, size, unit, digits) in COSTS.items()
         ],
+        "idrs": [{"model": name, **figures} for name, figures in results.idrs.items()],
         "models": [_model(spec.name, results) for spec in bench.models]
         + [
             {"name": name, "published": True, "parameters": published_parameters(name)}
@@ -148,6 +149,14 @@ def markdown(summary: dict[str, Any]) -> str:
     if any(model.get("sees") for model in summary["models"]):
         names = [f"{_escaped(model['name'])} ({model['sees']})" for model in summary["models"] if model.get("sees")]
         lines += [f"Teachers, which see what no user has: {', '.join(names)}.", ""]
+    if summary["idrs"]:
+        lines += [f"## IDR over the blurs of Gaussian8, {_escaped(summary['idrs'][0]['dataset'])}", ""]
+        lines += ["| Model | PSNR-Y of crops | 5-NN | R2 | Cost of a wrong IDR (dB) |", "|---|---:|---:|---:|---:|"]
+        for one in summary["idrs"]:
+            figures = f"{one['psnr_y']:.2f} | {one['knn']:.0%} | {one['r2']:.2f} | {one['wrong_costs']:.2f}"
+            lines.append(f"| {_escaped(one['model'])} | {figures} |")
+        guess = f"{summary['idrs'][0]['chance']:.1%}"
+        lines += ["", f"5-NN: widths told right by the five nearest IDRs of other images; a guess has {guess}.", ""]
     lines += [f"† {_escaped(line)}" for line in marked]
     lines += [f"\\* {_escaped(line)}" for line in failures(summary)] + [_escaped(line) for line in summary["notes"]]
     return "\n".join(lines).rstrip() + "\n"
@@ -200,12 +209,9 @@ def _row(model: str, pairs: Pairs | RealPairs, results: Results, infinite: set[t
 
 
 def _means(values: list[dict[str, Any]]) -> dict[str, float]:
-    """Of each metric over those that have it."""
-    return {
-        name: fmean(each[name] for each in values if name in each)
-        for name in METRICS
-        if any(name in each for each in values)
-    }
+    """Of each metric over those that have it; the name of a condition is none."""
+    names = dict.fromkeys(name for each in values for name in each if name != "name")
+    return {name: fmean(each[name] for each in values if name in each) for name in names}
 
 
 def _model(name: str, results: Results) -> dict[str, Any]:

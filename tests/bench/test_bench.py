@@ -20,12 +20,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import lightbsr_arch
+from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
+from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.config import read_config
 from lightbsr_arch.bench.cost import count_macs, measure
 from lightbsr_arch.bench.models import ModelSpec
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.data import DegradedDataset
+from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY, Parameters, bicubic_resize
 from lightbsr_arch.degradations.classical import Degraded
 from lightbsr_arch.errors import UserError
@@ -485,7 +488,7 @@ def test_the_documented_example_lacks_nothing_but_its_weights(folder):
     with pytest.raises(UserError) as caught:
         read_config("bench.yml")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(": no such file, and no shipped weights" in line for line in lines)
 
 
@@ -553,3 +556,56 @@ def test_pairs_that_do_not_match_are_named(change, text, folder):
     (line,) = str(caught.value).splitlines()
     assert text in line
     assert line.startswith("bench.yml:")
+
+
+def test_another_metric_needs_pyiqa_which_is_named_with_its_licence(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiqa", None)  # as where it is not installed
+    pictures(folder / "hr", 1)
+    Path("bench.yml").write_text("models: [bicubic]\ndatasets: {hr: hr}\nmetrics: [psnr_y, musiq]\n")
+    with pytest.raises(UserError) as caught:
+        read_config("bench.yml")
+    assert str(caught.value) == (
+        "bench.yml:3: metrics[1]: musiq is none of psnr_y, ssim_y, niqe, lpips, dists; pyiqa has more, for "
+        "non-commercial use only (PolyForm Noncommercial 1.0.0): pip install pyiqa"
+    )
+
+
+def test_metrics_of_pyiqa_have_its_direction_and_its_figures(folder):
+    pytest.importorskip("pyiqa", reason="metrics of pyiqa: pip install pyiqa")
+    config = {"models": ["bicubic"], "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
+    code, summary = bench({**config, "metrics": ["psnr_y", "psnr", "gmsd"]})  # neither has weights
+    assert code == 0
+    assert [(each["name"], each["better"]) for each in summary["metrics"]] == [
+        ("psnr_y", "higher"), ("psnr", "higher"), ("gmsd", "lower"),
+    ]  # fmt: skip
+    assert "by pyiqa, on whole pictures; for non-commercial use only" in summary["notes"][0]
+    assert 5 < figures(summary, "bicubic")["toy"]["psnr"] < 60
+
+
+def test_idrs_of_our_models_stand_in_the_report(folder):
+    pytest.importorskip("sklearn", reason="figures of IDRs: pip install scikit-learn")
+    hr = pictures(folder / "hr", 3, side=136)
+    models = {"bicubic": "bicubic", "ours": str(student(folder / "student.safetensors"))}
+    config = {"models": models, "datasets": {"toy": str(hr)}, "degradations": ["bicubic"], "idr": True}
+    code, summary = bench(config)
+    assert code == 0
+    (idr,) = summary["idrs"]
+    assert (idr["model"], idr["dataset"], idr["chance"]) == ("ours", "toy", 1 / 8)
+
+    net, widths = lightbsr_arch.load(models["ours"]), factor("sigma", 4)
+    readings = read_idrs({"ours": net}, [widths], GTSource(str(hr), "disk"), 128, 8)
+    vectors = readings.vectors["ours"]["sigma"]
+    use = measure_use(net, widths, readings.crops, vectors)
+    assert idr["knn"] == neighbour_accuracy(vectors, readings.images)
+    assert idr["r2"] == pytest.approx(regression_r2(vectors, readings.images, widths.levels))
+    assert (idr["psnr_y"], idr["wrong_costs"]) == pytest.approx((use.psnr, use.wrong_costs))
+    row = f"| ours | {use.psnr:.2f} | {idr['knn']:.0%} | {idr['r2']:.2f} | {use.wrong_costs:.2f} |"
+    assert row in Path("out/table.md").read_text()
+    assert bench(config)[1]["idrs"] == summary["idrs"]
+
+    (hr / "02.png").unlink()
+    code, summary = bench(config)
+    assert (code, summary["idrs"]) == (0, [])
+    assert summary["notes"] == [
+        "IDR of ours: 2 of 2 images can be used, at least 3 are needed, to learn from some and test on others"
+    ]
