@@ -52,6 +52,7 @@ setup(
         "onnx": ["onnxruntime", "onnxscript"],
         "perceptual": ["dists-pytorch", "lpips"],
         "plot": ["matplotlib"],
+        "pyiqa": ["pyiqa"],  # PolyForm Noncommercial 1.0.0
         "spandrel": ["spandrel>=0.4"],
         "dev": [
             "import-linter",

@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the computation (fp32)")
+    parser.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="average over the eight flips and transposes of the picture; takes eight times as long",
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -74,7 +79,13 @@ def run(args: argparse.Namespace) -> int:
             bar.update(min(share, number + 1 - bar.n))
 
         outcomes = upscale_files(
-            jobs, model, tile=args.tile, skip_existing=args.skip_existing, advance=advance, report=report
+            jobs,
+            model,
+            tile=args.tile,
+            skip_existing=args.skip_existing,
+            self_ensemble=args.self_ensemble,
+            advance=advance,
+            report=report,
         )
     number = {status: sum(one.status == status for one in outcomes) for status in ("done", "skipped", "failed")}
     if args.json:

@@ -2,31 +2,31 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from lightbsr.defaults import NamedSetting
 from lightbsr.errors import UserError
 from lightbsr.names import unsafe_name
 from lightbsr.shipped import find_weights, read_metadata, students
-from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.bench.metrics import METRICS, find_metric
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
-from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.bench.pairs import GIVEN_LR, Pairs, RealPairs
 from lightbsr_arch.config.checks.files import RUN_WEIGHTS
 from lightbsr_arch.config.checks.type_check import Checker
 from lightbsr_arch.config.load import raise_findings
 from lightbsr_arch.config.registries import Resolver
 from lightbsr_arch.config.yaml_file import Document, load_file
 from lightbsr_arch.data.gt_source import open_pictures
+from lightbsr_arch.data.pair_dataset import PicturePairs
 from lightbsr_arch.degradations import Setting
 from lightbsr_arch.degradations.classical import Downsample
 from lightbsr_arch.option_types import CountOrZero, Degradation, Network
 from lightbsr_arch.option_types.problems import Finding, Location
-
-Metric = Literal["psnr_y", "ssim_y", "niqe", "lpips", "dists"]
 
 _GAUSSIAN8: list[NamedSetting] = ["gaussian8"]
 
@@ -34,10 +34,25 @@ DEMO_PHOTOS = Path(__file__).parents[2] / "examples" / "photos" / "held_out"
 
 
 class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A network that is not ours, as a training YAML describes it."""
+    """A model with options; a network that is not ours as a training YAML describes it."""
 
-    network: Annotated[Network, Meta(description="what the training YAML has as network_g")]
-    weights: Annotated[str, Meta(description="its .pth; params_ema goes before params")]
+    weights: Annotated[str, Meta(description="bicubic, a name of shipped weights, or a file; params_ema before params")]
+    network: Annotated[
+        Network | UnsetType,
+        Meta(description="of a .pth that is not BlindSR's: network_g of the training YAML"),
+    ] = UNSET
+    self_ensemble: Annotated[
+        bool, Meta(description="average over the eight flips and transposes of the LR image, as the papers' + rows do")
+    ] = False
+
+
+class PairSection(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A data set that has LR pictures of its own, as RealSR; degradations do not apply to it."""
+
+    gt: Annotated[str, Meta(description="HR pictures: a folder, or NAME.lmdb")]
+    lq: Annotated[str, Meta(description="LR pictures: a folder, or NAME.lmdb")]
+    filename_tmpl: Annotated[str, Meta(description="LR file name for `{}` of the HR name, such as `{}x4`")] = "{}"
+    gt_tmpl: Annotated[str, Meta(description="HR file name, such as `{}_HR`; `{}` is the part both names share")] = "{}"
 
 
 class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -48,15 +63,21 @@ class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
         list[str] | dict[str, str | ModelSection],
         Meta(description="bicubic, a name of shipped weights, a file (.safetensors, .pth, .onnx), or a section"),
     ]
-    datasets: Annotated[list[str] | dict[str, str], Meta(description="HR pictures: folders, or NAME.lmdb")]
+    datasets: Annotated[
+        list[str] | dict[str, str | PairSection],
+        Meta(description="HR pictures: folders, or NAME.lmdb; or sections of HR and LR pictures"),
+    ]
     degradations: Annotated[
         list[NamedSetting] | dict[str, NamedSetting | list[Setting] | Degradation],
         Meta(description="a name out of the published tables, settings of your own, or a registered degradation"),
     ] = field(default_factory=lambda: _GAUSSIAN8.copy())
     downsample: Annotated[Downsample, Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
-    metrics: Annotated[list[Metric], Meta(min_length=1)] = field(default_factory=lambda: ["psnr_y", "ssim_y", "niqe"])
+    metrics: Annotated[
+        list[str], Meta(min_length=1, description="psnr_y, ssim_y, niqe, lpips, dists, or a name of pyiqa's")
+    ] = field(default_factory=lambda: ["psnr_y", "ssim_y", "niqe"])
     crops: Annotated[CountOrZero, Meta(description="pictures a data set and degradation in the report's viewer")] = 2
     cost: Annotated[bool, Meta(description="measure parameters, multiply-adds, latency and memory")] = True
+    idr: Annotated[bool, Meta(description="measure our models' IDRs over the blurs of Gaussian8")] = False
     published: Annotated[bool, Meta(description="show published figures beside the measured ones")] = True
 
 
@@ -66,11 +87,12 @@ class Bench:
 
     scale: int
     models: list[ModelSpec]
-    pairs: list[Pairs]
+    pairs: list[Pairs | RealPairs]
     metrics: list[str]
     crops: int
     cost: bool
     published: bool
+    idr: bool = False
 
 
 def read_config(path: str | Path) -> Bench:
@@ -112,10 +134,11 @@ def _checked(document: Document) -> Bench:
         scale=options.scale,
         models=bench.models,
         pairs=bench.pairs,
-        metrics=[name for name in METRICS if name in options.metrics],  # in one order, once each
+        metrics=bench.metrics,
         crops=options.crops,
         cost=options.cost,
         published=options.published,
+        idr=options.idr,
     )
 
 
@@ -126,22 +149,33 @@ class _Opened:
         self.findings: list[Finding] = []
         self.models = list(self._models(options))
         self.pairs = list(self._pairs(options))
+        self.metrics = self._metrics(options)
+        if options.idr and find_spec("sklearn") is None:
+            self.findings.append(Finding(("idr",), "needs scikit-learn: pip install scikit-learn"))
 
     def _models(self, options: BenchOptions) -> Iterator[ModelSpec]:
         for key, name, model in self._named("models", options.models):
-            weights, network = (model.weights, model.network) if isinstance(model, ModelSection) else (model, None)
-            if weights == BICUBIC:
-                yield ModelSpec(name, BICUBIC)
+            section = model if isinstance(model, ModelSection) else ModelSection(weights=model)
+            network = None if section.network is UNSET else section.network
+            if section.weights == BICUBIC:
+                yield ModelSpec(name, BICUBIC, None, section.self_ensemble)
                 continue
             try:
-                yield ModelSpec(name, str(find_weights(weights)), network)
+                yield ModelSpec(name, str(find_weights(section.weights)), network, section.self_ensemble)
             except UserError as error:
                 self.findings.append(Finding(("models", key), str(error)))
 
-    def _pairs(self, options: BenchOptions) -> Iterator[Pairs]:
+    def _pairs(self, options: BenchOptions) -> Iterator[Pairs | RealPairs]:
         degradations = list(self._named("degradations", options.degradations))
+        if any(name == GIVEN_LR for _, name, _ in degradations):
+            text = "the report calls the LR pictures of `gt` and `lq` so; choose another name"
+            self.findings.append(Finding(("degradations", GIVEN_LR), text))
         for key, name, root in self._named("datasets", options.datasets):
             try:
+                if isinstance(root, PairSection):
+                    pictures = PicturePairs(root.gt, root.lq, options.scale, root.filename_tmpl, root.gt_tmpl)
+                    yield RealPairs(name, pictures)
+                    continue
                 open_pictures(root)
             except UserError as error:
                 self.findings.append(Finding(("datasets", key), str(error)))
@@ -151,6 +185,16 @@ class _Opened:
                     yield Pairs(name, root, degradation, how, options.scale, options.downsample)
                 except (UserError, TypeError, ValueError) as error:
                     self.findings.append(Finding(("degradations", degradation_key), str(error)))
+
+    def _metrics(self, options: BenchOptions) -> list[str]:
+        """In one order, each once."""
+        for index, name in enumerate(options.metrics):
+            try:
+                find_metric(name)
+            except UserError as error:
+                self.findings.append(Finding(("metrics", index), str(error)))
+        ours = [name for name in METRICS if name in options.metrics]
+        return list(dict.fromkeys([*ours, *options.metrics]))
 
     def _named(self, section: str, entries: list[Any] | dict[str, Any]) -> Iterator[tuple[str | int, str, Any]]:
         """Key in the file, name and value of each entry; those of a list are named by themselves."""

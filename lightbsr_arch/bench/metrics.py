@@ -1,19 +1,24 @@
 """PSNR-Y, SSIM-Y and NIQE as BasicSR calculates them; LPIPS and DISTS where their libraries and weights are installed.
 
+Any other name is that of a metric of pyiqa, which is never installed or imported unless such a name is asked for.
+
 Pictures are H x W x 3 uint8 in BGR, as BasicSR's ``tensor2img`` gives them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.basicsr_patches.niqe import calculate_niqe
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
@@ -31,12 +36,14 @@ class Metric:
         better: which way.
         digits: after the decimal point.
         compute: takes SR, HR and the scale, which is the border that is left out.
+        version: of pyiqa, where the metric is pyiqa's.
     """
 
     label: str
     better: Literal["higher", "lower"]
     digits: int
     compute: Callable[[Picture, Picture, int], float]
+    version: str | None = None
 
 
 def _psnr_y(sr: Picture, hr: Picture, scale: int) -> float:
@@ -73,11 +80,62 @@ METRICS: dict[str, Metric] = {
     "dists": Metric("DISTS", "lower", 4, _learned("dists")),
 }
 
+_PYIQA_LOCK = Lock()
+"""The pictures of a bench are measured by several threads, which must not build a network, or seed it, at once."""
+
 # Their authors' own libraries: module, class, package, and the weights of torchvision that they start from.
 _LEARNED = {
     "lpips": ("lpips", "LPIPS", "lpips", "alexnet-owt-7be5be79.pth"),
     "dists": ("DISTS_pytorch", "DISTS", "dists-pytorch", "vgg16-397923af.pth"),
 }
+
+
+PYIQA_LICENCE = "PolyForm Noncommercial 1.0.0"
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of this name: one of ``METRICS``, or pyiqa's.
+
+    Raises:
+        UserError: no metric has this name, or pyiqa, which may know it, is not installed.
+    """
+    return METRICS[name] if name in METRICS else _pyiqa(name)
+
+
+@cache
+def _pyiqa(name: str) -> Metric:
+    """A metric of pyiqa on the whole picture; pyiqa downloads its weights when it is first computed."""
+    known = ", ".join(METRICS)
+    try:
+        pyiqa = import_module("pyiqa")
+        configs = import_module("pyiqa.default_model_configs").DEFAULT_CONFIGS
+    except ImportError:
+        raise UserError(
+            f"{name} is none of {known}; pyiqa has more, for non-commercial use only ({PYIQA_LICENCE}): "
+            "pip install pyiqa"
+        ) from None
+    if name not in configs:
+        close = get_close_matches(name, [*METRICS, *configs], 1)
+        hint = f"did you mean {close[0]}?" if close else "pyiqa.list_models() lists its metrics"
+        raise UserError(f"neither the bench ({known}) nor pyiqa has a metric {name}; {hint}")
+
+    @cache
+    def network() -> Any:
+        try:
+            return pyiqa.create_metric(name, device=torch.device("cpu"))
+        except Exception as error:  # of a download, mostly; once is enough
+            return UserError(f"{name} of pyiqa cannot be loaded: {reason_of(error)}")
+
+    @torch.inference_mode()
+    def compute(sr: Picture, hr: Picture, scale: int) -> float:
+        with _PYIQA_LOCK:
+            loaded = network()
+            if isinstance(loaded, UserError):
+                raise loaded
+            return float(loaded(*(to_tensor(picture)[None] for picture in (sr, hr))))
+
+    better: Literal["higher", "lower"] = "lower" if configs[name].get("lower_better") else "higher"
+    return Metric(name, better, 4, compute, version("pyiqa"))
 
 
 def unavailable(name: str) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.checkpoint import load, load_weights
 from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_arch.inference.self_ensemble import TURNS, self_ensemble
 
 BICUBIC = "bicubic"
 
@@ -30,24 +31,43 @@ class ModelSpec:
         name: in tables.
         weights: a file, or "bicubic".
         network: the section of a network that is not ours.
+        self_ensemble: whether its output is the mean over the eight flips and transposes of the LR image.
     """
 
     name: str
     weights: str
     network: dict[str, Any] | None = None
+    self_ensemble: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the weights are those of a BlindSR."""
+        return self.network is None and self.weights != BICUBIC and not self.weights.endswith(".onnx")
 
     def digest(self) -> str:
         """Of all that decides what comes out: the file's content, and the network's options."""
         options = json.dumps(self.network, sort_keys=True).encode()
         content = b"" if self.weights == BICUBIC else Path(self.weights).read_bytes()
-        return hashlib.sha256(options + content).hexdigest()
+        return hashlib.sha256(options + content + b"x8" * self.self_ensemble).hexdigest()
 
     def load(self, scale: int, device: torch.device) -> "Upscaler":
         """Load it.
 
         Raises:
-            UserError: the file holds no weights, others than the network's, or a library is missing.
+            UserError: the file holds no weights, others than the network's, a library is missing, or a teacher is asked
+                for a self-ensemble.
         """
+        upscaler = self._load(scale, device)
+        if not self.self_ensemble:
+            return upscaler
+        if upscaler.sees is not None:
+            raise UserError(f"{self.weights}: self_ensemble turns the LR image, not the {upscaler.sees} a teacher sees")
+        run = upscaler.run
+        return replace(
+            upscaler, run=lambda pair: self_ensemble(lambda lq: run(pair._replace(lq=lq)), pair.lq), runs=len(TURNS)
+        )
+
+    def _load(self, scale: int, device: torch.device) -> "Upscaler":
         if self.weights == BICUBIC:
             return Upscaler(lambda pair: bicubic_resize(pair.lq, scale), device)
         if self.weights.endswith(".onnx"):
@@ -79,12 +99,14 @@ class Upscaler:
         device: where it wants its input.
         net: its module, where it is one.
         sees: the input beyond the LR image: "gt", "prior" or None.
+        runs: times the model runs per image.
     """
 
     run: Callable[[Pair], torch.Tensor]
     device: torch.device
     net: nn.Module | None = None
     sees: str | None = None
+    runs: int = 1
 
     @torch.inference_mode()
     def __call__(self, pair: Pair) -> torch.Tensor:

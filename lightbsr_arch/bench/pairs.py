@@ -14,9 +14,13 @@ from lightbsr_arch.data.degraded_dataset import DegradedDataset, cut_to_multiple
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import open_pictures
 from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.data.pair_dataset import PicturePairs
 from lightbsr_arch.degradations import Draws, Parameters, Setting, build_degradation
 from lightbsr_arch.degradations.settings import SecondOrderSetting
 from lightbsr_arch.seeds import derive_seed
+
+GIVEN_LR = "given LR"
+"""Degradation of data sets that come with LR images of their own."""
 
 
 class Pair(NamedTuple):
@@ -46,16 +50,18 @@ class Condition:
         sigma: width of an isotropic blur without noise, which is the axis of a plot; None for any other.
         digest: of all that decides what it does to an image.
         random: whether it also depends on the image's place in the data set, which seeds the draws.
+        noise: standard deviation of the noise on the 8-bit scale; None where it is drawn or unknown.
     """
 
     name: str
     sigma: float | None
     digest: str
     random: bool
+    noise: float | None = None
 
 
 class Pairs:
-    """The images of one data set under one degradation.
+    """The HR images of one data set under one degradation.
 
     Args:
         dataset: name of the data set.
@@ -76,7 +82,7 @@ class Pairs:
         scale: int,
         downsample: str,
     ) -> None:
-        self.dataset, self.degradation, self.scale = dataset, degradation, scale
+        self.dataset, self.degradation, self.scale, self.downsample = dataset, degradation, scale, downsample
         self.source = open_pictures(root)
         self.images = self.source.keys()
         if isinstance(how, dict):
@@ -104,11 +110,11 @@ class Pairs:
         Raises:
             UserError: it cannot be read, or is all border.
         """
-        image = cut_to_multiples(self.source.read(index), self.scale)
-        if min(image.shape[:2]) <= 2 * self.scale:
-            size = f"{image.shape[1]}x{image.shape[0]}"
-            raise UserError(f"{size} pixels, of which none are left without a border of {self.scale}; leave it out")
-        return image
+        return _with_inside(cut_to_multiples(self.source.read(index), self.scale), self.scale)
+
+    def fingerprint(self, index: int, hr: Picture) -> str:
+        """A digest of all pictures that a figure depends on."""
+        return content(hr)
 
     def make(self, index: int, condition: Condition) -> Pair:
         """Degrade one picture."""
@@ -123,6 +129,43 @@ class Pairs:
         return Pair(degraded.lq, degraded.gt, degraded.parameters)
 
 
+class RealPairs:
+    """The images of one data set that has LR images of its own; it stands where `Pairs` does.
+
+    Args:
+        dataset: name of the data set.
+        pictures: its images.
+    """
+
+    degradation = GIVEN_LR
+    downsample = "bicubic"  # nothing is downsampled; the published figures are of the same LR images
+
+    def __init__(self, dataset: str, pictures: PicturePairs) -> None:
+        self.dataset, self.scale, self.pictures = dataset, pictures.scale, pictures
+        self.images = pictures.keys()
+        self.conditions = [Condition(GIVEN_LR, None, _digest(GIVEN_LR), random=False)]
+
+    def hr(self, index: int) -> Picture:
+        """As `Pairs.hr`; cut to ``scale`` times the size of the LR picture."""
+        return _with_inside(self.pictures.read(index)[0], self.scale)
+
+    def fingerprint(self, index: int, hr: Picture) -> str:
+        return _digest(content(hr), content(self.pictures.read(index)[1]))
+
+    def make(self, index: int, condition: Condition) -> Pair:
+        """Read one pair."""
+        gt, lq = self.pictures.read(index)
+        return Pair(to_tensor(lq)[None], to_tensor(gt)[None], None)
+
+
+def _with_inside(image: Picture, scale: int) -> Picture:
+    """The picture itself, where the border that is not measured leaves some of it."""
+    if min(image.shape[:2]) <= 2 * scale:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise UserError(f"{size} pixels, of which none are left without a border of {scale}; leave it out")
+    return image
+
+
 def content(picture: Picture) -> str:
     """A digest of a picture's pixels."""
     return _digest(picture.shape, np.ascontiguousarray(picture).tobytes())
@@ -133,7 +176,8 @@ def _condition(setting: Setting | SecondOrderSetting, scale: int, downsample: st
         return Condition(setting.name, None, _digest(setting.name, scale), setting.random)
     plain = not isinstance(setting.sigma, tuple) and not setting.noise
     digest = _digest(msgspec.json.encode(setting), scale, downsample)
-    return Condition(setting.name, setting.sigma if plain else None, digest, setting.random)  # type: ignore[arg-type]
+    sigma = setting.sigma if plain else None
+    return Condition(setting.name, sigma, digest, setting.random, setting.noise)  # type: ignore[arg-type]
 
 
 def _digest(*parts: Any) -> str:

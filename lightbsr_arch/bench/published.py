@@ -3,51 +3,90 @@
 import json
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightbsr_arch.bench.config import Bench
+from lightbsr_arch.bench.pairs import Pairs, RealPairs
+
+FAMILIES = ("IKC", "DAN", "DCLS", "DASR", "MRDA", "KDSR", "CdCL", "CDFormer", "LightBSR")
+"""The methods whose figures belong beside a measurement; a table's row names one with its size or its denoiser."""
 
 _SAME = {"b100": "bsd100", "bsds100": "bsd100"}
 
+_METRICS = ("psnr_y", "ssim_y", "lpips-vgg")
+
 
 def published_rows(bench: Bench) -> list[dict[str, Any]]:
-    """The figures whose scale, data set (by name) and degradation are also measured, as rows of the summary.
+    """The figures whose scale, data set (by name) and conditions are also measured, as rows of the summary.
 
-    A row's ``conditions`` hold what the paper gives for each of the degradation's conditions, where it does.
+    A row's ``conditions`` hold the paper's figures, where it has them. Its mean is there if the paper covers every
+    condition that is measured. ``footnote`` warns of LR images that may differ from the measured ones.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for pairs in bench.pairs:
+        found: dict[str, dict[str, Any]] = {}
         for entry in _figures():
-            settings = [condition.name for condition in pairs.conditions]
-            is_same = (
-                entry["scale"] == bench.scale
-                and _canonical(entry["dataset"]) == _canonical(pairs.dataset)
-                and entry["degradation"] == pairs.degradation
-                and entry["conditions"] == settings
-            )
-            if not is_same:
-                continue
-            figures = entry["psnr_y"]
-            each = figures if isinstance(figures, list) else [None] * len(settings)
-            mean = sum(figures) / len(figures) if isinstance(figures, list) else figures
-            rows.append(
-                {
-                    "model": entry["method"],
-                    "dataset": pairs.dataset,
-                    "degradation": pairs.degradation,
-                    "published": entry["source"],
-                    "psnr_y": mean,
-                    "ssim_y": entry.get("ssim_y"),
-                    "conditions": [{"name": name, "psnr_y": value} for name, value in zip(settings, each)],
-                }
-            )
+            if entry["method"] not in found and _is_comparable(entry, pairs):
+                found[entry["method"]] = _row(entry, pairs)
+        rows += found.values()
     return rows
 
 
+def missing_figures(bench: Bench) -> list[str]:
+    """One line per degradation and data set of the papers that names the methods without published figures."""
+    lines: dict[str, None] = {}
+    known = {_canonical(entry["dataset"]) for entry in _figures()}
+    for pairs in bench.pairs:
+        if _canonical(pairs.dataset) not in known:
+            continue
+        methods = {entry["method"] for entry in _figures() if _is_comparable(entry, pairs)}
+        missing = [family for family in FAMILIES if not any(family in method for method in methods)]
+        if methods and missing:
+            place = f"{pairs.degradation}, x{pairs.scale}, {pairs.dataset}"
+            lines[f"No published figures for {place}: {', '.join(missing)} (their tables could not be read)"] = None
+    return list(lines)
+
+
 def published_parameters(method: str) -> float | None:
-    """As the paper states them."""
+    """The number of parameters that the paper states."""
     millions = _published()["parameters_M"].get(method)
     return None if millions is None else millions * 1e6
+
+
+def _is_comparable(entry: dict[str, Any], pairs: Pairs | RealPairs) -> bool:
+    measured, given = {condition.name for condition in pairs.conditions}, set(entry["conditions"])
+    if entry["scale"] != pairs.scale or _canonical(entry["dataset"]) != _canonical(pairs.dataset):
+        return False
+    if pairs.downsample != "bicubic":
+        return False
+    if not isinstance(entry["psnr_y"], list):
+        return measured == given
+    return measured <= given or (entry["degradation"] == pairs.degradation and bool(measured & given))
+
+
+def _row(entry: dict[str, Any], pairs: Pairs | RealPairs) -> dict[str, Any]:
+    row = {
+        "model": entry["method"],
+        "dataset": pairs.dataset,
+        "degradation": pairs.degradation,
+        "published": entry["source"],
+    }
+    conditions: list[dict[str, Any]] = [{"name": condition.name} for condition in pairs.conditions]
+    for metric in _METRICS:
+        figures = entry.get(metric)
+        if not isinstance(figures, list):
+            row[metric] = figures
+            continue
+        known = dict(zip(entry["conditions"], figures, strict=True))
+        for condition in conditions:
+            condition[metric] = known.get(condition["name"])
+        values = [condition[metric] for condition in conditions]
+        row[metric] = None if None in values else fmean(values)
+    row["conditions"] = conditions
+    if entry["is_s_fold"]:
+        row["footnote"] = "the LR images may take every scale-th pixel (s-fold) instead of bicubic downsampling"
+    return row
 
 
 def _canonical(name: str) -> str:
@@ -61,11 +100,12 @@ def _published() -> dict[str, Any]:
 
 @cache
 def _figures() -> list[dict[str, Any]]:
-    """One entry a method, data set and degradation."""
+    """One entry per method, data set and degradation."""
     entries = []
     for table in _published()["tables"]:
         shared = {key: table[key] for key in ("source", "degradation", "scale", "conditions")}
         for method, datasets in table["figures"].items():
+            is_s_fold = method in table.get("s_fold", ())
             for dataset, figures in datasets.items():
-                entries.append({**shared, "method": method, "dataset": dataset, **figures})
+                entries.append({**shared, "method": method, "dataset": dataset, "is_s_fold": is_s_fold, **figures})
     return entries

@@ -18,9 +18,9 @@ from lightbsr_arch.bench.cache import Cache, cache_key
 from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.cost import Cost, measure_apart
 from lightbsr_arch.bench.machine import describe
-from lightbsr_arch.bench.metrics import METRICS, unavailable
+from lightbsr_arch.bench.metrics import PYIQA_LICENCE, find_metric, unavailable
 from lightbsr_arch.bench.models import ModelSpec, Upscaler
-from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, content
+from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, RealPairs, content
 from lightbsr_arch.data.image_io import Picture, encode_image
 
 CROP = 128
@@ -43,6 +43,7 @@ class Results:
         failures: by model and place, why there are none. A model of None stands for all: the picture cannot be read.
         broken: models that could not be loaded at all, and why.
         costs: by model, or why there is none.
+        idrs: by model of ours, its figures of ``measure_idr``.
         crops: by place, the pictures of the viewer by label ("LR", "HR" or a model's name), as WebP.
         notes: metrics that could not be computed, and why.
         computed: how many SR pictures were made in this run.
@@ -52,6 +53,7 @@ class Results:
     failures: dict[tuple[str | None, Place], str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     costs: dict[str, Cost | str] = field(default_factory=dict)
+    idrs: dict[str, dict[str, float | str]] = field(default_factory=dict)
     crops: dict[Place, dict[str, bytes]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     computed: int = 0
@@ -65,7 +67,7 @@ class Results:
 class _Job:
     """One LR image, and what each model still has to give for it."""
 
-    pairs: Pairs
+    pairs: Pairs | RealPairs
     condition: Condition
     index: int
     image: str
@@ -92,6 +94,9 @@ class Runner:
         reasons = {name: unavailable(name) for name in bench.metrics}
         self.metrics = [name for name, reason in reasons.items() if reason is None]
         self.results.notes += [reason for reason in reasons.values() if reason is not None]
+        if names := [name for name in self.metrics if find_metric(name).version]:
+            text = f"{', '.join(names)}: by pyiqa, on whole pictures; for non-commercial use only ({PYIQA_LICENCE})"
+            self.results.notes.append(text)
         self.digests: dict[str, str] = {}
         self.specs: dict[str, ModelSpec] = {}
         for spec in bench.models:
@@ -116,6 +121,8 @@ class Runner:
                 progress.update(len(job.wanted))
             while pending:
                 self._collect(*pending.popleft())
+        if self.bench.idr:
+            self._measure_idrs()
         if self.bench.cost:
             self._measure_costs()
         return self.results
@@ -131,7 +138,7 @@ class Runner:
                 try:
                     if (pairs.dataset, index) not in images:
                         hr = pairs.hr(index)
-                        images[pairs.dataset, index] = content(hr), most_detailed(hr, self.bench.scale)
+                        images[pairs.dataset, index] = pairs.fingerprint(index, hr), most_detailed(hr, self.bench.scale)
                 except Exception as error:  # whatever a picture brings up is its own failure
                     for condition in pairs.conditions:
                         place = (pairs.dataset, pairs.degradation, condition.name, index)
@@ -149,7 +156,7 @@ class Runner:
 
     def _take_known(self, model: str, job: _Job) -> list[str]:
         """Fill in what the cache has; what it lacks comes back."""
-        found = {name: self.cache.get(self._key(model, job, name)) for name in self.metrics}
+        found = {name: self.cache.get(self._metric_key(model, job, name)) for name in self.metrics}
         known = {name: value["value"] for name, value in found.items() if value is not None}
         self.results.values[model, job.place] = known
         missing = [name for name in self.metrics if name not in known]
@@ -160,6 +167,10 @@ class Runner:
             else:
                 self.results.crops.setdefault(job.place, {})[model] = crop
         return missing
+
+    def _metric_key(self, model: str, job: _Job, name: str) -> str:
+        version = find_metric(name).version
+        return self._key(model, job, name, *([] if version is None else [version]))
 
     def _key(self, model: str, job: _Job, *what: Any) -> str:
         seed = job.index if job.condition.random else None
@@ -185,7 +196,7 @@ class Runner:
                 crop = encode_image(_cut(sr, *job.box), "webp")
                 self.cache.put(self._key(model, job, "crop", job.box, CROP), crop)
                 self.results.crops.setdefault(job.place, {})[model] = crop
-            metrics = [name for name in wanted if name in METRICS]
+            metrics = [name for name in wanted if name != "crop"]
             yield model, metrics, pool.submit(_measure, metrics, sr, hr, self.bench.scale)
 
     def _try(self, model: str, job: _Job, pair: Pair) -> Picture | None:
@@ -207,10 +218,10 @@ class Runner:
     def _collect(self, model: str, job: _Job, metrics: list[str], result: Future[Measured]) -> None:
         for name, value in result.result().items():
             if isinstance(value, float):
-                self.cache.put(self._key(model, job, name), {"value": value})
+                self.cache.put(self._metric_key(model, job, name), {"value": value})
                 self.results.values[model, job.place][name] = value
             elif not isinstance(value, UserError):
-                self.results.failures[model, job.place] = f"{METRICS[name].label}: {reason_of(value)}"
+                self.results.failures[model, job.place] = f"{find_metric(name).label}: {reason_of(value)}"
             elif str(value) not in self.results.notes:
                 self.results.notes.append(str(value))
 
@@ -222,6 +233,38 @@ class Runner:
         small = _cut(tensor2img(pair.lq), top, left, CROP // scale)
         shown = self.results.crops.setdefault(job.place, {})
         shown["LR"], shown["HR"] = encode_image(small, "webp"), encode_image(_cut(hr, *job.box), "webp")
+
+    # ------------------------------------------------------------------------------------------ IDR
+
+    def _measure_idrs(self) -> None:
+        """On the first data set that is degraded here."""
+        from lightbsr_arch.bench.idr import CROP as IDR_CROP
+        from lightbsr_arch.bench.idr import CROPS, measure_idr
+
+        pairs = next((pairs for pairs in self.bench.pairs if isinstance(pairs, Pairs)), None)
+        if pairs is None:
+            self.results.notes.append("IDRs are measured on degraded HR pictures; no data set has HR pictures alone")
+            return
+        images = [content(pairs.source.read(index)) for index in self._readable(pairs)]
+        for name, spec in self.specs.items():
+            if not spec.is_ours or spec.self_ensemble or name in self.results.broken:
+                continue
+            key = cache_key(self.digests[name], "idr", pairs.scale, images, IDR_CROP, CROPS)
+            figures = self.cache.get(key)
+            try:
+                if figures is None:
+                    figures = measure_idr(spec, pairs)
+                    self.cache.put(key, figures)
+            except UserError as error:
+                self.results.notes.append(f"IDR of {name}: {error}")
+                continue
+            self.results.idrs[name] = {**figures, "dataset": pairs.dataset}
+
+    def _readable(self, pairs: Pairs) -> Iterator[int]:
+        conditions = pairs.conditions
+        for index in range(len(pairs.images)):
+            if (None, (pairs.dataset, pairs.degradation, conditions[0].name, index)) not in self.results.failures:
+                yield index
 
     # ------------------------------------------------------------------------------------------ cost
 
@@ -259,9 +302,11 @@ def _measure(metrics: list[str], sr: Picture, hr: Picture, scale: int) -> Measur
     values: Measured = {}
     for name in metrics:
         try:
-            value = float(METRICS[name].compute(sr, hr, scale))
+            value = float(find_metric(name).compute(sr, hr, scale))
             if math.isnan(value):
-                raise UserError(f"{METRICS[name].label} is not defined for a picture of {hr.shape[1]}x{hr.shape[0]}")
+                raise UserError(
+                    f"{find_metric(name).label} is not defined for a picture of {hr.shape[1]}x{hr.shape[0]}"
+                )
             values[name] = value
         except Exception as error:
             values[name] = error

@@ -15,9 +15,9 @@ from lightbsr_arch.bench.cache import versions
 from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.cost import HEIGHT, WIDTH
 from lightbsr_arch.bench.machine import describe
-from lightbsr_arch.bench.metrics import METRICS
-from lightbsr_arch.bench.pairs import Pairs
-from lightbsr_arch.bench.published import published_parameters, published_rows
+from lightbsr_arch.bench.metrics import find_metric
+from lightbsr_arch.bench.pairs import Pairs, RealPairs
+from lightbsr_arch.bench.published import missing_figures, published_parameters, published_rows
 from lightbsr_arch.bench.runner import CROP, Place, Results
 
 Row = dict[str, Any]
@@ -41,8 +41,8 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
         if not math.isfinite(value)
     }
     left_out = dict.fromkeys(
-        f"{METRICS[name].label} of {_named(place, bench.pairs)['image']} in {place[0]} is infinite for a model that "
-        "gives the very HR picture: it is left out of all models' means"
+        f"{find_metric(name).label} of {_named(place, bench.pairs)['image']} in {place[0]} is infinite for a model "
+        "that gives the very HR picture: it is left out of all models' means"
         for place, name in sorted(infinite)
     )
     rows = [_row(spec.name, pairs, results, infinite) for pairs in bench.pairs for spec in bench.models]
@@ -57,25 +57,28 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
         "scale": bench.scale,
         "cost_size": [HEIGHT, WIDTH],
         "metrics": [
-            {"name": name, "label": METRICS[name].label, "better": METRICS[name].better, "digits": METRICS[name].digits}
-            for name in bench.metrics
+            {"name": name, "label": one.label, "better": one.better, "digits": one.digits}
+            for name, one in ((name, find_metric(name)) for name in bench.metrics)
             if any(name in row for row in rows)
         ],
         "costs": [
             {"name": name, "label": label, "unit": unit, "size": size, "digits": digits}
             for name, (label, size, unit, digits) in COSTS.items()
         ],
+        "idrs": [{"model": name, **figures} for name, figures in results.idrs.items()],
         "models": [_model(spec.name, results) for spec in bench.models]
         + [
             {"name": name, "published": True, "parameters": published_parameters(name)}
             for name in dict.fromkeys(row["model"] for row in published)
         ],
         "degradations": {
-            pairs.degradation: [{"name": each.name, "sigma": each.sigma} for each in pairs.conditions]
+            pairs.degradation: [
+                {"name": each.name, "sigma": each.sigma, "noise": each.noise} for each in pairs.conditions
+            ]
             for pairs in bench.pairs
         },
         "datasets": {pairs.dataset: len(pairs.images) for pairs in bench.pairs},
-        "notes": [*results.notes, *left_out],
+        "notes": [*results.notes, *left_out, *(missing_figures(bench) if bench.published else [])],
         "rows": rows + published,
         "images": [
             {**_named(place, bench.pairs), "model": model, **values}
@@ -111,9 +114,10 @@ def failures(summary: dict[str, Any]) -> list[str]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """One table a degradation."""
+    """One table per degradation. A published row without the mean gives some of the conditions only."""
     metrics = summary["metrics"]
     lines = []
+    marked: dict[str, None] = {}  # ordered and without repeats
     for degradation, conditions in summary["degradations"].items():
         mean = f", mean over {len(conditions)} conditions" if len(conditions) > 1 else ""
         lines += [f"## {_escaped(degradation)}, x{summary['scale']}{mean}", ""]
@@ -135,12 +139,25 @@ def markdown(summary: dict[str, Any]) -> str:
                 mark = "*" if row.get("errors") else ""
                 cells += [_number(row.get(metric["name"]), metric["digits"]) + mark for metric in metrics]
             name = _escaped(model["name"]) + (" (published)" if model["published"] else "")
+            footnotes = {row["footnote"] for row in rows.values() if "footnote" in row}
+            if footnotes:
+                name += " †"
+                marked.update(dict.fromkeys(footnotes))
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
     if any(model.get("sees") for model in summary["models"]):
         names = [f"{_escaped(model['name'])} ({model['sees']})" for model in summary["models"] if model.get("sees")]
         lines += [f"Teachers, which see what no user has: {', '.join(names)}.", ""]
+    if summary["idrs"]:
+        lines += [f"## IDR over the blurs of Gaussian8, {_escaped(summary['idrs'][0]['dataset'])}", ""]
+        lines += ["| Model | PSNR-Y of crops | 5-NN | R2 | Cost of a wrong IDR (dB) |", "|---|---:|---:|---:|---:|"]
+        for one in summary["idrs"]:
+            figures = f"{one['psnr_y']:.2f} | {one['knn']:.0%} | {one['r2']:.2f} | {one['wrong_costs']:.2f}"
+            lines.append(f"| {_escaped(one['model'])} | {figures} |")
+        guess = f"{summary['idrs'][0]['chance']:.1%}"
+        lines += ["", f"5-NN: widths told right by the five nearest IDRs of other images; a guess has {guess}.", ""]
+    lines += [f"† {_escaped(line)}" for line in marked]
     lines += [f"\\* {_escaped(line)}" for line in failures(summary)] + [_escaped(line) for line in summary["notes"]]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -156,7 +173,7 @@ def _one_line(text: str) -> str:
 
 
 def csv_table(summary: dict[str, Any]) -> str:
-    """One line a model, data set, degradation and condition, and one for the mean over the conditions."""
+    """One line per model, data set, degradation and condition, and one for the mean over the conditions."""
     metrics = [metric["name"] for metric in summary["metrics"]]
     costs = [cost["name"] for cost in summary["costs"]]
     models = {(model["name"], model["published"]): model for model in summary["models"]}
@@ -174,7 +191,7 @@ def csv_table(summary: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def _row(model: str, pairs: Pairs, results: Results, infinite: set[tuple[Place, str]]) -> Row:
+def _row(model: str, pairs: Pairs | RealPairs, results: Results, infinite: set[tuple[Place, str]]) -> Row:
     conditions = []
     errors: dict[str, None] = {}  # ordered and without repeats
     for condition in pairs.conditions:
@@ -192,12 +209,9 @@ def _row(model: str, pairs: Pairs, results: Results, infinite: set[tuple[Place, 
 
 
 def _means(values: list[dict[str, Any]]) -> dict[str, float]:
-    """Of each metric over those that have it."""
-    return {
-        name: fmean(each[name] for each in values if name in each)
-        for name in METRICS
-        if any(name in each for each in values)
-    }
+    """Of each metric over those that have it; the name of a condition is none."""
+    names = dict.fromkeys(name for each in values for name in each if name != "name")
+    return {name: fmean(each[name] for each in values if name in each) for name in names}
 
 
 def _model(name: str, results: Results) -> dict[str, Any]:
@@ -219,7 +233,7 @@ def _crop(place: Place, pictures: dict[str, bytes], bench: Bench, results: Resul
     return {**_named(place, bench.pairs), "pictures": shown}
 
 
-def _named(place: Place, all_pairs: list[Pairs]) -> dict[str, str]:
+def _named(place: Place, all_pairs: list[Pairs | RealPairs]) -> dict[str, str]:
     dataset, degradation, condition, index = place
     images = next(pairs.images for pairs in all_pairs if pairs.dataset == dataset)
     return {"dataset": dataset, "degradation": degradation, "condition": condition, "image": images[index]}

@@ -2,5 +2,6 @@
 
 from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.gt_dataset import GTDataset
+from lightbsr_arch.data.pair_dataset import PairDataset
 
-__all__ = ["DegradedDataset", "GTDataset"]
+__all__ = ["DegradedDataset", "GTDataset", "PairDataset"]

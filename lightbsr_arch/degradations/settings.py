@@ -79,7 +79,10 @@ class SecondOrderSetting:
 # Isotropic Gaussian8 (IKC, CVPR 2019): eight widths, evenly spaced.
 _GAUSSIAN8_START_STEP = {2: (0.9, 0.1), 3: (1.35, 0.15), 4: (1.8, 0.2)}
 
-# DASR (CVPR 2021), table 3, and KDSR, table 2: sigma along the axes, and the angle in degrees.
+# DASR (CVPR 2021), table 2.
+_SETTING1_SIGMAS = {2: (0.0, 0.6, 1.2, 1.8), 3: (0.0, 0.8, 1.6, 2.4), 4: (0.0, 1.2, 2.4, 3.6)}
+
+# DASR, table 3: sigma along the axes, and the angle in degrees. KDSR's table 2 and MRDA's are of other kernels.
 _SETTING2_KERNELS = (
     ((2.0, 0.5), 0),
     ((2.0, 1.0), 10),
@@ -91,7 +94,7 @@ _SETTING2_KERNELS = (
     ((4.0, 3.0), 165),
     ((4.0, 4.0), 180),
 )
-_SETTING2_NOISE = (0, 10, 20)
+_SETTING2_NOISE = (0, 5, 10)
 
 
 def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Setting]:
@@ -99,19 +102,22 @@ def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Settin
 
     Args:
         settings: "bicubic" (no blur), "gaussian8", "setting1" (isotropic), "setting2" (anisotropic with noise).
-        scale: 2, 3 or 4: Gaussian8 depends on it.
+        scale: 2, 3 or 4: Gaussian8 and setting 1 depend on it.
+
+    Raises:
+        UserError: no degradation has this name, or it is not defined for this scale.
     """
     if not isinstance(settings, str):
         return list(settings)
     if settings == "bicubic":
         return [Setting(sigma=0.0)]
+    if settings in ("gaussian8", "setting1") and scale not in _GAUSSIAN8_START_STEP:
+        raise UserError(f"{settings} is defined for scale 2, 3 and 4, not {scale}")
     if settings == "gaussian8":
-        if scale not in _GAUSSIAN8_START_STEP:
-            raise UserError(f"gaussian8 is defined for scale 2, 3 and 4, not {scale}")
         start, step = _GAUSSIAN8_START_STEP[scale]
         return [Setting(sigma=round(start + i * step, 2)) for i in range(8)]
     if settings == "setting1":
-        return [Setting(sigma=sigma) for sigma in (0.0, 1.2, 2.4, 3.6)]
+        return [Setting(sigma=sigma) for sigma in _SETTING1_SIGMAS[scale]]
     if settings == "setting2":
         return [
             Setting(sigma=sigma, theta=theta, noise=noise)

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def upscale_files(
     *,
     tile: int | str = "auto",
     skip_existing: bool = False,
+    self_ensemble: bool = False,
     advance: Callable[[int, float], None] = lambda number, share: None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -111,6 +113,7 @@ def upscale_files(
         model: from `load_student`.
         tile: see `upscale`.
         skip_existing: leave outputs that exist.
+        self_ensemble: see `upscale`.
         advance: is told, for the number of a job, what share of its work has been done since it was last told.
         report: is told each outcome.
     """
@@ -122,7 +125,8 @@ def upscale_files(
             if skip_existing and job.target != STANDARD_STREAM and Path(job.target).exists():
                 outcome.status = "skipped"
             else:
-                _upscale_file(job, outcome, model, tile, lambda share, number=number: advance(number, share))  # type: ignore[misc]
+                options = {"tile": tile, "self_ensemble": self_ensemble, "advance": partial(advance, number)}
+                _upscale_file(job, outcome, model, options)
         except Exception as error:  # whatever a picture brings up is its own failure
             outcome.status = "failed"
             outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
@@ -132,9 +136,7 @@ def upscale_files(
     return outcomes
 
 
-def _upscale_file(
-    job: Job, outcome: Outcome, model: Network, tile: int | str, advance: Callable[[float], None]
-) -> None:
+def _upscale_file(job: Job, outcome: Outcome, model: Network, options: dict[str, Any]) -> None:
     if job.problem:
         raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
@@ -148,7 +150,7 @@ def _upscale_file(
     picture = fit(read_picture(data, name), codec)
     outcome.notices = picture.notices
     outcome.size = width, height
-    picture.pixels = upscale(picture.pixels, model, tile=tile, advance=advance)
+    picture.pixels = upscale(picture.pixels, model, **options)
     _write(job.target, encode(picture, codec))
 
 

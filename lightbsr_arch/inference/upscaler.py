@@ -15,6 +15,8 @@ from lightbsr_arch.archs.fast.memory import release_freed, rows_that_fit
 from lightbsr_arch.archs.part import Advance, Network, needs_lq_only
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.device import find_device
+from lightbsr_arch.inference.self_ensemble import TURNS
+from lightbsr_arch.inference.self_ensemble import self_ensemble as mean_over_turns
 from lightbsr_arch.inference.tiling import sr_strips
 
 Image = TypeVar("Image", NDArray[Any], torch.Tensor)
@@ -31,6 +33,7 @@ def upscale(
     tile: int | str = "auto",
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    self_ensemble: bool = False,
     advance: Advance = lambda share: None,
 ) -> Image:
     """Upscale an image.
@@ -47,6 +50,8 @@ def upscale(
         device: where to load a model that is named: "cpu", "cuda", "mps" or "auto", which is the default and takes the
             first there is of "cuda", "mps", "cpu". A model that is loaded already stays where it is.
         dtype: of the computation of a model that is named, fp32 unless given.
+        self_ensemble: average over the eight flips and transposes of the image, which takes eight times as long and
+            holds the whole SR image in fp32 twice.
         advance: is told what share of the work has been done since it was last told.
 
     Returns:
@@ -66,7 +71,7 @@ def upscale(
     check_tile(tile)
 
     def strips(lq: torch.Tensor, share: float) -> Iterator[torch.Tensor]:
-        return _clamped_strips(model, lq, tile, lambda done: advance(share * done))
+        return _clamped_strips(model, lq, tile, self_ensemble, lambda done: advance(share * done))
 
     if isinstance(image, torch.Tensor):
         return _upscale_tensor(image, model.scale, strips)
@@ -111,13 +116,30 @@ def check_tile(tile: int | str) -> None:
         raise ValueError(f'tile is a number of rows, 0 for the whole image, or "auto", not {tile!r}')
 
 
-def _clamped_strips(model: Network, lq: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
+def _strips(model: Network, image: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
+    rows = rows_that_fit(model.num_feat, image) if tile == "auto" else int(tile)
+    return sr_strips(model, image, rows, advance)
+
+
+def _ensembled(model: Network, image: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
+    """One strip, which is the whole image."""
+
+    def whole(lq: torch.Tensor) -> torch.Tensor:
+        turned = lq.contiguous(memory_format=torch.channels_last)
+        strips = _strips(model, turned, tile, lambda share: advance(share / len(TURNS)))
+        return torch.cat([strip.float() for strip in strips], dim=2)
+
+    yield mean_over_turns(whole, image)
+
+
+def _clamped_strips(
+    model: Network, lq: torch.Tensor, tile: int | str, self_ensemble: bool, advance: Advance
+) -> Iterator[torch.Tensor]:
     """The SR image of 3 x H x W or 1 x H x W in [0, 1], in strips of as many channels in fp32."""
     parameter = next(model.parameters())
     image = lq[None].to(parameter).contiguous(memory_format=torch.channels_last).expand(-1, 3, -1, -1)
     try:
-        rows = rows_that_fit(model.num_feat, image) if tile == "auto" else int(tile)
-        for strip in sr_strips(model, image, rows, advance):
+        for strip in (_ensembled if self_ensemble else _strips)(model, image, tile, advance):
             sr = strip[0].float()
             if not sr.isfinite().all():
                 if parameter.dtype == torch.float16:

@@ -7,6 +7,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,12 +22,15 @@ from safetensors.torch import save_file
 import lightbsr_arch
 from lightbsr.commands import main
 from lightbsr.errors import UserError
+from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
+from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.config import read_config
 from lightbsr_arch.bench.cost import count_macs, measure
 from lightbsr_arch.bench.models import ModelSpec
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.data import DegradedDataset
+from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY, Parameters, bicubic_resize
 from lightbsr_arch.degradations.classical import Degraded
 from tests.bench.toys import EDSR, edsr, pictures, student
@@ -309,6 +314,31 @@ def test_basicsrs_network_takes_the_moving_average(folder):
         ModelSpec("EDSR", "int8.pth", EDSR).load(4, torch.device("cpu"))
 
 
+def test_self_ensemble_is_an_option_of_a_model(folder):
+    weights = str(edsr(folder / "edsr.pth"))
+    models = {"EDSR": {"network": EDSR, "weights": weights}}
+    models["EDSR+"] = {**models["EDSR"], "self_ensemble": True}
+    models["teacher+"] = {"weights": "kdsr_s_x4_iso_teacher", "self_ensemble": True}
+    config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
+    code, summary = bench(config)
+    assert code == 1
+    assert "a teacher sees" in figures(summary, "teacher+")["toy"]["errors"][0]
+
+    upscaler = ModelSpec("EDSR", weights, EDSR).load(4, torch.device("cpu"))
+    hr = cv2.imread("hr/00.png")
+    gt = torch.from_numpy(hr[:64, :64, ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
+    lq = bicubic_resize(gt, 0.25).mul(255).round().clamp(0, 255) / 255
+    total = torch.zeros(1, 3, 64, 64)
+    for k in range(4):
+        for mirror in (False, True):
+            turned = torch.rot90(lq.flip(-1) if mirror else lq, k, (-2, -1))
+            back = torch.rot90(upscaler(Pair(turned, gt, None)), -k, (-2, -1))
+            total += back.flip(-1) if mirror else back
+    psnr = calculate_psnr(tensor2img(total / 8), tensor2img(gt), crop_border=4, test_y_channel=True)
+    assert figures(summary, "EDSR+")["toy"]["psnr_y"] == pytest.approx(psnr, abs=1e-3)
+    assert figures(summary, "EDSR")["toy"]["psnr_y"] != pytest.approx(psnr, abs=1e-3)
+
+
 def test_an_onnx_file(folder):
     onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
     pytest.importorskip("onnxruntime", reason="runs an ONNX file")
@@ -449,10 +479,133 @@ def test_the_documented_example_lacks_nothing_but_its_weights(folder):
     (folder / "datasets").mkdir()
     for name in ("Set5", "Set14"):
         pictures(folder / "datasets" / name, 1)
+    real_pairs(folder)
+    (folder / "datasets/DIV2KRK").mkdir()
+    for name in ("gt", "lr_x4"):
+        (folder / name).rename(folder / "datasets/DIV2KRK" / name)
     text = (Path(__file__).parents[2] / "docs" / "bench.md").read_text(encoding="utf-8")
     Path("bench.yml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
     with pytest.raises(UserError) as caught:
         read_config("bench.yml")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(": no such file, and no shipped weights" in line for line in lines)
+
+
+def real_pairs(folder):
+    """Two pairs at x4 named as in DIV2KRK, whose LR pictures no degradation of ours makes."""
+    generator = np.random.default_rng(0)
+    for number, (height, width) in {1: (48, 64), 2: (50, 66)}.items():
+        coarse = generator.integers(0, 256, (6, 8, 3), np.uint8)
+        hr = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        lr = hr[: height // 4 * 4 : 4, : width // 4 * 4 : 4] // 2 + 60
+        for path, picture in ((f"gt/img_{number}_gt.png", hr), (f"lr_x4/im_{number}.png", lr)):
+            (folder / path).parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / path), picture)
+    return {"gt": "gt", "lq": "lr_x4", "filename_tmpl": "im_{}", "gt_tmpl": "img_{}_gt"}
+
+
+def test_real_pairs_are_measured_beside_made_ones(folder, capsys):
+    config = {
+        "models": ["bicubic"],
+        "datasets": {"toy": str(pictures(folder / "hr", 1)), "DIV2KRK": real_pairs(folder)},
+    }
+    code, summary = bench({**config, "degradations": ["bicubic"]})
+    assert code == 0
+    wanted = []
+    for number in (1, 2):
+        hr, lr = (cv2.imread(path) for path in (f"gt/img_{number}_gt.png", f"lr_x4/im_{number}.png"))
+        lq = torch.from_numpy(lr[..., ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
+        wanted.append(
+            calculate_psnr(tensor2img(bicubic_resize(lq, 4)), hr[:48, :64], crop_border=4, test_y_channel=True)
+        )
+    found = {row["image"]: row["psnr_y"] for row in summary["images"] if row["dataset"] == "DIV2KRK"}
+    assert found == pytest.approx({"img_1_gt.png": wanted[0], "img_2_gt.png": wanted[1]}, abs=1e-9)
+    assert [(row["dataset"], row["degradation"]) for row in summary["rows"] if row["model"] == "bicubic"] == [
+        ("toy", "bicubic"),
+        ("DIV2KRK", "given LR"),
+    ]
+    assert figures(summary, "bicubic")["DIV2KRK"]["psnr_y"] == pytest.approx(sum(wanted) / 2, abs=1e-9)
+    (dan,) = (row for row in summary["rows"] if row["model"] == "DANv2")
+    assert (dan["psnr_y"], dan["ssim_y"]) == (28.74, 0.7893)
+
+    capsys.readouterr()
+    cv2.imwrite("lr_x4/im_1.png", np.zeros((12, 16, 3), np.uint8))  # the cache knows LR pictures by their pixels
+    _, changed = bench({**config, "degradations": ["bicubic"]})
+    assert "\n1 pictures upscaled" in capsys.readouterr().out
+    assert figures(changed, "bicubic")["DIV2KRK"]["psnr_y"] < sum(wanted) / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"filename_tmpl": "{}"}, "img_1_gt.png has no LR picture 1.png in lr_x4; "),
+        ({"gt_tmpl": "{}"}, "img_1_gt.png has no LR picture im_img_1_gt.png in lr_x4; "),
+        ({"lq": "gone"}, "gone: no such folder"),
+        ({"filename_tmpl": "im"}, "filename_tmpl: expected a file name with one {}"),
+        ({"scale": 2}, "img_1_gt.png: HR 64x48 and LR 16x12, expected LR 32x24 for x2; "),
+    ],
+)
+def test_pairs_that_do_not_match_are_named(change, text, folder):
+    section = real_pairs(folder)
+    scale = change.pop("scale", 4)
+    config = {"scale": scale, "models": ["bicubic"], "datasets": {"DIV2KRK": {**section, **change}}}
+    Path("bench.yml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError) as caught:
+        read_config("bench.yml")
+    (line,) = str(caught.value).splitlines()
+    assert text in line
+    assert line.startswith("bench.yml:")
+
+
+def test_another_metric_needs_pyiqa_which_is_named_with_its_licence(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiqa", None)  # as where it is not installed
+    pictures(folder / "hr", 1)
+    Path("bench.yml").write_text("models: [bicubic]\ndatasets: {hr: hr}\nmetrics: [psnr_y, musiq]\n")
+    with pytest.raises(UserError) as caught:
+        read_config("bench.yml")
+    assert str(caught.value) == (
+        "bench.yml:3: metrics[1]: musiq is none of psnr_y, ssim_y, niqe, lpips, dists; pyiqa has more, for "
+        "non-commercial use only (PolyForm Noncommercial 1.0.0): pip install pyiqa"
+    )
+
+
+def test_metrics_of_pyiqa_have_its_direction_and_its_figures(folder):
+    pytest.importorskip("pyiqa", reason="metrics of pyiqa: pip install pyiqa")
+    config = {"models": ["bicubic"], "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
+    code, summary = bench({**config, "metrics": ["psnr_y", "psnr", "gmsd"]})  # neither has weights
+    assert code == 0
+    assert [(each["name"], each["better"]) for each in summary["metrics"]] == [
+        ("psnr_y", "higher"), ("psnr", "higher"), ("gmsd", "lower"),
+    ]  # fmt: skip
+    assert "by pyiqa, on whole pictures; for non-commercial use only" in summary["notes"][0]
+    assert 5 < figures(summary, "bicubic")["toy"]["psnr"] < 60
+
+
+def test_idrs_of_our_models_stand_in_the_report(folder):
+    pytest.importorskip("sklearn", reason="figures of IDRs: pip install scikit-learn")
+    hr = pictures(folder / "hr", 3, side=136)
+    models = {"bicubic": "bicubic", "ours": str(student(folder / "student.safetensors"))}
+    config = {"models": models, "datasets": {"toy": str(hr)}, "degradations": ["bicubic"], "idr": True}
+    code, summary = bench(config)
+    assert code == 0
+    (idr,) = summary["idrs"]
+    assert (idr["model"], idr["dataset"], idr["chance"]) == ("ours", "toy", 1 / 8)
+
+    net, widths = lightbsr_arch.load(models["ours"]), factor("sigma", 4)
+    readings = read_idrs({"ours": net}, [widths], GTSource(str(hr), "disk"), 128, 8)
+    vectors = readings.vectors["ours"]["sigma"]
+    use = measure_use(net, widths, readings.crops, vectors)
+    assert idr["knn"] == neighbour_accuracy(vectors, readings.images)
+    assert idr["r2"] == pytest.approx(regression_r2(vectors, readings.images, widths.levels))
+    assert (idr["psnr_y"], idr["wrong_costs"]) == pytest.approx((use.psnr, use.wrong_costs))
+    row = f"| ours | {use.psnr:.2f} | {idr['knn']:.0%} | {idr['r2']:.2f} | {use.wrong_costs:.2f} |"
+    assert row in Path("out/table.md").read_text()
+    assert bench(config)[1]["idrs"] == summary["idrs"]
+
+    (hr / "02.png").unlink()
+    code, summary = bench(config)
+    assert (code, summary["idrs"]) == (0, [])
+    assert summary["notes"] == [
+        "IDR of ours: 2 of 2 images can be used, at least 3 are needed, to learn from some and test on others"
+    ]

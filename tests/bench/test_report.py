@@ -80,8 +80,8 @@ def test_sorting(page, report):
     assert column.get_attribute("aria-sort") == "ascending"
     assert names(page) == [*sorted(figures, key=figures.get), "broken"]
     page.get_by_role("button", name="Model").click()
-    assert names(page)[:2] == ["<!--<script><b>ours", "bicubic"]
-    assert page.locator("tr.published").count() == 7
+    assert names(page)[:3] == ["<!--<script><b>ours", "AdaTarget", "bicubic"]
+    assert page.locator("tr.published").count() == 10
     assert "failed: " in page.locator("#table").inner_text()
 
 
@@ -89,10 +89,26 @@ def test_plots_and_choices(page):
     assert page.locator("#sigma polyline").count() == 2
     assert page.locator("#sigma circle").count() == 16
     page.get_by_label("Degradation").select_option("setting1")
-    assert page.locator("#sigma polyline").count() == 5  # DASR's table gives each sigma
+    assert page.locator("#sigma polyline").count() == 15  # the papers' tables give each sigma
     page.get_by_label("Data set of plots and crops").select_option("mine")
     assert page.locator("#sigma polyline").count() == 2
     assert page.locator("#picture option").all_inner_texts() == ["00.png, sigma2.4", "01.png, sigma2.4"]
+
+
+def test_one_condition_can_be_chosen(page):
+    def figure(model):
+        line = page.locator("#table tbody tr", has=page.locator("th", has_text=model)).first
+        return line.locator("td").nth(4).inner_text()
+
+    page.get_by_label("Degradation").select_option("setting1")
+    choices = page.get_by_label("Conditions")
+    assert choices.locator("option").all_inner_texts() == ["all (4)", "sigma0", "sigma1.2", "sigma2.4", "sigma3.6"]
+    assert [figure("DASR"), figure("MRDA")] == ["31.56", "–"]  # MRDA's row lacks sigma 0
+    choices.select_option(label="sigma2.4")
+    assert [figure("DASR"), figure("MRDA")] == ["31.75", "32.11"]
+    assert "setting1, ×4, sigma2.4" in page.locator("#table caption").inner_text()
+    page.get_by_label("Degradation").select_option("gaussian8")
+    assert choices.input_value() == "0"
 
 
 def test_viewer(page):

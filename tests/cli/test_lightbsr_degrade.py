@@ -38,7 +38,7 @@ def test_one_blur_is_that_of_the_tables(photos: Path, tmp_path: Path) -> None:
 
 def test_a_setting_is_a_folder_a_degradation(photos: Path, tmp_path: Path) -> None:
     assert main(["degrade", str(photos), str(tmp_path / "out"), "--setting", "setting1", "--scale", "2"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["sigma0", "sigma1.2", "sigma2.4", "sigma3.6"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["sigma0", "sigma0.6", "sigma1.2", "sigma1.8"]
     assert cv2.imread(str(tmp_path / "out/sigma0/c.png")).shape == (24, 32, 3)
 
 

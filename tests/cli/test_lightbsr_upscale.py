@@ -101,6 +101,14 @@ def test_a_summary_and_structure(tmp_path, run):
     assert tree(tmp_path / "out") == ["a_x2.png", "sub/deep/b_x2.jpg"]
 
 
+def test_self_ensemble(tmp_path, run, weights):
+    save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--self-ensemble")[0] == 0
+    made = np.asarray(Image.open(tmp_path / "out/a.png"))
+    assert np.array_equal(made, upscale(SMALL, weights, self_ensemble=True))
+    assert not np.array_equal(made, upscale(SMALL, weights))
+
+
 def test_globs_and_files(tmp_path, run):
     for name in ("a.png", "b.png", "c.bmp"):
         save(tmp_path / "in" / name)

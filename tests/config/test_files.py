@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests import option_files
@@ -70,6 +72,25 @@ def test_data_that_is_not_what_io_backend_says(
     write("options/student.yml", student)
     line = line_of(GT + root, student)
     assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {text.format(folder=run_folder)}"]
+
+
+def test_pairs_that_do_not_match_are_named(run_folder: Path, student: str) -> None:
+    for name, side in (("gt/1.png", 64), ("lq/1.png", 16), ("gt/2.png", 64), ("lq/3.png", 16)):
+        Path(name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(name, np.zeros((side, side, 3), np.uint8))
+    before, after = student.split(GT)
+    after = after[after.index("\n\n") :]
+    pairs = "  val:\n    name: Real\n    type: PairDataset\n    dataroot_gt: gt\n    dataroot_lq: lq\n"
+    write("options/student.yml", f"{before}{pairs}    io_backend: {{type: disk}}{after}")
+    line = line_of(pairs.splitlines()[0], f"{before}{pairs}")
+    expected = "2.png has no LR picture 2.png in lq; 3.png in lq has no HR picture in gt"
+    assert problems() == [f"options/student.yml:{line}: datasets.val: {expected}"]
+    Path("lq/3.png").rename("lq/2.png")
+    assert problems() == []
+    cv2.imwrite("lq/2.png", np.zeros((32, 32, 3), np.uint8))
+    assert problems() == [
+        f"options/student.yml:{line}: datasets.val: 2.png: HR 64x64 and LR 32x32, expected LR 16x16 for x4"
+    ]
 
 
 @pytest.mark.parametrize("path", option_files.ALL, ids=lambda path: path.stem)

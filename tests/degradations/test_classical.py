@@ -151,10 +151,12 @@ def test_published_settings():
     assert [s.sigma for s in named_settings("gaussian8", 4)] == [1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2]
     assert [s.sigma for s in named_settings("gaussian8", 2)] == [0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
     assert [s.sigma for s in named_settings("setting1", 4)] == [0.0, 1.2, 2.4, 3.6]
+    assert [s.sigma for s in named_settings("setting1", 3)] == [0.0, 0.8, 1.6, 2.4]
+    assert [s.sigma for s in named_settings("setting1", 2)] == [0.0, 0.6, 1.2, 1.8]
     setting2 = named_settings("setting2", 4)
     assert len({s.name for s in setting2}) == len(setting2) == 27
-    assert setting2[11] == Setting(sigma=(3.5, 1.5), theta=30, noise=10)
-    assert setting2[11].name == "sigma3.5x1.5_theta30_noise10"
+    assert setting2[11] == Setting(sigma=(3.5, 1.5), theta=30, noise=5)
+    assert setting2[20].name == "sigma3.5x1.5_theta30_noise10"
     with pytest.raises(UserError, match="'gaussian9' names no test degradation; there are bicubic, gaussian8"):
         named_settings("gaussian9", 4)
 

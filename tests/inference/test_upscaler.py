@@ -193,3 +193,20 @@ def test_a_containers_limit_counts(tmp_path):
     assert memory.free_memory(cpu, tmp_path) == 400_000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.free_memory(cpu, tmp_path) > 2**24
+
+
+@pytest.mark.parametrize("tile", [0, 5])
+def test_self_ensemble_is_the_mean_over_flips_and_transposes(model, tile):
+    image = (RGB / 65535).astype(np.float32)
+    wanted = np.zeros((46, 34, 3))
+    for k in range(4):  # four quarter turns, each plain and mirrored
+        for mirror in (False, True):
+            turned = np.rot90(image[:, ::-1] if mirror else image, k)
+            back = np.rot90(whole(model, turned, -np.inf, np.inf), -k)
+            wanted += (back[:, ::-1] if mirror else back) / 8
+    sr = lightbsr_arch.upscale(image, model, tile=tile, self_ensemble=True)
+    np.testing.assert_allclose(sr, wanted.clip(0, 1), atol=2e-5)
+    assert np.abs(sr - whole(model, image)).max() > 1e-3
+    shares: list[float] = []
+    lightbsr_arch.upscale(image, model, tile=tile, self_ensemble=True, advance=shares.append)
+    assert sum(shares) == pytest.approx(1)

@@ -29,6 +29,7 @@ IMAGE_DATASETS = (
     "DegradedDataset",
     "FFHQDataset",
     "GTDataset",
+    "PairDataset",
     "PairedImageDataset",
     "RealESRGANDataset",
     "RealESRGANPairedDataset",

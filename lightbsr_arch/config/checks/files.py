@@ -13,6 +13,7 @@ from lightbsr.names import unsafe_path
 from lightbsr_arch.config.checks.combinations import perceptual_losses, section, sections
 from lightbsr_arch.config.yaml_file import Document, load_file
 from lightbsr_arch.data.meta_info import META_INFO
+from lightbsr_arch.data.pair_dataset import PicturePairs
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file
 from lightbsr_arch.option_types.problems import Finding, KeyPath, OptionsError
 
@@ -27,12 +28,16 @@ def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
     options = document.data
     for name, dataset in sections(options, "datasets"):
         backend = section(dataset, "io_backend").get("type")
+        missing: list[Finding] = []
         for key in DATA_ROOTS:
             if isinstance(dataset.get(key), str):
                 key_path = ("datasets", name, key)
                 location = document.locations[key_path]
                 described_in = Path(location.source) if location.line else options_file
-                yield from _data_root(dataset[key], backend, key_path, described_in)
+                missing += _data_root(dataset[key], backend, key_path, described_in)
+        yield from missing
+        if dataset.get("type") == "PairDataset" and not missing:
+            yield from _pairs(dataset, options.get("scale"), ("datasets", name))
         for key in DATA_LISTS:
             if isinstance(dataset.get(key), str) and backend != "lmdb":
                 yield from _data_list(dataset[key], ("datasets", name, key))
@@ -70,6 +75,18 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
         else:
             # BasicSR's data sets accept more than `read_meta_info` does.
             yield from _listed(path / META_INFO, lambda line: [line.partition(".")[0]], key)
+
+
+def _pairs(dataset: dict[str, Any], scale: Any, key: KeyPath) -> Iterator[Finding]:
+    """Whether each HR picture has its LR picture, of the right size."""
+    roots = [dataset.get(name, "") for name in ("dataroot_gt", "dataroot_lq")]
+    templates = [dataset.get(name, "{}") for name in ("filename_tmpl", "gt_tmpl")]
+    if not isinstance(scale, int) or not all(isinstance(value, str) for value in (*roots, *templates)):
+        return  # the type check says so
+    try:
+        PicturePairs(roots[0], roots[1], scale, *templates)
+    except UserError as error:
+        yield Finding(key, str(error))
 
 
 def _data_list(value: str, key: KeyPath) -> Iterator[Finding]:

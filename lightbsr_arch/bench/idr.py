@@ -1,0 +1,45 @@
+"""IDRs of our models, for the report: which blur they tell apart, and the cost of a wrong one."""
+
+from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
+from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
+from lightbsr_arch.bench.models import ModelSpec
+from lightbsr_arch.bench.pairs import Pairs
+from lightbsr_arch.checkpoint import load
+
+CROP = 128
+"""Side of the crops in HR pixels."""
+
+CROPS = 8
+"""Crops per image, at most."""
+
+IDRFigures = dict[str, float | str]
+
+
+def measure_idr(spec: ModelSpec, pairs: Pairs) -> IDRFigures:
+    """Read the IDR of crops under the widths of Gaussian8 and restore them with it and with a wrong one.
+
+    Args:
+        spec: of a BlindSR.
+        pairs: whose HR images are cut; at least three.
+
+    Returns:
+        ``psnr_y`` of the crops in dB; ``knn``, the share of IDRs whose width most of the five nearest of other images
+        have; ``r2`` of a linear regression of the width; ``wrong_costs``, the PSNR-Y in dB that is lost with the IDR of
+        the width half of the range away; ``chance``, a guess's share; ``dataset``.
+
+    Raises:
+        UserError: fewer than three images are large enough, or a teacher cannot be told the degradation.
+    """
+    model = load(spec.weights)
+    widths = factor("sigma", pairs.scale)
+    readings = read_idrs({spec.name: model}, [widths], pairs.source, CROP - CROP % pairs.scale, CROPS)
+    vectors = readings.vectors[spec.name][widths.name]
+    use = measure_use(model, widths, readings.crops, vectors)
+    return {
+        "dataset": pairs.dataset,
+        "psnr_y": use.psnr,
+        "knn": neighbour_accuracy(vectors, readings.images),
+        "chance": 1 / len(widths.levels),
+        "r2": regression_r2(vectors, readings.images, widths.levels),
+        "wrong_costs": use.wrong_costs,
+    }

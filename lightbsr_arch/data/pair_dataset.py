@@ -1,0 +1,200 @@
+"""LR and HR pictures in pairs, as real data sets come: RealSR, DRealSR, DIV2KRK, NTIRE2020, AIM2019."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import msgspec
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from lightbsr.errors import UserError
+from lightbsr_arch.data.gt_dataset import to_tensor
+from lightbsr_arch.data.gt_source import GTSource
+from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.data.picture_files import PictureFile, find_pictures
+from lightbsr_arch.option_types import DatasetOptions
+
+NAMED = 3
+"""Mismatches that an error names; it counts the others."""
+
+TEMPLATE = re.compile(r"[^{}/]*\{\}[^{}/]*")
+
+
+class PicturePairs:
+    """Pairs of an HR and an LR picture, matched by name as BasicSR's ``PairedImageDataset`` does.
+
+    The LR picture of the HR picture ``FOLDER/NAME.png`` is ``FOLDER/LR_NAME.png`` below the LR root, where LR_NAME is
+    ``filename_tmpl`` with NAME for its ``{}``. With a ``gt_tmpl``, NAME is the part of the HR name that stands for its
+    ``{}``. Of two roots that are one folder, each takes the pictures that its template describes. Entries of two LMDBs
+    have equal keys.
+
+    Args:
+        gt: HR pictures: a folder, or NAME.lmdb.
+        lq: LR pictures, likewise.
+        scale: HR size by LR size. HR pictures may be larger by less than ``scale`` pixels, which are cut.
+        filename_tmpl: LR name without its ending, as "{}x4".
+        gt_tmpl: HR name without its ending, as "{}_HR".
+
+    Raises:
+        UserError: a root holds no pictures, a picture has no partner, a pair is of another scale (the message names the
+            first few), or a template is none.
+    """
+
+    def __init__(self, gt: str, lq: str, scale: int, filename_tmpl: str = "{}", gt_tmpl: str = "{}") -> None:
+        self.scale = scale
+        for key, template in (("filename_tmpl", filename_tmpl), ("gt_tmpl", gt_tmpl)):
+            if not TEMPLATE.fullmatch(template):
+                raise UserError(
+                    f"{key}: expected a file name with one {{}} for its stem, such as {{}}x4, found {template!r}"
+                )
+        if _is_lmdb(gt) != _is_lmdb(lq):
+            raise UserError(f"{gt} and {lq}: HR and LR pictures are two folders or two LMDBs")
+        if _is_lmdb(gt):
+            self.gt, self.lq = GTSource(gt, "lmdb"), GTSource(lq, "lmdb")
+            gt_tmpl = filename_tmpl = "{}"
+        else:
+            share = Path(gt).expanduser().resolve() == Path(lq).expanduser().resolve()
+            self.gt, self.lq = _folder(gt, gt_tmpl, only=share), _folder(lq, filename_tmpl, only=share)
+        self._partners = list(_match(self.gt.keys(), self.lq.keys(), gt_tmpl, filename_tmpl, (gt, lq)))
+        self._check_scales()
+
+    def __len__(self) -> int:
+        return len(self._partners)
+
+    def keys(self) -> list[str]:
+        """Names of the HR pictures, in order."""
+        return self.gt.keys()
+
+    def lq_keys(self) -> list[str]:
+        """Names of the LR pictures in the same order."""
+        names = self.lq.keys()
+        return [names[partner] for partner in self._partners]
+
+    def read(self, index: int) -> tuple[Picture, Picture]:
+        """One HR and one LR picture, H x W x 3 uint8, BGR; HR is cut to ``scale`` times the size of LR.
+
+        Raises:
+            UserError: one cannot be read, or they are of another scale.
+        """
+        gt, lq = self.gt.read(index), self.lq.read(self._partners[index])
+        fault = self._fault(index, gt.shape[:2], lq.shape[:2])
+        if fault:
+            raise UserError(fault)
+        height, width = (side * self.scale for side in lq.shape[:2])
+        return gt[:height, :width], lq
+
+    def _check_scales(self) -> None:
+        faults: list[str] = []
+        for index, partner in enumerate(self._partners):
+            try:
+                shapes = self.gt.shape(index), self.lq.shape(partner)
+            except UserError:
+                continue  # a damaged picture is an error where it is read
+            faults += filter(None, [self._fault(index, *shapes)])
+        if faults:
+            raise UserError(_first(faults))
+
+    def _fault(self, index: int, gt: Sequence[int], lq: Sequence[int]) -> str | None:
+        expected = [side // self.scale for side in gt]
+        if list(lq) == expected:
+            return None
+        (high, wide), (lq_high, lq_wide), (height, width) = gt, lq, expected
+        name = self.gt.keys()[index]
+        return f"{name}: HR {wide}x{high} and LR {lq_wide}x{lq_high}, expected LR {width}x{height} for x{self.scale}"
+
+
+@DATASET_REGISTRY.register()
+class PairDataset(Dataset):
+    """Pairs of HR and LR pictures for validation and testing, with their names and sizes checked.
+
+    An item is ``{"lq": 3 x H x W, "gt": 3 x scale*H x scale*W, float RGB in [0, 1], "lq_path", "gt_path": names}``.
+    """
+
+    class Options(DatasetOptions, kw_only=True):
+        dataroot_lq: Annotated[str, msgspec.Meta(description="low-resolution images: a folder, or NAME.lmdb")]
+        filename_tmpl: Annotated[
+            str, msgspec.Meta(description="LR file name for `{}` of the HR name, such as `{}x4`")
+        ] = "{}"
+        gt_tmpl: Annotated[
+            str, msgspec.Meta(description="HR file name, such as `{}_HR`; `{}` is the part both names share")
+        ] = "{}"
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt
+        self.pairs = PicturePairs(
+            opt["dataroot_gt"],
+            opt["dataroot_lq"],
+            opt["scale"],
+            opt.get("filename_tmpl", "{}"),
+            opt.get("gt_tmpl", "{}"),
+        )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        gt, lq = self.pairs.read(index)
+        name = self.pairs.keys()[index]
+        # BasicSR names saved pictures by the last part of this path, less its ending.
+        path = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
+        return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": f"{path}.png", "gt_path": name}
+
+
+def _is_lmdb(root: str) -> bool:
+    return root.rstrip("/").endswith(".lmdb")
+
+
+def _folder(root: str, template: str, *, only: bool) -> GTSource:
+    """The pictures of a folder; ``only`` those that the template describes."""
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{root}: no such folder")
+    pictures: list[PictureFile] = find_pictures([path])
+    for picture in pictures:
+        if picture.problem:
+            raise UserError(f"{picture.path}: {picture.problem}")
+    if only:
+        pictures = [picture for picture in pictures if _shared(picture.name, template) is not None]
+        if not pictures:
+            raise UserError(f"{root}: no picture is named as {template}")
+    return GTSource(str(path), "disk", pictures=pictures)
+
+
+def _shared(name: str, template: str) -> str | None:
+    """The name with what stands for ``{}`` in place of its stem; None where the template does not describe it."""
+    path = PurePosixPath(name)
+    before, _, after = template.partition("{}")
+    stem = path.stem
+    if len(stem) <= len(before) + len(after) or not (stem.startswith(before) and stem.endswith(after)):
+        return None
+    return path.with_name(stem[len(before) : len(stem) - len(after)] + path.suffix).as_posix()
+
+
+def _match(gt: Sequence[str], lq: Sequence[str], gt_tmpl: str, lq_tmpl: str, roots: tuple[str, str]) -> Iterator[int]:
+    """For each HR name, the place of its LR name."""
+    places = {name: place for place, name in enumerate(lq)}
+    partners: list[int] = []
+    faults: list[str] = []
+    for name in gt:
+        shared = _shared(name, gt_tmpl)
+        if shared is None:
+            faults.append(f"{name} in {roots[0]} is not named as {gt_tmpl}")
+            continue
+        path = PurePosixPath(shared)
+        wanted = path.with_name(lq_tmpl.replace("{}", path.stem) + path.suffix).as_posix()
+        if wanted in places:
+            partners.append(places.pop(wanted))
+        else:
+            faults.append(f"{name} has no LR picture {wanted} in {roots[1]}")
+    faults += [f"{name} in {roots[1]} has no HR picture in {roots[0]}" for name in places]
+    if faults:
+        raise UserError(_first(faults))
+    yield from partners
+
+
+def _first(faults: Sequence[str]) -> str:
+    more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+    return "; ".join(faults[:NAMED]) + more

@@ -1,0 +1,30 @@
+"""The x8 self-ensemble of EDSR (CVPRW 2017), which papers mark with a plus behind the method's name."""
+
+from collections.abc import Callable
+from itertools import product
+
+import torch
+
+TURNS = tuple(product((False, True), repeat=3))
+"""The eight symmetries of a square: whether an image is transposed, then flipped top to bottom, left to right."""
+
+
+def self_ensemble(upscale: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor) -> torch.Tensor:
+    """Upscale an image in its eight flips and transposes, undo these and average.
+
+    Args:
+        upscale: takes N x 3 x H x W, also with H and W exchanged, and returns N x 3 x H*scale x W*scale.
+        lq: N x 3 x H x W.
+
+    Returns:
+        The mean, N x 3 x H*scale x W*scale in fp32, not clamped or rounded.
+    """
+    total: torch.Tensor | None = None
+    for transposed, top, left in TURNS:
+        flips = [axis for axis, is_flipped in ((-2, top), (-1, left)) if is_flipped]
+        turned = (lq.transpose(-1, -2) if transposed else lq).flip(flips)
+        sr = upscale(turned.contiguous()).float().flip(flips)
+        sr = sr.transpose(-1, -2) if transposed else sr
+        total = sr.clone() if total is None else total.add_(sr)
+    assert total is not None
+    return total.div_(len(TURNS))
