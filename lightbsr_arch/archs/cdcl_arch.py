@@ -77,7 +77,7 @@ class CdCLEncoder(DegradationEncoder):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        return {"num_feat": state["predictor.3.weight"].shape[0] // 4}
+        return super().from_state(state) if "predictor.0.weight" in state else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
         return torch.cat([part for part, _ in map_in_strips(self.features, lq, rows, advance)], dim=2)

@@ -67,9 +67,8 @@ class DASREncoder(DegradationEncoder):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        if "features.1.running_mean" not in state:
-            return None
-        return {"num_feat": state["mlp.0.weight"].shape[0] // 4}
+        is_it = "features.1.running_mean" in state and "mlp.0.weight" in state
+        return super().from_state(state) if is_it else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
         mean = Mean()

@@ -12,7 +12,7 @@ from torch import nn
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
 from lightbsr_arch.archs.fast.row_streams import Strips, cut, streamed
 from lightbsr_arch.archs.idr import MAP_STRIDE
-from lightbsr_arch.archs.part import Advance, Estimator
+from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State
 
 SLOPE = 0.1  # of every LeakyReLU
 HALO = 12  # rows that a row of the features depends on are at most 11 away; a multiple of MAP_STRIDE
@@ -76,6 +76,11 @@ class DegradationEncoder(Estimator):
 
     def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
         return self.estimate(lq, extra)[0]
+
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        num_feat, channels = state["features.0.weight"].shape[:2]
+        return {"num_feat": num_feat} if channels == 3 else None  # a teacher's encoder sees more
 
 
 def refuse_extra_input(estimator: nn.Module, extra: Any) -> None:

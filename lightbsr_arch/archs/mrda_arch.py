@@ -55,7 +55,7 @@ class MRDAEncoder(DegradationEncoder):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        return {"num_feat": state["features.10.weight"].shape[0] // 4}
+        return super().from_state(state) if "features.10.weight" in state else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
         mean = Mean()

@@ -1,7 +1,7 @@
 """CdCL's contrast between degradations, which needs no queue: parts of an image predict other images as a whole."""
 
 from itertools import combinations
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ class ProjectedEncoder(Protocol):
     projector: nn.Module
     predictor: nn.Module
 
-    def estimate(self, lq: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
 
 
 @LOSS_REGISTRY.register()

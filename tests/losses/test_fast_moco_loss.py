@@ -8,7 +8,7 @@ import torch
 from basicsr.losses import build_loss
 from torch.nn import functional as F
 
-from lightbsr_arch.archs import CdCLEncoder, CdCLNet
+from lightbsr_arch.archs import CdCLEncoder
 from lightbsr_arch.losses import FastMoCoLoss
 from lightbsr_arch.losses.fast_moco_loss import quarters
 from tests.archs.published import published
@@ -18,7 +18,7 @@ from tests.golden import golden, needs_family
 @needs_family
 def test_loss_and_gradient_are_those_of_the_published_code():
     io = golden("family/cdcl_loss", "cdcl")
-    encoder = published("cdcl_x4", CdCLEncoder, CdCLNet).estimator.train()
+    encoder = published("cdcl_x4").estimator.train()
     average = deepcopy(encoder)
     loss = FastMoCoLoss()
     lq = io["lr"].flatten(0, 1)
