@@ -140,7 +140,8 @@ class DAGroup(nn.Module):
     def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
         """Yield the group's output for features in strips; the skip connection holds back a strip and a few rows."""
         inner, skipped = tee(strips)
-        for block in self.body:
+        blocks: Any = self.body
+        for block in blocks:
             inner = block.in_strips(inner, vector)
         return added(streamed(self.conv, inner, halo=1), skipped)
 
@@ -164,8 +165,9 @@ class VectorGuided(GuidedRestorer):
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
         """The strips flow through all layers, so that memory grows with the width of the image, not its height."""
+        parts: Any = self.body
         body = self.head_in_strips(lq, rows)
-        for part in self.body:
+        for part in parts:
             body = part.in_strips(body, guides["vector"])
         features = added(streamed(self.after_body, body, halo=1), self.head_in_strips(lq, rows))
         return self.image_in_strips(features, rows, lambda done: advance(done / lq.shape[2]))

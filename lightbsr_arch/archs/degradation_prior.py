@@ -128,7 +128,7 @@ class KnowsPrior(Estimator):
     @classmethod
     def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State]:
         arguments = {**arguments, "prior": "published"}
-        prior = cls(**arguments).prior  # type: ignore[call-arg]
+        prior = cls(**arguments).prior
         prior.set_published(pca)
         return arguments, {f"prior.{key}": value for key, value in prior.state_dict().items()}
 
