@@ -11,6 +11,9 @@ GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason=f"recorded outputs of the published networks: no {GOLDEN}"
 )
+needs_family = pytest.mark.skipif(
+    not (GOLDEN / "family").is_dir(), reason=f"recorded outputs of the published networks: no {GOLDEN / 'family'}"
+)
 
 
 def golden(name: str, prefix: str) -> dict[str, torch.Tensor]:

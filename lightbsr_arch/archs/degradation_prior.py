@@ -1,12 +1,14 @@
 """The degradation as numbers, the input of LightBSR's teacher: LightBSR (ICCV 2025), section 3.2."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from lightbsr.errors import UserError
+from lightbsr_arch.archs.part import Arguments, Estimator, State
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 
 PriorForm = Literal["standardised", "published"]
@@ -17,6 +19,7 @@ NOISE_UNIT: dict[PriorForm, float] = {"standardised": 25.0, "published": 1.0}
 SMALLEST_SPREAD = 0.01
 """Of a PCA's number, against the first one's; below it, dividing by the spread would magnify rounding."""
 
+PCA_KERNELS = 10_000  # sampled for a teacher's PCA
 PUBLISHED_KERNELS = 5000
 PUBLISHED_VARIANCES = (0.1, 10.1)
 
@@ -112,6 +115,37 @@ class DegradationPrior(nn.Module):
             return numbers
         levels = (noise / NOISE_UNIT[self.form])[:, None].expand(-1, self.num_noise_ch)
         return torch.cat([numbers, levels.to(numbers)], dim=1)
+
+
+class KnowsPrior(Estimator):
+    """An estimator whose extra input is the degradation, which its ``prior`` turns into numbers."""
+
+    extra_input = "prior"
+    kept_apart = ("prior.mean", "prior.components")
+    may_be_zero = ("num_kernel_ch", "num_noise_ch")
+    prior: DegradationPrior
+
+    @classmethod
+    def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State]:
+        arguments = {**arguments, "prior": "published"}
+        prior = cls(**arguments).prior
+        prior.set_published(pca)
+        return arguments, {f"prior.{key}": value for key, value in prior.state_dict().items()}
+
+    def missing(self) -> str | None:
+        if self.prior.fitted:
+            return None
+        return (
+            "holds no PCA of blur kernels, with which its estimator was trained; the authors keep it in another file: "
+            "lightbsr convert SRC DST.safetensors --pca FILE"
+        )
+
+    def fit(self, sample: Callable[[int], torch.Tensor], generator: torch.Generator) -> int:
+        """Fit the PCA to kernels of the training's degradation, or to those of the authors (``prior: published``)."""
+        is_published = self.prior.form == "published"
+        kernels = published_kernels(self.prior.kernel_size, generator) if is_published else sample(PCA_KERNELS)
+        self.prior.fit(kernels)
+        return len(kernels)
 
 
 def published_kernels(kernel_size: int, generator: torch.Generator) -> torch.Tensor:

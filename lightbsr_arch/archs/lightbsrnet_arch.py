@@ -121,7 +121,7 @@ class LightBSRNet(ResidualRestorer):
         Returns:
             ``channel_guide``, N x 3/4 num_feat, and ``spatial_guide``, N x idr_ch/16 x H x W.
         """
-        spatial = _crop(F.pixel_shuffle(as_map(idr, height, width), MAP_STRIDE), height, width)
+        spatial = crop(F.pixel_shuffle(as_map(idr, height, width), MAP_STRIDE), height, width)
         return {
             "channel_guide": F.gelu(self.to_channel_guide(as_vector(idr))),
             "spatial_guide": F.gelu(self.to_spatial_guide(spatial)),
@@ -186,7 +186,7 @@ def _run_on_strip(
     return run_idr_block(block, x, channel, spatial, pooled)
 
 
-def _crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return the top left part of N x C x H x W."""
     if is_exporting():  # a slice would bind the exported network to sizes that 4 divides
         rows, columns = (torch.arange(size, device=x.device) for size in (height, width))

@@ -1,21 +1,20 @@
 """Degradation estimators of LightBSR (ICCV 2025), section 3.2."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from torch import nn
 
-from lightbsr_arch.archs.degradation_prior import DegradationPrior, PriorForm, published_kernels
+from lightbsr_arch.archs.degradation_encoder import (
+    map_in_strips,
+    refuse_extra_input,
+    six_convolutions,
+    two_linear_layers,
+)
+from lightbsr_arch.archs.degradation_prior import DegradationPrior, KnowsPrior, PriorForm
 from lightbsr_arch.archs.estimator_init import Init, remove_mean_
-from lightbsr_arch.archs.fast.row_streams import cut, streamed
-from lightbsr_arch.archs.idr import MAP_STRIDE, as_vector
+from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State
-
-SLOPE = 0.1  # of every LeakyReLU
-HALO = 12  # rows that a row of the features depends on are at most 11 away; a multiple of MAP_STRIDE
-PCA_KERNELS = 10_000  # sampled for a teacher's PCA
 
 
 class LightIDE(Estimator):
@@ -30,19 +29,8 @@ class LightIDE(Estimator):
 
     def __init__(self, num_in_ch: int, num_feat: int) -> None:
         super().__init__()
-        wide, widest = 2 * num_feat, 4 * num_feat
-        layers: list[nn.Module] = []
-        for before, after, stride in (
-            (num_in_ch, num_feat, 1),
-            (num_feat, num_feat, 1),
-            (num_feat, wide, 2),
-            (wide, wide, 1),
-            (wide, widest, 2),
-            (widest, widest, 1),
-        ):
-            layers += [nn.Conv2d(before, after, 3, stride, 1), nn.BatchNorm2d(after), nn.LeakyReLU(SLOPE)]
-        self.features = nn.Sequential(*layers)
-        self.idr_ch = widest
+        self.features = six_convolutions(num_in_ch, num_feat)
+        self.idr_ch = 4 * num_feat
 
     def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
         """Return the input of the first convolution."""
@@ -84,10 +72,7 @@ class LightIDEStudent(LightIDE):
             remove_mean_(self.features[0])
 
     def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
-        if extra is not None:
-            raise ValueError(
-                "LightIDEStudent sees the low-quality image alone; only a teacher takes a privileged input"
-            )
+        refuse_extra_input(self, extra)
         return lq
 
     @classmethod
@@ -96,16 +81,11 @@ class LightIDEStudent(LightIDE):
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
         """The strips have a halo; the map, which is small, is kept."""
-        rows = -(-rows // MAP_STRIDE) * MAP_STRIDE
-        parts = []
-        for part, _ in streamed(self.features, cut(lq, rows), halo=HALO, stride=MAP_STRIDE):
-            parts.append(part)
-            advance(part.shape[2] / -(-lq.shape[2] // MAP_STRIDE))
-        return torch.cat(parts, dim=2)
+        return torch.cat([part for part, _ in map_in_strips(self.features, lq, rows, advance)], dim=2)
 
 
 @ARCH_REGISTRY.register()
-class LightIDETeacher(LightIDE):
+class LightIDETeacher(LightIDE, KnowsPrior):
     """Reads the IDR off the low-quality image and the degradation prior, which is unavailable at test time.
 
     ``estimate`` also returns the ``embedding``, N x 4C, on which degradations are contrasted in training.
@@ -124,11 +104,8 @@ class LightIDETeacher(LightIDE):
     pair, the numbers that the maps hold may be given, N x (num_kernel_ch + num_noise_ch).
     """
 
-    extra_input = "prior"
     is_teacher = True
     knows = ("idr", "embedding")
-    kept_apart = ("prior.mean", "prior.components")
-    may_be_zero = ("num_kernel_ch", "num_noise_ch")
 
     def __init__(
         self,
@@ -145,9 +122,7 @@ class LightIDETeacher(LightIDE):
         self.kernel_size = kernel_size
         if init == "detail":
             remove_mean_(self.features[0], num_in_ch)
-        self.mlp = nn.Sequential(
-            nn.Linear(self.idr_ch, self.idr_ch), nn.LeakyReLU(SLOPE), nn.Linear(self.idr_ch, self.idr_ch)
-        )
+        self.mlp = two_linear_layers(self.idr_ch)
 
     def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
         if extra is None:
@@ -173,25 +148,3 @@ class LightIDETeacher(LightIDE):
             "kernel_size": round(pixels**0.5),
             **({} if is_centred else {"prior": "published"}),
         }
-
-    @classmethod
-    def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State]:
-        arguments = {**arguments, "prior": "published"}
-        prior = cls(**arguments).prior
-        prior.set_published(pca)
-        return arguments, {f"prior.{key}": value for key, value in prior.state_dict().items()}
-
-    def missing(self) -> str | None:
-        if self.prior.fitted:
-            return None
-        return (
-            "holds no PCA of blur kernels, with which its estimator was trained; the authors keep it in another file: "
-            "lightbsr convert SRC DST.safetensors --pca FILE"
-        )
-
-    def fit(self, sample: Callable[[int], torch.Tensor], generator: torch.Generator) -> int:
-        """Fit the PCA to kernels of the training's degradation, or to those of the authors (``prior: published``)."""
-        is_published = self.prior.form == "published"
-        kernels = published_kernels(self.prior.kernel_size, generator) if is_published else sample(PCA_KERNELS)
-        self.prior.fit(kernels)
-        return len(kernels)

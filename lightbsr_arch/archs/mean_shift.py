@@ -5,6 +5,8 @@ from torch import nn
 
 # Mean of the DIV2K training images, on the 0-1 scale.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
+# The same of DF2K, which is DIV2K and Flickr2K.
+DF2K_MEAN = (0.4680, 0.4484, 0.4029)
 
 
 class RGBMean(nn.Module):
@@ -12,13 +14,14 @@ class RGBMean(nn.Module):
 
     Args:
         num_ch: channels of the image; the mean of anything but RGB is taken as zero.
+        rgb: the mean of RGB images, in [0, 1].
     """
 
     mean: torch.Tensor
 
-    def __init__(self, num_ch: int = 3) -> None:
+    def __init__(self, num_ch: int = 3, rgb: tuple[float, ...] = RGB_MEAN) -> None:
         super().__init__()
-        mean = torch.tensor(RGB_MEAN) if num_ch == len(RGB_MEAN) else torch.zeros(num_ch)
+        mean = torch.tensor(rgb) if num_ch == len(rgb) else torch.zeros(num_ch)
         self.register_buffer("mean", mean.view(1, num_ch, 1, 1), persistent=False)
 
     def subtract(self, image: torch.Tensor) -> torch.Tensor:

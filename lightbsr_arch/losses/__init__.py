@@ -2,5 +2,14 @@
 
 from lightbsr_arch.losses.contrast_loss import MomentumContrastLoss
 from lightbsr_arch.losses.distill_loss import DistillLoss, KDSRDistillLoss, LightBSRDistillLoss
+from lightbsr_arch.losses.fast_moco_loss import FastMoCoLoss
+from lightbsr_arch.losses.ranking_loss import DegreeRankingLoss
 
-__all__ = ["DistillLoss", "KDSRDistillLoss", "LightBSRDistillLoss", "MomentumContrastLoss"]
+__all__ = [
+    "DegreeRankingLoss",
+    "DistillLoss",
+    "FastMoCoLoss",
+    "KDSRDistillLoss",
+    "LightBSRDistillLoss",
+    "MomentumContrastLoss",
+]

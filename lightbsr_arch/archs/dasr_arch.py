@@ -1,0 +1,222 @@
+"""DASR: "Unsupervised Degradation Representation Learning for Blind Super-Resolution" (CVPR 2021).
+
+The published networks work on images of 0 to 255. Here images are in [0, 1], and the networks scale them.
+"""
+
+from functools import partial
+from itertools import tee
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+from lightbsr_arch.archs.degradation_encoder import (
+    SLOPE,
+    DegradationEncoder,
+    map_in_strips,
+    refuse_extra_input,
+    two_linear_layers,
+)
+from lightbsr_arch.archs.estimator_init import Init
+from lightbsr_arch.archs.fast.row_streams import Mean, Strips, added, streamed
+from lightbsr_arch.archs.guided_restorer import GuidedRestorer
+from lightbsr_arch.archs.idr import as_vector
+from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
+from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+
+PEAK = 255.0  # value of white inside the networks
+GATE_REDUCTION = 8
+BLOCK_HALO = 4  # rows that a block depends on: four 3x3 convolutions follow one another
+
+
+@ARCH_REGISTRY.register()
+class DASREncoder(DegradationEncoder):
+    """Reads the IDR, a vector, off the low-quality image.
+
+    Its knowledge is the ``idr``, N x 4C, and the ``embedding``, N x 4C, on which degradations are contrasted in
+    training. The embedding is not normalised.
+
+    Args:
+        num_in_ch: channels of ``lq``.
+        num_feat: channels C of the first convolution; the IDR has 4C numbers.
+        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
+
+    Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x 4C).
+    """
+
+    knows = ("idr", "embedding")
+
+    published_names = (
+        (r"E\.(encoder_k\.|queue$|queue_ptr$)", None),  # of the contrast in training
+        (r"E\.encoder_q\.E\.", "features."),
+        (r"E\.encoder_q\.mlp\.", "mlp."),
+    )
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, init: Init = "detail") -> None:
+        super().__init__(num_in_ch, num_feat, batch_norm=True)
+        self.mlp = two_linear_layers(self.idr_ch)
+        self.start(init)
+
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the IDR, N x 4C, and ``{"idr": N x 4C, "embedding": N x 4C}``."""
+        refuse_extra_input(self, extra)
+        idr = as_vector(self.features(PEAK * lq))
+        return idr, {"idr": idr, "embedding": self.mlp(idr)}
+
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        is_it = "features.1.running_mean" in state and "mlp.0.weight" in state
+        return super().from_state(state) if is_it else None
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        mean = Mean()
+        for part, _ in map_in_strips(self.features, PEAK * lq, rows, advance):
+            mean.add(part)
+        return mean.value
+
+
+class DAConv(nn.Module):
+    """Degradation-aware convolution: a dynamic depthwise convolution, plus the input under a gate per channel."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        hidden = max(num_feat // GATE_REDUCTION, 1)
+        self.ddc = IDRDDC(num_feat)
+        self.conv = nn.Conv2d(num_feat, num_feat, 1)
+        self.gate = nn.Sequential(
+            nn.Conv2d(num_feat, hidden, 1, bias=False),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(hidden, num_feat, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        convolved = self.conv(F.leaky_relu(self.ddc(x, vector), SLOPE))
+        return convolved + x * self.gate(vector[:, :, None, None])
+
+
+class DABlock(nn.Module):
+    """Two dynamic convolutions and two 3x3 convolutions in turn, with a LeakyReLU between each two, plus the input.
+
+    Args:
+        num_feat: channels of the features.
+        dynamic_conv: class of the dynamic convolutions, which take features and a vector of ``num_feat`` numbers.
+    """
+
+    def __init__(self, num_feat: int, dynamic_conv: type[nn.Module] = DAConv) -> None:
+        super().__init__()
+        self.da_conv1 = dynamic_conv(num_feat)
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.da_conv2 = dynamic_conv(num_feat)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        y = F.leaky_relu(self.da_conv1(x, vector), SLOPE)
+        y = F.leaky_relu(self.conv1(y), SLOPE)
+        y = F.leaky_relu(self.da_conv2(y, vector), SLOPE)
+        return x + self.conv2(y)
+
+    def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
+        """Yield the block's output for features in strips."""
+        return streamed(partial(self, vector=vector), strips, halo=BLOCK_HALO)
+
+
+class DAGroup(nn.Module):
+    """Blocks, then a 3x3 convolution, plus the input."""
+
+    def __init__(self, num_feat: int, num_block: int) -> None:
+        super().__init__()
+        self.body = nn.ModuleList(DABlock(num_feat) for _ in range(num_block))
+        self.conv = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        y = x
+        for block in self.body:
+            y = block(y, vector)
+        return x + self.conv(y)
+
+    def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
+        """Yield the group's output for features in strips; the skip connection holds back a strip and a few rows."""
+        inner, skipped = tee(strips)
+        blocks: Any = self.body
+        for block in blocks:
+            inner = block.in_strips(inner, vector)
+        return added(streamed(self.conv, inner, halo=1), skipped)
+
+
+class VectorGuided(GuidedRestorer):
+    """A restorer whose blocks all take one vector, ``num_feat`` numbers, to which the IDR is compressed once."""
+
+    published_names = (
+        *GuidedRestorer.published_names,
+        (r"(G\..*\.da_conv[12])\.kernel\.", r"\1.ddc.kernel."),
+    )
+    knows = ("vector",)
+
+    @property
+    def converters(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
+        return (self.compress,)
+
+    def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
+        """Return the only guide: a ``vector``, N x num_feat, for images of any size."""
+        return {"vector": F.leaky_relu(self.compress(as_vector(idr)), SLOPE)}
+
+    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
+        """The strips flow through all layers, so that memory grows with the width of the image, not its height."""
+        parts: Any = self.body
+        body = self.head_in_strips(lq, rows)
+        for part in parts:
+            body = part.in_strips(body, guides["vector"])
+        features = added(streamed(self.after_body, body, halo=1), self.head_in_strips(lq, rows))
+        return self.image_in_strips(features, rows, lambda done: advance(done / lq.shape[2]))
+
+
+@ARCH_REGISTRY.register()
+class DASRNet(VectorGuided):
+    """Upscales an image under the guidance of its degradation vector, or of a map, of which it takes the mean.
+
+    Args:
+        num_in_ch: channels of the input image.
+        num_out_ch: channels of the output image.
+        num_feat: channels of the body.
+        num_group: groups of blocks.
+        num_block: blocks per group.
+        idr_ch: channels of the IDR.
+        scale: 2, 3 or 4.
+
+    Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
+    """
+
+    system = "DASR"
+    published_names = (
+        *VectorGuided.published_names,
+        (r"(G\..*\.da_conv[12])\.ca\.conv_du\.", r"\1.gate."),
+        (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"body.\1.conv.\2"),
+        (r"G\.body\.(\d+)\.body\.(\d+)\.", r"body.\1.body.\2."),
+    )
+
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_group: int = 5,
+        num_block: int = 5,
+        idr_ch: int = 256,
+        scale: int = 4,
+    ) -> None:
+        groups = (DAGroup(num_feat, num_block) for _ in range(num_group))
+        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, groups, peak=PEAK)
+
+    @classmethod
+    def from_state(cls, state: State) -> Arguments | None:
+        num_feat, idr_ch = state["compress.weight"].shape
+        return {
+            "num_feat": num_feat,
+            "num_group": count(state, r"body\.\d+\.conv\.weight"),
+            "num_block": count(state, r"body\.0\.body\.\d+\.conv1\.weight"),
+            "idr_ch": idr_ch,
+            "scale": cls.scale_of(state),
+        }

@@ -1,0 +1,101 @@
+"""CdCL's contrast between degradations, which needs no queue: parts of an image predict other images as a whole."""
+
+from itertools import combinations
+from typing import Annotated, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import LOSS_REGISTRY
+from msgspec import Meta
+from torch import nn
+
+PAIRS = tuple(combinations(range(4), 2))
+"""The six pairs of an image's quarters."""
+
+
+class ProjectedEncoder(Protocol):
+    """An estimator whose IDR, as a vector, a projector and a predictor follow in training."""
+
+    projector: nn.Module
+    predictor: nn.Module
+
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+
+
+@LOSS_REGISTRY.register()
+class FastMoCoLoss(nn.Module):
+    """InfoNCE between predictions from pairs of quarters and the projections of whole images.
+
+    CdCL (IEEE TIP 2025), after Fast-MoCo (ECCV 2022). ``num_patch`` images share a degradation and, by the cyclic
+    shift, show different content. For each ordered pair of different ones, the predictions of the first are compared
+    with the projection of the second; the negatives are the images of the other degradations at the second's position.
+    The loss is the mean over these pairs, the pairs of quarters and the degradations.
+
+    Args:
+        loss_weight: weight of this loss in the sum.
+        num_patch: images that share a degradation.
+        temperature: T.
+        momentum: EMA decay of the encoder that gives the targets, which the model maintains.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        num_patch: Annotated[int, Meta(ge=2)] = 4,
+        temperature: Annotated[float, Meta(gt=0)] = 1.0,
+        momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.99,
+    ) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.num_patch = num_patch
+        self.temperature = temperature
+        self.momentum = momentum
+
+    def predictions(self, encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
+        """Predict the projections of images of the same degradation from pairs of quarters.
+
+        Images of one degradation do not share statistics of batch normalisation, by which the contrast could recognise
+        them.
+
+        Args:
+            encoder: the trained one.
+            lq: N x 3 x H x W, of which each ``num_patch`` neighbours share a degradation.
+
+        Returns:
+            num_patch x 6 x N/num_patch x D.
+        """
+        return torch.stack([self._of_quarters(encoder, lq[i :: self.num_patch]) for i in range(self.num_patch)])
+
+    @staticmethod
+    def _of_quarters(encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
+        """The predictions, 6 x N x D, for images of different degradations."""
+        vectors = encoder.estimate(torch.cat(quarters(lq)))[1]["idr"].chunk(4)
+        pairs = torch.cat([(vectors[a] + vectors[b]) / 2 for a, b in PAIRS])
+        predictions: torch.Tensor = encoder.predictor(encoder.projector(pairs))
+        return predictions.unflatten(0, (len(PAIRS), -1))
+
+    @torch.no_grad()
+    def targets(self, encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
+        """The projections of whole images, num_patch x N/num_patch x D.
+
+        Args:
+            encoder: the moving average of the trained one.
+            lq: as in ``predictions``.
+        """
+        views = [lq[i :: self.num_patch] for i in range(self.num_patch)]
+        return torch.stack([encoder.projector(encoder.estimate(view)[1]["idr"]) for view in views])
+
+    def forward(self, predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Compute the loss of ``predictions`` and ``targets``, in fp32; the targets get no gradient."""
+        with torch.autocast(predictions.device.type, enabled=False):
+            p, z = (F.normalize(x.float(), dim=-1) for x in (predictions, targets.detach()))
+            logits = torch.einsum("vqnd,wmd->vwqnm", p, z) / self.temperature
+            losses = logits.logsumexp(dim=-1) - logits.diagonal(dim1=-2, dim2=-1)
+            others = ~torch.eye(len(p), dtype=torch.bool, device=p.device)
+            return self.loss_weight * losses[others].mean()
+
+
+def quarters(images: torch.Tensor) -> list[torch.Tensor]:
+    """Cut N x C x H x W into four of N x C x H/2 x W/2, by columns; an odd last row or column is left out."""
+    rows, columns = (side // 2 for side in images.shape[-2:])
+    return [images[..., top : top + rows, left : left + columns] for left in (0, columns) for top in (0, rows)]
