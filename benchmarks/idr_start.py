@@ -4,9 +4,10 @@
 
 A trial is a short training of a recipe of options/weights, with the photos that these name, in
 experiments/idr_start_TRIAL; it starts after the trial of its teacher, and goes on where it was stopped. Prints for
-each: how well the IDRs of crops of other images tell the isotropic blurs sigma 0.5, 1, ... 4 apart (5-NN, chance
-12.5 %; R2 of a regression of sigma), the crops' PSNR-Y, and the loss in dB with the mean IDR or a wrong one in its
-place. All trials take about an hour on one core.
+each: how well the IDRs of crops of other images tell levels of a factor apart (5-NN; R2 of a regression of the level),
+the crops' PSNR-Y, and the loss in dB with the mean IDR or a wrong one in its place. The factor is the isotropic blur,
+sigma 0.5, 1, ... 4 (chance 12.5 %), and in trials of setting 2 the angle of a blur and the noise. All trials take about
+two hours on one core.
 """
 
 import argparse
@@ -38,12 +39,14 @@ class Trial:
         steps: of the training.
         options: what differs from the recipe.
         teacher: the trial whose network teaches this one.
+        factors: properties of the degradation whose levels the IDRs are to tell apart.
     """
 
     recipe: str
     steps: int
     options: tuple[str, ...]
     teacher: str | None = None
+    factors: tuple[str, ...] = ("sigma",)
 
     def run(self, name: str) -> Path:
         """Train, unless that is done already; gives the network's file."""
@@ -81,6 +84,10 @@ WAYS = {
 divergence, and a first phase of distillation alone."""
 
 
+SETTING2 = ("degradation:kernel=aniso", "degradation:noise=[0,25]")
+"""The papers' setting 2: anisotropic blur and noise."""
+
+
 def trials() -> dict[str, Trial]:
     found: dict[str, Trial] = {}
     for blocks, teacher_steps, student_steps in ((4, 2000, 1200), (16, 3000, 2000)):
@@ -101,6 +108,26 @@ def trials() -> dict[str, Trial]:
         found[f"lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 1000, (start,))
         alone = (start, "train:estimator_iter=1500")
         found[f"lightbsr_student_{init}"] = Trial("lightbsr_s_x4_iso_student", 1800, alone, "lightbsr_teacher_pytorch")
+    both = ("angle", "noise")
+    for init in INITS:
+        start = (f"network_g:estimator:init={init}", *SETTING2)
+        small = "network_g:restorer:num_block=4"
+        found[f"setting2_kdsr4_teacher_{init}"] = Trial("kdsr_s_x4_iso_teacher", 2000, (small, *start), factors=both)
+        found[f"setting2_kdsr4_student_{init}"] = Trial(
+            "kdsr_s_x4_iso_student",
+            2000,
+            (small, "network_teacher:restorer:num_block=4", "train:estimator_iter=600", *start),
+            f"setting2_kdsr4_teacher_{init}",
+            both,
+        )
+        found[f"setting2_lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 1000, start, factors=both)
+        found[f"setting2_lightbsr_student_{init}"] = Trial(
+            "lightbsr_s_x4_iso_student",
+            1800,
+            (*start, "train:estimator_iter=1500"),
+            f"setting2_lightbsr_teacher_{init}",
+            both,
+        )
     return found
 
 
@@ -114,28 +141,33 @@ def main() -> None:
         parser.error(f"no trial is called {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     print(describe("torch", "basicsr"))
-    print(
-        "| trial | steps | 5-NN | R2 | PSNR-Y | mean IDR costs | wrong IDR costs |\n|---|---:|---:|---:|---:|---:|---:|"
-    )
+    print("| trial | steps | factor | 5-NN | R2 | PSNR-Y | mean IDR costs | wrong IDR costs |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|")
     done: dict[str, Path] = {}
     for name in args.trials or known:
         chain = [name] if known[name].teacher is None else [known[name].teacher, name]
         for one in filter(None, chain):
             if one not in done:
                 done[one] = known[one].run(one)
-        print(f"| {name} | {known[name].steps} | {figures(done[name], args.images)} |", flush=True)
+        for kind, cells in figures(done[name], args.images, known[name].factors).items():
+            print(f"| {name} | {known[name].steps} | {kind} | {cells} |", flush=True)
 
 
-def figures(network: Path, images: str) -> str:
-    """The cells of one trial."""
+def figures(network: Path, images: str, kinds: tuple[str, ...]) -> dict[str, str]:
+    """Return the cells of one trial for each factor."""
     model = lightbsr_arch.load(network)
     assert isinstance(model, BlindSR)
-    sigma = factor("sigma", model.scale, SIGMAS)
-    readings = read_idrs({"": model}, [sigma], GTSource(images, "disk"), CROP, CROPS)
-    vectors = readings.vectors[""]["sigma"]
-    use = measure_use(model, sigma, readings.crops, vectors)
-    accuracy, r2 = neighbour_accuracy(vectors, readings.images), regression_r2(vectors, readings.images, sigma.levels)
-    return f"{accuracy:.1%} | {r2:.2f} | {use.psnr:.2f} | {use.mean_costs:.2f} | {use.wrong_costs:.2f}"
+    factors = [factor(kind, model.scale, SIGMAS) for kind in kinds]
+    readings = read_idrs({"": model}, factors, GTSource(images, "disk"), CROP, CROPS)
+    cells = {}
+    for one in factors:
+        vectors = readings.vectors[""][one.name]
+        use = measure_use(model, one, readings.crops, vectors)
+        accuracy = neighbour_accuracy(vectors, readings.images)
+        r2 = "" if one.name == "angle" else f"{regression_r2(vectors, readings.images, one.levels):.2f}"  # it is cyclic
+        chance = f"{accuracy:.1%} of {1 / len(one.levels):.1%}"
+        cells[one.name] = f"{chance} | {r2} | {use.psnr:.2f} | {use.mean_costs:.2f} | {use.wrong_costs:.2f}"
+    return cells
 
 
 if __name__ == "__main__":

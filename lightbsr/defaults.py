@@ -24,6 +24,10 @@ ONNX_OPSET = 18
 
 FACTORS = ("sigma", "angle", "noise", "jpeg")
 """Properties of a degradation that the analysis of the IDR varies, one at a time."""
+SECOND_ORDER = "second-order"
+"""Factor whose levels are draws of Real-ESRGAN's degradation."""
+DRAWS = tuple(range(1, 9))
+"""Seeds of these draws."""
 ANGLES: Sequence[float] = (0, 45, 90, 135)
 """Angles of the anisotropic blur, in degrees."""
 WIDTHS: tuple[float, float] = (4, 1.5)

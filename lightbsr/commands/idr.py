@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightbsr.defaults import ANGLES, FACTORS, NOISES, QUALITIES, SMALLEST_CROP, WIDTHS
+from lightbsr.defaults import ANGLES, FACTORS, NOISES, QUALITIES, SECOND_ORDER, SMALLEST_CROP, WIDTHS
 from lightbsr.errors import UserError
 
 HELP = "analyse which degradations a model's IDR tells apart"
@@ -29,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("idr.png"), metavar="PNG", help=f"the plot{default}")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
     parser.add_argument("--untrained", action="store_true", help="add each network with random weights, for comparison")
-    parser.add_argument("--factors", nargs="+", choices=FACTORS, default=FACTORS, help="which to analyse; default all")
+    parser.add_argument(
+        "--factors",
+        nargs="+",
+        choices=(*FACTORS, SECOND_ORDER),
+        default=FACTORS,
+        help="default: sigma angle noise jpeg",
+    )
     levels: dict[str, Any] = {"nargs": "+", "type": float, "metavar": "X"}
     parser.add_argument("--sigma", **levels, default=(), help="isotropic blurs, in pixels; default Gaussian8's")
     parser.add_argument("--angle", **levels, default=ANGLES, help="degrees; default 0 45 90 135")
@@ -53,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     source = GTSource(args.images, io_type(args.images))
     models = load_models(args.models, args.untrained)
     scale = next(iter(models.values())).scale
-    names = [name for name in FACTORS if name in args.factors]
+    names = [name for name in (*FACTORS, SECOND_ORDER) if name in args.factors]
     factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.jpeg, args.widths) for name in names]
     readings = read_idrs(models, factors, source, args.crop - args.crop % scale, args.crops)
     report = make_report(models, factors, readings, args.images)

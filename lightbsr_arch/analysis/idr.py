@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightbsr.defaults import ANGLES, NOISES, QUALITIES, WIDTHS
+from lightbsr.defaults import ANGLES, DRAWS, NOISES, QUALITIES, SECOND_ORDER, WIDTHS
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.part import extra_input, kept_apart
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
-from lightbsr_arch.degradations import Draws, Parameters, Setting, named_settings
+from lightbsr_arch.degradations import Draws, FixedSecondOrder, Parameters, Setting, named_settings
 from lightbsr_arch.seeds import derive_seed
 
 FEWEST_IMAGES = 3
@@ -34,15 +34,15 @@ class Factor:
     """One property of a degradation, varied alone.
 
     Attributes:
-        name: "sigma", "angle", "noise" or "jpeg".
+        name: "sigma", "angle", "noise", "jpeg" or "second-order".
         levels: its values: standard deviation of an isotropic blur in pixels; angle of an anisotropic one in degrees;
-            standard deviation of the noise on the 8-bit scale; quality of JPEG.
+            standard deviation of the noise on the 8-bit scale; quality of JPEG; seeds of second-order degradations.
         settings: the degradation of each level.
     """
 
     name: str
     levels: tuple[float, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[Setting | FixedSecondOrder, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def factor(
     """A factor's levels as degradations.
 
     Args:
-        name: "sigma", "angle", "noise" or "jpeg".
+        name: "sigma", "angle", "noise", "jpeg" or "second-order".
         scale: of the models; Gaussian8 depends on it.
         sigma: standard deviations of the isotropic blur, in pixels; none given: Gaussian8's.
         angle: in degrees, of a blur with standard deviations ``widths``.
@@ -100,6 +100,8 @@ def factor(
     Raises:
         UserError: fewer than two levels, two that are the same, one below 0, or a quality that is none.
     """
+    if name == SECOND_ORDER:
+        return Factor(name, tuple(map(float, DRAWS)), tuple(map(FixedSecondOrder, DRAWS)))
     gaussian8 = [] if sigma else named_settings("gaussian8", scale)
     sigmas = sorted(sigma) or [setting.sigma for setting in gaussian8 if isinstance(setting.sigma, float)]
     if name == "sigma":
@@ -237,23 +239,24 @@ def _cut(source: GTSource, index: int, size: int, most: int) -> torch.Tensor:
     return torch.stack([image[:, top : top + size, left : left + size] for top, left in kept])
 
 
-def _degrade(gt: torch.Tensor, setting: Setting, scale: int, index: int) -> tuple[torch.Tensor, Parameters]:
-    """The low-quality crops of one image, and what degraded them."""
+def _degrade(
+    gt: torch.Tensor, setting: Setting | FixedSecondOrder, scale: int, index: int
+) -> tuple[torch.Tensor, Parameters | None]:
+    """Return the low-quality crops of one image, and the kernel and noise level where they describe the degradation."""
     # As in DegradedDataset, noise depends on the image's place and the setting alone.
     draws = Draws(torch.Generator().manual_seed(derive_seed(index, *setting.name.encode())))
     degraded = setting.degrade(gt, scale, "bicubic", draws)
-    assert degraded.parameters is not None, "a Setting knows its kernel and noise"
     return degraded.lq, degraded.parameters
 
 
-def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters) -> torch.Tensor:
+def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters | None) -> torch.Tensor:
     """Return the IDR of each crop, a vector or a map; the estimator gets its extra input."""
     return model.estimator.estimate(lq, *extra_input(model, {"gt": gt, "prior": parameters}))[0]
 
 
 @torch.inference_mode()
 def _read_level(
-    models: Iterable[BlindSR], gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters
+    models: Iterable[BlindSR], gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters | None
 ) -> list[torch.Tensor]:
     """The IDRs, N x D, that each model gives for the same degraded crops."""
     return [as_vector(_read(model, gt, lq, parameters)).cpu() for model in models]

@@ -17,11 +17,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lightbsr.defaults import SECOND_ORDER
+
 NEIGHBOURS = 5
 FOLDS = 5
 PENALTIES = tuple(10.0**power for power in range(-1, 6, 2))
-CIRCULAR = ("angle",)
-"""Factors whose levels are no quantity that could be regressed: 179 degrees are next to 0."""
+WITHOUT_ORDER = ("angle", SECOND_ORDER)
+"""Factors whose levels are no quantity that could be regressed: 179 degrees are next to 0, and draws have no order."""
 
 Vectors = NDArray[np.float64]
 Images = NDArray[np.intp]
@@ -37,15 +39,15 @@ def measure(vectors: Vectors, images: Images, name: str, levels: tuple[float, ..
         levels: its values.
 
     Returns:
-        "knn", "probe": accuracies; "silhouette"; "r2", None for an angle; "degradation", "content": shares of the
-        variance. See the functions of this module.
+        "knn", "probe": accuracies; "silhouette"; "r2", None for levels without order; "degradation", "content": shares
+        of the variance. See the functions of this module.
     """
     degradation, content = variance_shares(vectors)
     return {
         "knn": neighbour_accuracy(vectors, images),
         "probe": probe_accuracy(vectors, images),
         "silhouette": silhouette(vectors),
-        "r2": None if name in CIRCULAR else regression_r2(vectors, images, levels),
+        "r2": None if name in WITHOUT_ORDER else regression_r2(vectors, images, levels),
         "degradation": degradation,
         "content": content,
     }

@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from tqdm import tqdm
 
 from lightbsr_arch.analysis.idr import Factor
-from lightbsr_arch.analysis.measures import CIRCULAR
+from lightbsr_arch.analysis.measures import WITHOUT_ORDER
 
 MOST_POINTS = 1000
 """In a panel: more take long and hide each other."""
@@ -22,6 +22,7 @@ LABELS = {
     "angle": "angle of an anisotropic blur, degrees",
     "noise": "standard deviation of the noise, of 255",
     "jpeg": "JPEG quality",
+    "second-order": "draw of the second-order degradation",
 }
 
 
@@ -74,7 +75,7 @@ def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 def _colours(factor: Factor) -> tuple[BoundaryNorm, Colormap]:
     """One colour a level: from dark to light along a quantity, around the circle for an angle."""
     count = len(factor.levels)
-    if factor.name in CIRCULAR:
+    if factor.name in WITHOUT_ORDER:
         colours = matplotlib.colormaps["hsv"](np.arange(count) / count)
     else:
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, count))

@@ -79,6 +79,7 @@ class BlindSR(Network):
         knowledge: Collection[str] = (),
         restore: bool = True,
         num_patch: int = 1,
+        of_neighbour: bool = False,
     ) -> Any:
         """Restore images; training also asks for knowledge that a student imitates or a loss compares.
 
@@ -90,6 +91,7 @@ class BlindSR(Network):
             restore: False upscales nothing and returns only the knowledge.
             num_patch: neighbours of the batch that share a degradation; see ``estimate_apart``. Only the first of them
                 is restored, and the restorer's knowledge is of that one.
+            of_neighbour: restore each image under the IDR of its neighbour, image 0 under that of 1 and so on in pairs.
 
         Returns:
             The SR images, N/num_patch x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name:
@@ -97,6 +99,8 @@ class BlindSR(Network):
         """
         idr, known = estimate_apart(self.estimator, lq, extra, num_patch)
         lq = lq[::num_patch]
+        if of_neighbour:
+            idr = idr.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
         guides = self.restorer.guides(idr, *lq.shape[-2:])
         sr = self.restorer(lq, guides) if restore else None
         if not knowledge:

@@ -8,7 +8,7 @@ from lightbsr_arch.degradations.kernels import gaussian_kernels
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
 from lightbsr_arch.degradations.second_order import SecondOrderDegradation
-from lightbsr_arch.degradations.settings import Setting, named_settings
+from lightbsr_arch.degradations.settings import FixedSecondOrder, Setting, named_settings
 
 __all__ = [
     "DEGRADATION_REGISTRY",
@@ -16,6 +16,7 @@ __all__ = [
     "Degradation",
     "Degraded",
     "Draws",
+    "FixedSecondOrder",
     "Parameters",
     "SecondOrderDegradation",
     "Setting",

@@ -198,35 +198,33 @@ class SecondOrderDegradation:
     def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
         """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results.
 
-        Processes that share a batch draw each for itself.
+        Processes that share a batch draw each for itself. Images of a group are degraded side by side as one image, so
+        that they share every draw except those of the noise itself. Blur mixes them near their common border.
 
         Raises:
-            UserError: ``gt`` is too small to be degraded, or samples are to share a degradation.
+            UserError: ``gt`` is too small to be degraded.
         """
-        if draws.group > 1:
-            raise UserError("SecondOrderDegradation gives every sample a degradation of its own: no contrast_opt")
         self._check_size(gt)
         generator = draws.generator
         seed = torch.randint(2**31, (), generator=generator, device=generator.device)
         with seeded(derive_seed(int(seed), draws.rank), gt.device):
-            return self._mix(self._degrade(gt))
+            return self._mix(self._degrade(gt, draws.group), draws.group)
 
-    def _degrade(self, plain: torch.Tensor) -> Degraded:
-        kernels = self.draw_kernels(len(plain), plain.device)
+    def _degrade(self, plain: torch.Tensor, group: int = 1) -> Degraded:
+        kernels = self.draw_kernels(len(plain) // group, plain.device)
         gt = usm_sharp(plain) if self.gt_usm else plain
-        lq = self.degrade(gt, *kernels)
+        lq = _apart(self.degrade(_side_by_side(gt, group), *kernels), group)
         if self.gt_size is not None:
             (gt, plain), lq = paired_random_crop([gt, plain], lq, self.gt_size, self.scale)
         return Degraded(lq.contiguous(), None, gt, plain)
 
-    def _mix(self, new: Degraded) -> Degraded:
+    def _mix(self, new: Degraded, group: int = 1) -> Degraded:
         if self.pool is None:
             return new
-        if not self.gt_usm:
-            lq, gt = self.pool.exchange(new.lq, new.gt)
-            return Degraded(lq, None, gt, gt)
-        lq, gt, plain = self.pool.exchange(new.lq, new.gt, new.gt_plain)
-        return Degraded(lq, None, gt, plain)
+        images = (new.lq, new.gt, new.gt_plain) if self.gt_usm else (new.lq, new.gt)
+        groups = [part.unflatten(0, (-1, group)) for part in images]
+        lq, gt, *plain = (part.flatten(0, 1) for part in self.pool.exchange(*groups))
+        return Degraded(lq, None, gt, plain[0] if plain else gt)
 
     def draw_kernels(self, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The blur kernels of both rounds and the sinc filters of the end, each n x KERNEL_SIZE x KERNEL_SIZE."""
@@ -324,3 +322,13 @@ class SecondOrderDegradation:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.pool is not None:
             self.pool.load_state_dict(state)
+
+
+def _side_by_side(images: torch.Tensor, group: int) -> torch.Tensor:
+    """Join each ``group`` neighbours, N x 3 x H x W, to one image, N/group x 3 x H x group*W."""
+    return images.unflatten(0, (-1, group)).permute(0, 2, 3, 1, 4).flatten(3)
+
+
+def _apart(images: torch.Tensor, group: int) -> torch.Tensor:
+    """Undo ``_side_by_side``."""
+    return images.unflatten(3, (group, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from random import Random
+from typing import Any
 
 import msgspec
 import torch
@@ -74,6 +76,49 @@ class SecondOrderSetting:
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
         """Degrade one image, 1 x 3 x H x W in [0, 1]; ``downsample`` is drawn, too, whatever is asked for."""
         return SecondOrderDegradation(scale)(gt, draws)
+
+
+class FixedSecondOrder:
+    """Real-ESRGAN's degradation with the blurs, noise levels and JPEG qualities of one draw, without its resizing.
+
+    Images degraded alike then differ only in the noise itself and in the interpolation of the downsampling.
+
+    Args:
+        seed: of the draw.
+    """
+
+    random = True
+
+    def __init__(self, seed: int) -> None:
+        self.name = f"second-order{seed}"
+        drawn = Random(seed)
+
+        def fixed(low: float, high: float) -> tuple[float, float]:
+            value = drawn.uniform(low, high)
+            return value, math.nextafter(value, math.inf)  # BasicSR takes no empty range
+
+        def flag() -> float:
+            return float(drawn.random() < 0.5)
+
+        self._options: dict[str, Any] = {}
+        for key, sigma, noise, poisson in (("", 3, 30, 3), ("2", 1.5, 25, 2.5)):
+            self._options |= {
+                f"kernel_list{key}": ["iso"],
+                f"kernel_prob{key}": [1],
+                f"sinc_prob{key}": 0,
+                f"blur_sigma{key}": fixed(0.2, sigma),
+                f"resize_prob{key}": (0, 0, 1),
+                f"gaussian_noise_prob{key}": flag(),
+                f"noise_range{key}": fixed(1, noise),
+                f"poisson_scale_range{key}": fixed(0.05, poisson),
+                f"gray_noise_prob{key}": flag(),
+                f"jpeg_range{key}": fixed(30, 95),
+            }
+        self._options |= {"second_blur_prob": 1, "final_sinc_prob": 0}
+
+    def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
+        """Degrade images alike, N x 3 x H x W in [0, 1]; ``downsample`` is drawn, whatever is asked for."""
+        return SecondOrderDegradation(scale, **self._options)(gt, draws)
 
 
 # Isotropic Gaussian8 (IKC, CVPR 2019): eight widths, evenly spaced.

@@ -89,6 +89,7 @@ class BlindSRModel(PatchedSRModel):
         self.channels_last: bool = train_opt.get("channels_last", False)
         self.amp_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[train_opt.get("amp")]
         self.estimator_iter: int = train_opt.get("estimator_iter", 0)
+        self.of_neighbour = train_opt.get("idr_of") == "neighbour"
         self.objectives: dict[str, Objective] = {}
         self.current_iter = 0
         self.skipped_in_a_row = 0
@@ -110,6 +111,12 @@ class BlindSRModel(PatchedSRModel):
             return
         if train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
             yield Finding(("train", "pixel_opt"), "missing; training needs it or perceptual_opt")
+        if train.get("idr_of") == "neighbour":
+            asked = [objective.option for objective in cls.objective_types if objective.asked(options)]
+            if asked:
+                yield Finding(("train", "idr_of"), f"neighbour cannot be combined with {' and '.join(asked)}")
+            if section(options, "network_g").get("type") != "BlindSR":
+                yield Finding(("train", "idr_of"), "neighbour needs a network_g with an IDR: type BlindSR")
         fault = cls._no_estimator_objective(options) if train.get("estimator_iter") else None
         able = {("train", objective.option) for objective in cls.objective_types if not objective.of_image}
         if fault is not None and able and not any(finding.key in able for finding in findings):
@@ -153,10 +160,12 @@ class BlindSRModel(PatchedSRModel):
         for objective_type in self.objective_types:
             if objective_type.asked(self.opt):
                 self.objectives[objective_type.option] = objective_type(self)
-        shared = {objective.num_patch: f"train.{key}" for key, objective in self.objectives.items()}
+        shared = {objective.num_patch: f"train.{key}.num_patch" for key, objective in self.objectives.items()}
+        if self.of_neighbour:
+            shared[2] = "train.idr_of"
         shared.pop(1, None)
         if len(shared) > 1:
-            raise UserError(f"{' and '.join(shared.values())} must have the same num_patch")
+            raise UserError(f"{' and '.join(shared.values())} must agree: as many neighbours share a degradation")
         for self.num_patch, self._patch_option in shared.items():
             pass
 
@@ -211,7 +220,7 @@ class BlindSRModel(PatchedSRModel):
             if len(gt) % self.num_patch:
                 raise UserError(
                     f"a batch has {len(gt)} patches, no multiple of the {self.num_patch} that are to share a "
-                    f"degradation ({self._patch_option}.num_patch): change datasets.train.batch_size_per_gpu"
+                    f"degradation ({self._patch_option}): change datasets.train.batch_size_per_gpu"
                 )
             self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
             draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch, per_item)
@@ -314,6 +323,9 @@ class BlindSRModel(PatchedSRModel):
     def _restore(self, knowledge: Collection[str] = (), alone: bool = False) -> Knowledge:
         """Set ``output``, and return the network's knowledge of the batch."""
         seen = self.extra_input(self.net_g)
+        if self.of_neighbour:
+            self.output = self.net_g(self.lq, *seen, of_neighbour=True)
+            return {}
         if not (knowledge or alone or self.num_patch > 1):
             self.output = self.net_g(self.lq, *seen)  # of any network
             return {}
@@ -322,8 +334,8 @@ class BlindSRModel(PatchedSRModel):
         return known
 
     def first_patches(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the first of each ``num_patch`` neighbours, which are those that ``output`` restores."""
-        return images[:: self.num_patch]
+        """Return those images that ``output`` restores: the first of each ``num_patch`` neighbours, or all."""
+        return images if self.of_neighbour else images[:: self.num_patch]
 
     def image_losses(self) -> Losses:
         """Return BasicSR's losses of ``output`` against ``gt``."""

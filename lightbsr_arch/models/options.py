@@ -30,6 +30,13 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
             "the rate from 0 again",
         ),
     ] = 0
+    idr_of: Annotated[
+        Literal["self", "neighbour"],
+        Meta(
+            description="the IDR under which an image is restored in training: its own, or that of another image with "
+            "the same degradation, which cannot carry content"
+        ),
+    ] = "self"
     grad_clip: Annotated[
         Positive | None, Meta(description="largest norm of network_g's gradient; null for no limit")
     ] = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.conftest import changes, problems, write
+from tests.config.conftest import OPTIONS, changes, problems, write
 
 PLAIN = """\
 name: plain
@@ -172,3 +172,10 @@ def test_a_network_that_leaves_its_scale_out_has_the_default() -> None:
 )
 def test_testing_needs_other_options_than_training(val: str, refusal: str | None) -> None:
     assert refusals(TEST + val, is_train=False) == ([] if refusal is None else [refusal])
+
+
+def test_the_idr_of_a_neighbour_needs_an_idr_and_no_other_objective() -> None:
+    text = PLAIN.replace("SRModel", "BlindSRModel").replace("  pixel_opt", "  idr_of: neighbour\n  pixel_opt")
+    assert any("train.idr_of: neighbour needs a network_g with an IDR" in line for line in refusals(text))
+    student = (OPTIONS / "student.yml").read_text().replace("  pixel_opt", "  idr_of: neighbour\n  pixel_opt")
+    assert any("train.idr_of: neighbour cannot be combined with distill_opt" in line for line in refusals(student))

@@ -290,3 +290,22 @@ def test_weights_from_safetensors(tmp_path, teacher_file, monkeypatch, shipped_n
     assert torch.equal(
         model.objectives["distill_opt"].net_teacher.state_dict()["restorer.head.weight"], saved["restorer.head.weight"]
     )
+
+
+def test_an_image_may_be_restored_under_the_idr_of_its_neighbour(tmp_path):
+    opt = options(tmp_path, "KDTeacherModel", kdsr("teacher"), idr_of="neighbour")
+    opt["degradation"]["type"] = "ClassicalDegradation"
+    model = build(opt)
+    model.update_learning_rate(1)
+    model.feed_data(batch())
+    kernel = model.prior.kernel
+    assert torch.equal(kernel[0::2], kernel[1::2])  # neighbours share a degradation
+    assert not torch.equal(kernel[0], kernel[2])
+    net = model.net_g
+    with torch.no_grad():
+        idr = net.estimator.estimate(model.lq, model.gt)[0]
+        guides = net.restorer.guides(idr[[1, 0, 3, 2]], *model.lq.shape[-2:])
+        expected = net.restorer(model.lq, guides)
+    log = train(model, 1, 1, batch())[0]
+    assert torch.allclose(model.output, expected, atol=1e-6)
+    assert log["l_pix"] == pytest.approx((expected - model.gt).abs().mean().item(), rel=1e-5)
