@@ -314,7 +314,7 @@ def _stored(part: str, **changes: object) -> dict:
         (json.dumps({**STORED, "load_path": "/x"}), "expected estimator and restorer, found estimator, restorer, load"),
         (json.dumps({**STORED, "estimator": [1]}), "the type of its estimator is None"),
         *(
-            (json.dumps(_stored("restorer", type=name)), "expected IDRDCRBNet or LightBSRNet")
+            (json.dumps(_stored("restorer", type=name)), "expected LightBSRNet or CdCLNet or IDRDCRBNet or DASRNet")
             for name in ("SpyNet", "EDSR", "KDIDEStudent", "BlindSR", None, ["IDRDCRBNet"], 5, "x\ny" * 1000)
         ),
         (json.dumps(_stored("estimator", type="BlindSR")), "the type of its estimator is BlindSR"),

@@ -110,6 +110,6 @@ def test_we_claim_no_others():
 
 
 def test_installed_twice():
-    with pytest.raises(spandrel.DuplicateArchitectureError, match="KDSR"):
+    with pytest.raises(spandrel.DuplicateArchitectureError, match="LightBSR"):
         spandrel_plugin.install()
     assert spandrel_plugin.install(ignore_duplicates=True) == []

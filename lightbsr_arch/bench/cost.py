@@ -74,7 +74,7 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     memory = _peak_memory(device) - before
     known = model.net is not None or spec.weights == BICUBIC
     parameters = sum(parameter.numel() for parameter in model.net.parameters()) if model.net is not None else 0
-    macs = None if model.net is None else count_macs(model.net, model.sees, pair)
+    macs = None if model.net is None else count_macs(model.net, pair)
     return {
         "parameters": parameters if known else None,
         "macs": None if macs is None else macs * model.runs,

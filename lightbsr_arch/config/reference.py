@@ -11,10 +11,12 @@ from lightbsr_arch import option_types
 from lightbsr_arch.config.checks.type_check import a, describe_type, section_of
 from lightbsr_arch.config.registries import REGISTRIES, registered, section_type
 from lightbsr_arch.config.signatures import package
+from lightbsr_arch.models.options import run_options
 from lightbsr_arch.option_types import schema
 
 KINDS = ("model", "network", "dataset", "degradation", "loss", "metric", "scheduler")
 PARTIAL = " (partial)"
+ANY_MODEL = "AnyModel"
 PLACES = ((), ("path",), ("train",))
 PLAIN = section_type("model", "BlindSRModel")  # with the keys that all models of this package have
 
@@ -85,12 +87,17 @@ def json_schema() -> str:
             alias = {"$ref": f"#/$defs/{struct.__name__}"} if kind == "model" else own.pop(struct.__name__)
             definitions |= {**own, f"{kind} {name}": alias}
         definitions[kind] = _one_of(kind, names, "model_type" if kind == "model" else "type")
+    definitions |= _definitions(_any_model())
     definitions |= {f"{name}{PARTIAL}": _partial(definition) for name, definition in definitions.items()}
     root = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Options of lightbsr_arch",
         "if": {"required": ["base"]},
-        "then": {"$ref": f"#/$defs/model{PARTIAL}"},
+        "then": {
+            "if": {"required": ["model_type"]},
+            "then": {"$ref": f"#/$defs/model{PARTIAL}"},
+            "else": {"$ref": f"#/$defs/{ANY_MODEL}Options{PARTIAL}"},
+        },
         "else": {"$ref": "#/$defs/model"},
     }
     lines = [
@@ -98,6 +105,12 @@ def json_schema() -> str:
     ]
     head = json.dumps(root, indent=1).removesuffix("\n}")
     return f'{head},\n "$defs": {{\n' + ",\n".join(lines) + "\n}}\n"
+
+
+def _any_model() -> type[msgspec.Struct]:
+    """Return a struct with the keys of all models of this package, for files whose base names the model."""
+    types = (getattr(model, "objective_types", ()) for model in registered("model").values())
+    return run_options(ANY_MODEL, None, [*dict.fromkeys(objective for each in types for objective in each)])
 
 
 def options_page() -> str:

@@ -216,7 +216,7 @@ def test_written_values_are_read_as_they_were() -> None:
 
 
 def test_the_command_prints_the_merged_options() -> None:
-    command = [sys.executable, "-m", "lightbsr_arch.config", child("name: mine\n")]
+    command = [sys.executable, "-m", "lightbsr", "options", "--show", child("name: mine\n")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert load_value(done.stdout, "stdout") == {**load_file(OPTIONS / "student.yml").data, "name": "mine"}
 
