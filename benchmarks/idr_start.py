@@ -108,25 +108,17 @@ def trials() -> dict[str, Trial]:
         found[f"lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 1000, (start,))
         alone = (start, "train:estimator_iter=1500")
         found[f"lightbsr_student_{init}"] = Trial("lightbsr_s_x4_iso_student", 1800, alone, "lightbsr_teacher_pytorch")
-    both = ("angle", "noise")
+    both, small = ("angle", "noise"), "network_g:restorer:num_block=4"
     for init in INITS:
-        start = (f"network_g:estimator:init={init}", *SETTING2)
-        small = "network_g:restorer:num_block=4"
-        found[f"setting2_kdsr4_teacher_{init}"] = Trial("kdsr_s_x4_iso_teacher", 2000, (small, *start), factors=both)
-        found[f"setting2_kdsr4_student_{init}"] = Trial(
-            "kdsr_s_x4_iso_student",
-            2000,
-            (small, "network_teacher:restorer:num_block=4", "train:estimator_iter=600", *start),
-            f"setting2_kdsr4_teacher_{init}",
-            both,
-        )
-        found[f"setting2_lightbsr_teacher_{init}"] = Trial("lightbsr_s_x4_iso_teacher", 1000, start, factors=both)
-        found[f"setting2_lightbsr_student_{init}"] = Trial(
-            "lightbsr_s_x4_iso_student",
-            1800,
-            (*start, "train:estimator_iter=1500"),
-            f"setting2_lightbsr_teacher_{init}",
-            both,
+        here = (f"network_g:estimator:init={init}", *SETTING2)
+        kdsr, lightbsr = (f"setting2_{system}_teacher_{init}" for system in ("kdsr4", "lightbsr"))
+        found[kdsr] = Trial("kdsr_s_x4_iso_teacher", 2000, (small, *here), factors=both)
+        options = (small, "network_teacher:restorer:num_block=4", "train:estimator_iter=600", *here)
+        found[kdsr.replace("teacher", "student")] = Trial("kdsr_s_x4_iso_student", 2000, options, kdsr, both)
+        found[lightbsr] = Trial("lightbsr_s_x4_iso_teacher", 1000, here, factors=both)
+        options = ("train:estimator_iter=1500", *here)
+        found[lightbsr.replace("teacher", "student")] = Trial(
+            "lightbsr_s_x4_iso_student", 1800, options, lightbsr, both
         )
     return found
 

@@ -1,7 +1,9 @@
 """IDRs of our models, for the report: which blur they tell apart, and the cost of a wrong one."""
 
+from lightbsr.errors import UserError
 from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
 from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
+from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.models import ModelSpec
 from lightbsr_arch.bench.pairs import Pairs
 from lightbsr_arch.checkpoint import load
@@ -28,9 +30,12 @@ def measure_idr(spec: ModelSpec, pairs: Pairs) -> IDRFigures:
         the width half of the range away; ``chance``, a guess's share; ``dataset``.
 
     Raises:
-        UserError: fewer than three images are large enough, or a teacher cannot be told the degradation.
+        UserError: fewer than three images are large enough, a teacher cannot be told the degradation, or the network
+            has no estimator.
     """
     model = load(spec.weights)
+    if not isinstance(model, BlindSR):
+        raise UserError(f"{spec.name}: a {type(model).__name__} has no estimator that reads an IDR; leave idr out")
     widths = factor("sigma", pairs.scale)
     readings = read_idrs({spec.name: model}, [widths], pairs.source, CROP - CROP % pairs.scale, CROPS)
     vectors = readings.vectors[spec.name][widths.name]

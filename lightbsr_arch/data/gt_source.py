@@ -131,7 +131,7 @@ def _refuse_problem(picture: PictureFile) -> None:
         raise UserError(f"{picture.path}: {picture.problem}")
 
 
-def io_type(root: str | Path) -> str:
+def io_type(root: str | Path) -> Literal["lmdb", "disk"]:
     """Return BasicSR's ``io_backend`` type of a data set: "lmdb" for NAME.lmdb, "disk" for a folder."""
     return "lmdb" if Path(root).suffix == ".lmdb" else "disk"
 
