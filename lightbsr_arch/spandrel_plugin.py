@@ -86,6 +86,10 @@ def install(*, ignore_duplicates: bool = False) -> list[ArchSupport]:
     Returns:
         The architectures that were added.
     """
+    return MAIN_REGISTRY.add(*supports(), ignore_duplicates=ignore_duplicates)
+
+
+def supports() -> list[ArchSupport]:
+    """Return the system of every restorer, for a registry other than the main one."""
     systems = {name: cls.system for name, cls in registered(Restorer).items() if cls.system}
-    supports = [ArchSupport.from_architecture(BlindSRArch(*names)) for names in systems.items()]
-    return MAIN_REGISTRY.add(*supports, ignore_duplicates=ignore_duplicates)
+    return [ArchSupport.from_architecture(BlindSRArch(*names)) for names in systems.items()]

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         nargs="+",
         metavar="MODEL",
-        help="names of shipped weights, .safetensors, .pth, .onnx, or bicubic",
+        help="names of shipped weights or of rivals (realesrgan-x4plus), .safetensors, .pth, .onnx, or bicubic",
     )
     flags.add_argument("--images", nargs="+", metavar="DIR", help="HR pictures: folders, or NAME.lmdb")
     flags.add_argument(

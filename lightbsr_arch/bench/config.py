@@ -1,6 +1,7 @@
 """What a bench compares: the options in CONFIG.yml."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,9 @@ from lightbsr.names import unsafe_name
 from lightbsr.shipped import find_weights, read_metadata, students
 from lightbsr_arch.bench.metrics import METRICS, find_metric
 from lightbsr_arch.bench.models import BICUBIC, ModelSpec
+from lightbsr_arch.bench.ncnn_net import NcnnNet
 from lightbsr_arch.bench.pairs import GIVEN_LR, Pairs, RealPairs
+from lightbsr_arch.bench.rivals import RIVALS, find_rival
 from lightbsr_arch.config.checks.files import RUN_WEIGHTS
 from lightbsr_arch.config.checks.type_check import Checker
 from lightbsr_arch.config.load import raise_findings
@@ -33,10 +36,25 @@ _GAUSSIAN8: list[NamedSetting] = ["gaussian8"]
 DEMO_PHOTOS = Path(__file__).parents[2] / "examples" / "photos" / "held_out"
 
 
-class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A model with options; a network that is not ours as a training YAML describes it."""
+class NcnnSection(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A network in ncnn's format, from RGB to RGB in [0, 1]."""
 
-    weights: Annotated[str, Meta(description="bicubic, a name of shipped weights, or a file; params_ema before params")]
+    param: Annotated[str, Meta(description="its layers, a .param file in text format")]
+    bin: Annotated[str, Meta(description="its weights")]
+    scale: Annotated[Literal[2, 3, 4], Meta(description="its upscaling factor")]
+    input: Annotated[str | None, Meta(description="name of the LR image in .param, if it has several inputs")] = None
+    output: Annotated[str | None, Meta(description="name of the SR image in .param, if it has several outputs")] = None
+
+
+class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A model with options; exactly one of weights, ncnn and spandrel says what it is."""
+
+    weights: Annotated[
+        str | UnsetType,
+        Meta(description="bicubic, a name of shipped weights or of a rival, or a file; params_ema before params"),
+    ] = UNSET
+    ncnn: Annotated[NcnnSection | UnsetType, Meta(description="a network in ncnn's format, run on the CPU")] = UNSET
+    spandrel: Annotated[str | UnsetType, Meta(description="weights that spandrel reads, of any architecture")] = UNSET
     network: Annotated[
         Network | UnsetType,
         Meta(description="of a .pth that is not BlindSR's: network_g of the training YAML"),
@@ -61,7 +79,9 @@ class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")] = 4
     models: Annotated[
         list[str] | dict[str, str | ModelSection],
-        Meta(description="bicubic, a name of shipped weights, a file (.safetensors, .pth, .onnx), or a section"),
+        Meta(
+            description="bicubic, shipped weights or a rival by name, a file (.safetensors, .pth, .onnx), or a section"
+        ),
     ]
     datasets: Annotated[
         list[str] | dict[str, str | PairSection],
@@ -156,12 +176,8 @@ class _Opened:
     def _models(self, options: BenchOptions) -> Iterator[ModelSpec]:
         for key, name, model in self._named("models", options.models):
             section = model if isinstance(model, ModelSection) else ModelSection(weights=model)
-            network = None if section.network is UNSET else section.network
-            if section.weights == BICUBIC:
-                yield ModelSpec(name, BICUBIC, None, section.self_ensemble)
-                continue
             try:
-                yield ModelSpec(name, str(find_weights(section.weights)), network, section.self_ensemble)
+                yield _model(name, section, options.scale)
             except UserError as error:
                 self.findings.append(Finding(("models", key), str(error)))
 
@@ -216,3 +232,40 @@ class _Opened:
                 self.findings.append(Finding((section, index), text))
             seen.add(name)
             yield index, name, value
+
+
+def _model(name: str, section: ModelSection, scale: int) -> ModelSpec:
+    """The model of a section.
+
+    Raises:
+        UserError: a file, package or key is missing, keys exclude each other, or the scale is not the bench's.
+    """
+    given = [key for key in ("weights", "ncnn", "spandrel") if getattr(section, key) is not UNSET]
+    if len(given) != 1:
+        raise UserError(f"expected one of weights, ncnn and spandrel, found {' and '.join(given) or 'none'}")
+    network = None if section.network is UNSET else section.network
+    if network is not None and section.weights is UNSET:
+        raise UserError(f"network goes with weights, not with {given[0]}")
+    if isinstance(section.spandrel, str):
+        return ModelSpec(name, _file(section.spandrel), None, section.self_ensemble, spandrel=True)
+    if isinstance(section.ncnn, NcnnSection):
+        net = section.ncnn
+        if net.scale != scale:
+            raise UserError(f"its weights are x{net.scale}, the bench is x{scale}")
+        files = NcnnNet(_file(net.param), _file(net.bin), net.scale, net.input, net.output)
+        return ModelSpec(name, files.bin, None, section.self_ensemble, files)
+    assert isinstance(section.weights, str)
+    if section.weights == BICUBIC:
+        return ModelSpec(name, BICUBIC, None, section.self_ensemble)
+    if section.weights in RIVALS:
+        files = find_rival(section.weights, scale)
+        return ModelSpec(name, files.bin, None, section.self_ensemble, files)
+    return ModelSpec(name, str(find_weights(section.weights)), network, section.self_ensemble)
+
+
+def _file(path: str) -> str:
+    with suppress(OSError, RuntimeError):  # too long a name, or the home of a user who does not exist
+        found = Path(path).expanduser()
+        if found.is_file():
+            return str(found)
+    raise UserError(f"{path}: no such file")

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,7 +92,7 @@ def count_macs(net: nn.Module, pair: Pair) -> float | None:
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             upscale_any_size(net, meta.lq, *extra_input(net, meta._asdict()))
-    except (RuntimeError, NotImplementedError):  # a network that looks at its values as it goes
+    except Exception:  # whatever a network raises that looks at its values, or takes other sizes alone
         return None
     return counter.get_total_flops() / 2
 
@@ -119,7 +120,7 @@ def _main() -> None:
     request: dict[str, Any] = json.load(sys.stdin)
     device = torch.device(request["device"])
     try:
-        cost = measure(ModelSpec(**request["spec"]), request["scale"], device)
+        cost = measure(msgspec.convert(request["spec"], ModelSpec), request["scale"], device)
     except Exception as error:
         print(f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)

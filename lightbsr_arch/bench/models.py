@@ -1,4 +1,4 @@
-"""Everything that upscales: our networks, BasicSR's, ONNX files and bicubic interpolation, behind one call."""
+"""Everything that upscales, behind one call: our networks, BasicSR's, spandrel's, ONNX, ncnn, bicubic interpolation."""
 
 import hashlib
 import json
@@ -12,9 +12,10 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs.part import extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
+from lightbsr_arch.bench.ncnn_net import NcnnNet
 from lightbsr_arch.bench.pairs import Pair
 from lightbsr_arch.checkpoint import load, load_weights
 from lightbsr_arch.degradations import bicubic_resize
@@ -25,37 +26,48 @@ BICUBIC = "bicubic"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What to load.
+    """A model before it is loaded.
 
     Attributes:
         name: in tables.
         weights: a file, or "bicubic".
         network: the section of a network that is not ours.
         self_ensemble: whether its output is the mean over the eight flips and transposes of the LR image.
+        ncnn: the network, where ``weights`` are its .bin file.
+        spandrel: whether spandrel loads the file, whatever its architecture.
     """
 
     name: str
     weights: str
     network: dict[str, Any] | None = None
     self_ensemble: bool = False
+    ncnn: NcnnNet | None = None
+    spandrel: bool = False
 
     @property
     def is_ours(self) -> bool:
-        """Whether the weights are those of a BlindSR."""
-        return self.network is None and self.weights != BICUBIC and not self.weights.endswith(".onnx")
+        """Whether the bench loads the weights as those of a BlindSR."""
+        if self.ncnn is not None or self.spandrel or self.network is not None:
+            return False
+        return self.weights != BICUBIC and not self.weights.endswith(".onnx")
 
     def digest(self) -> str:
-        """Of all that decides what comes out: the file's content, and the network's options."""
+        """Return a digest of all that decides the result: the files' content, and the network's options."""
         options = json.dumps(self.network, sort_keys=True).encode()
-        content = b"" if self.weights == BICUBIC else Path(self.weights).read_bytes()
+        if self.ncnn is not None:
+            content = b"ncnn" + self.ncnn.content()
+        else:
+            content = b"" if self.weights == BICUBIC else Path(self.weights).read_bytes()
+        if self.spandrel:
+            options += b"spandrel"
         return hashlib.sha256(options + content + b"x8" * self.self_ensemble).hexdigest()
 
     def load(self, scale: int, device: torch.device) -> "Upscaler":
-        """Load it.
+        """Load the model.
 
         Raises:
-            UserError: the file holds no weights, others than the network's, a library is missing, or a teacher is asked
-                for a self-ensemble.
+            UserError: the file holds no weights, others than the network's, or those of another scale, a library is
+                missing, or a teacher is asked for a self-ensemble.
         """
         upscaler = self._load(scale, device)
         if not self.self_ensemble:
@@ -70,6 +82,11 @@ class ModelSpec:
     def _load(self, scale: int, device: torch.device) -> "Upscaler":
         if self.weights == BICUBIC:
             return Upscaler(lambda pair: bicubic_resize(pair.lq, scale), device)
+        if self.ncnn is not None:
+            run = self.ncnn.load()
+            return Upscaler(lambda pair: run(pair.lq), torch.device("cpu"))
+        if self.spandrel:
+            return _spandrel_model(self.weights, scale, device)
         if self.weights.endswith(".onnx"):
             return Upscaler(_onnx_session(self.weights, device), torch.device("cpu"))
         net = load(self.weights, device) if self.network is None else self._other_network().to(device)
@@ -135,3 +152,25 @@ def _onnx_session(path: str, device: torch.device) -> Callable[[Pair], torch.Ten
         raise UserError(f"{path}: onnxruntime cannot load it: {error}") from None
     name = session.get_inputs()[0].name
     return lambda pair: torch.from_numpy(session.run(None, {name: pair.lq.numpy()})[0])
+
+
+def _spandrel_model(path: str, scale: int, device: torch.device) -> Upscaler:
+    try:
+        from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelLoader
+
+        from lightbsr_arch.spandrel_plugin import supports
+    except ImportError:
+        raise UserError(f"{path}: spandrel is not installed: pip install 'lightbsr-arch[spandrel]'") from None
+    registry = MAIN_REGISTRY.copy()
+    registry.add(*supports(), ignore_duplicates=True)
+    try:
+        model = ModelLoader(device, registry).load_from_file(path)
+    except Exception as error:  # of its own, of pickle and of the architecture
+        raise UserError(f"{path}: spandrel cannot load it: {reason_of(error)}") from None
+    found = f"{path}: the weights of {model.architecture.name}"
+    if not isinstance(model, ImageModelDescriptor) or (model.input_channels, model.output_channels) != (3, 3):
+        raise UserError(f"{found}, expected those of a network from an RGB image to an RGB image")
+    if model.scale != scale:
+        raise UserError(f"{found} x{model.scale}, the bench is x{scale}")
+    model.eval()
+    return Upscaler(lambda pair: model(pair.lq), device, model.model)
