@@ -1,0 +1,130 @@
+"""The recipes of the systems beside KDSR and LightBSR: they train, and their schedules are the published ones."""
+
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+
+from lightbsr_arch.config.load import load_options
+from tests.models.helpers import build, train
+from tests.option_files import OPTIONS
+from tests.test_recipes import changes, learning_rates
+
+DASR = [f"dasr_x{scale}_{setting}" for scale in (2, 4) for setting in ("iso", "aniso_noise")]
+SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Eight pictures of 96 x 96 pixels, smooth and of several contrasts."""
+    folder = tmp_path_factory.mktemp("family")
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        coarse = rng.integers(0, 256, (12, 12, 3), np.uint8)
+        (folder / "pictures").mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"pictures/{number}.png"), cv2.resize(coarse, (96, 96)))
+    return folder
+
+
+def recipe(name, folder, *overrides):
+    """The recipe's options with the pictures of ``folder`` as its data."""
+    data = [f"datasets:{phase}:dataroot_gt={folder}/pictures" for phase in ("train", "val")]
+    data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
+    return load_options(OPTIONS / f"{name}.yml", is_train=True, overrides=[*data, *overrides])
+
+
+def toy(opt, estimator_iter=0):
+    """The model of a recipe with few channels and layers, as BasicSR's pipeline would build it."""
+    opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
+    for key in ("network_g", "network_teacher"):
+        for part in opt.get(key, {}).values():
+            if isinstance(part, dict):
+                part.update({name: 1 for name in ("num_group", "num_block") if name in part})
+                part.update({"idr_ch": 32} if "idr_ch" in part else {})
+                part["num_feat"] = 8
+    if opt["train"].get("estimator_iter"):
+        opt["train"]["estimator_iter"] = estimator_iter
+    return build(opt)
+
+
+def items(number, patches, side):
+    """A batch of random smooth pictures; of several patches each, items of them."""
+    coarse = torch.rand(number * patches, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    gt = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+    return {"gt": gt.unflatten(0, (number, patches)) if patches > 1 else gt}
+
+
+def run(folder, name, *overrides, resume=False):
+    """Train the small recipe ``name`` by the command; return what it logs."""
+    data = [f"datasets:{phase}:dataroot_gt=pictures" for phase in ("train", "val")]
+    data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
+    data += ["datasets:train:gt_size=64", "datasets:val:settings=[{sigma: 2.6}]", "logger:print_freq=1", *overrides]
+    command = [sys.executable, "-m", "lightbsr_arch.training", "train", "-opt", str(OPTIONS / f"{name}.yml")]
+    command += ["--auto_resume"] * resume + ["--force_yml", *data]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def logged(log, name):
+    """The values of a loss by iteration."""
+    found = re.findall(rf"iter: +([\d,]+), .*{name}: (\S+)", log)
+    return {int(step.replace(",", "")): float(value) for step, value in found}
+
+
+# ------------------------------------------------------------------------------------------ DASR
+
+
+@pytest.mark.parametrize("name", DASR)
+def test_dasr_has_the_published_schedule(name, folder):
+    opt = recipe(name, folder)
+    scale, (kernel, noise) = opt["scale"], SETTINGS[name[8:]]
+    assert opt["name"] == name
+    with torch.device("meta"):
+        net = build_network(opt["network_g"])
+    assert net.scale == scale == int(name[6])
+    if scale == 4:
+        millions = sum(p.numel() for key, p in net.named_parameters() if "mlp" not in key.split(".")[:2]) / 1e6
+        assert millions == pytest.approx(5.84, abs=0.005)
+    assert (opt["degradation"]["kernel"], opt["degradation"].get("noise", [0, 0])) == (kernel, noise)
+    assert opt["datasets"]["train"]["gt_size"] == 48 * scale
+    epoch = 970
+    assert opt["train"]["estimator_iter"] == 100 * epoch
+    assert opt["train"]["total_iter"] == 600 * epoch
+    # A tenth of an epoch is a step here; 22.5 tenths would not be whole.
+    rates = changes(learning_rates(opt, unit=epoch // 2))
+    expected = {0: 1e-3, 2 * 60: 1e-4, 2 * 225: 5e-5, 2 * 350: 2.5e-5, 2 * 475: 1.25e-5}
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", [*DASR, "dasr_s"])
+def test_dasr_contrasts_first_then_restores(name, folder):
+    opt = recipe(name, folder)
+    model = toy(opt, estimator_iter=1)
+    data = items(4, 2, 16 * opt["scale"])
+    first, second = train(model, 1, 2, data)
+    assert set(first) == {"l_contrast"}
+    assert set(second) == {"l_pix", "l_contrast"}
+    assert 1 < second["l_pix"] < 255
+    assert model.output.shape[0] == 4
+
+
+def test_dasr_trains_and_resumes_by_the_command(folder):
+    short = ["train:estimator_iter=12", "logger:save_checkpoint_freq=20", "val:val_freq=100"]
+    whole = run(folder, "dasr_s", *short, "name=whole", "train:total_iter=30")
+    contrast, l1 = logged(whole, "l_contrast"), logged(whole, "l_pix")
+    assert list(contrast) == [*range(1, 31)]
+    assert list(l1) == [*range(13, 31)]
+    assert sum(l1[step] for step in range(27, 31)) < 0.6 * sum(l1[step] for step in range(13, 17))
+    assert re.search(r"# psnr_y: \d\d\.\d+", whole)
+
+    run(folder, "dasr_s", *short, "name=parts", "train:total_iter=20")
+    again = run(folder, "dasr_s", *short, "name=parts", "train:total_iter=30", resume=True)
+    for name, losses in (("l_contrast", contrast), ("l_pix", l1)):
+        expected = {step: value for step, value in losses.items() if step > 20}
+        assert logged(again, name) == pytest.approx(expected, rel=1e-3)
