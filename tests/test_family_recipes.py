@@ -1,5 +1,6 @@
 """The recipes of the systems beside KDSR and LightBSR: they train, and their schedules are the published ones."""
 
+import json
 import re
 import subprocess
 import sys
@@ -128,3 +129,72 @@ def test_dasr_trains_and_resumes_by_the_command(folder):
     for name, losses in (("l_contrast", contrast), ("l_pix", l1)):
         expected = {step: value for step, value in losses.items() if step > 20}
         assert logged(again, name) == pytest.approx(expected, rel=1e-3)
+
+
+# ------------------------------------------------------------------------------------------ MRDA
+
+
+def test_mrda_s_student_imitates_a_teacher_of_lightbsr(folder, tmp_path):
+    teacher = toy(recipe("mrda_s_teacher", folder))
+    (log,) = train(teacher, 1, 1, items(4, 1, 64))
+    assert set(log) == {"l_pix"}
+    file = tmp_path / "teacher.pth"
+    torch.save({"params": teacher.net_g.state_dict()}, file)
+
+    (folder / "teacher.pth").touch()
+    opt = recipe("mrda_s_student", folder, f"path:pretrain_network_teacher={folder}/teacher.pth")
+    assert opt["train"]["distill_opt"] == {
+        "type": "KDSRDistillLoss", "loss_weight": 1.0, "temperature": 0.15, "l1_weight": 0.1,
+    }  # fmt: skip
+    opt["path"]["pretrain_network_teacher"] = str(file)
+    student = toy(opt, estimator_iter=10)
+    ours, theirs = student.net_g.restorer.state_dict(), teacher.net_g.restorer.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    logs = train(student, 1, 11, items(4, 1, 64))
+    assert [set(log) for log in logs] == [{"l_distill"}] * 10 + [{"l_pix", "l_distill"}]
+    assert logs[9]["l_distill"] < 0.8 * logs[0]["l_distill"]
+
+
+# ------------------------------------------------------------------------------------------ SRMD
+
+
+@pytest.mark.parametrize("name", ["srmd_x4_iso", "srmd_x4_aniso_noise", "srmd_s"])
+def test_srmd_learns_with_the_kernel_that_degraded(name, folder):
+    opt = recipe(name, folder)
+    with torch.device("meta"):
+        net = build_network(opt["network_g"])
+    assert (net.extra_input, net.is_teacher) == ("prior", False)
+    if name != "srmd_s":
+        assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(1.55, abs=0.005)
+    opt["network_g"]["restorer"] |= {"num_feat": 16, "num_block": 3}
+    opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
+    opt["train"]["optim_g"]["lr"] = 5e-3
+    model = build(opt)
+    assert model.net_g.missing() is None
+    losses = [log["l_pix"] for log in train(model, 1, 15, items(4, 1, 64))]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_srmd_trains_and_is_measured_by_the_commands_but_does_not_upscale_photos(folder):
+    log = run(folder, "srmd_s", "train:total_iter=6", "val:val_freq=6")
+    assert list(logged(log, "l_pix")) == [*range(1, 7)]
+    assert re.search(r"# psnr_y: \d+\.\d+", log)
+    weights = "experiments/srmd_s_x4_iso/models/net_g_latest.pth"
+    command = [sys.executable, "-m", "lightbsr", "upscale", "pictures", "-o", "out", "--model", weights]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        f"lightbsr upscale: {weights}: this network also needs the blur kernel and noise level of every image, which "
+        "cannot be given here"
+    ]
+
+    (folder / "bench.yml").write_text(
+        f"{{scale: 4, models: {{srmd: {weights}}}, datasets: {{toy: pictures}}, "
+        "degradations: {blur: [{sigma: 2.6}]}, metrics: [psnr_y], cost: false, crops: 1}"
+    )
+    command = [sys.executable, "-m", "lightbsr", "bench", "bench.yml", "-o", "bench"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((folder / "bench/results.json").read_text())["rows"]
+    (trained,) = re.findall(r"Validation DemoHeldOut\n\t # psnr_y: (\d+\.\d+)", log)
+    assert row["psnr_y"] == pytest.approx(float(trained), abs=0.01)
