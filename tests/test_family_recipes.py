@@ -11,6 +11,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
+from lightbsr.errors import UserError
 from lightbsr_arch.config.load import load_options
 from tests.models.helpers import build, train
 from tests.option_files import OPTIONS
@@ -32,10 +33,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-def recipe(name, folder, *overrides):
+def recipe(name, folder, *overrides, phases=("train", "val")):
     """The recipe's options with the pictures of ``folder`` as its data."""
-    data = [f"datasets:{phase}:dataroot_gt={folder}/pictures" for phase in ("train", "val")]
-    data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
+    data = [f"datasets:{phase}:dataroot_gt={folder}/pictures" for phase in phases]
+    data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in phases]
     return load_options(OPTIONS / f"{name}.yml", is_train=True, overrides=[*data, *overrides])
 
 
@@ -198,3 +199,59 @@ def test_srmd_trains_and_is_measured_by_the_commands_but_does_not_upscale_photos
     (row,) = json.loads((folder / "bench/results.json").read_text())["rows"]
     (trained,) = re.findall(r"Validation DemoHeldOut\n\t # psnr_y: (\d+\.\d+)", log)
     assert row["psnr_y"] == pytest.approx(float(trained), abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------ CdCL
+
+
+def test_cdcl_has_the_published_schedule(folder):
+    epoch = 970
+    first = recipe("cdcl_x4_iso_estimator", folder, phases=("train",))
+    assert first["train"]["total_iter"] == first["train"]["estimator_iter"] == 100 * epoch
+    assert changes(learning_rates(first, unit=epoch)) == pytest.approx({0: 1e-3, 60: 2e-4})
+    (folder / "estimator.pth").touch()
+    second = recipe("cdcl_x4_iso", folder, f"path:pretrain_network_g={folder}/estimator.pth")
+    assert second["train"]["total_iter"] == 600 * epoch
+    rates = learning_rates(second, unit=epoch // 10)
+    assert rates[:50] == pytest.approx([2e-4 * step / 50 for step in range(1, 51)])
+    assert rates[50] == 2e-4
+    assert rates[-1] == pytest.approx(1e-6, rel=1e-3)
+    assert first["network_g"] == second["network_g"]
+    assert second["train"]["optim_g"] == {"type": "AdamW", "lr": 2e-4, "weight_decay": 0.01, "betas": [0.9, 0.999]}
+
+
+def test_cdcl_contrasts_over_the_cyclic_shift_then_restores(folder):
+    model = toy(recipe("cdcl_s", folder), estimator_iter=2)
+    data = items(5, 1, 64)
+    logs = train(model, 1, 3, data)
+    assert [set(log) for log in logs] == [{"l_cyclic"}] * 2 + [{"l_pix", "l_cyclic"}]
+    assert 0 < logs[0]["l_cyclic"] < 5
+    assert model.output.shape == (5, 3, 64, 64)
+    views = model.gt.unflatten(0, (5, 4))
+    assert torch.equal(views[:, 0], data["gt"])
+    shifts = [next(s for s in range(5) if torch.equal(views[:, i], data["gt"].roll(s, 0))) for i in range(4)]
+    assert shifts[0] == 0
+    assert len({*shifts}) == 4
+    kernels = model.prior.kernel.unflatten(0, (5, 4))
+    assert torch.equal(kernels, kernels[:, :1].expand_as(kernels))
+    assert not torch.equal(kernels[0], kernels[1])
+
+
+def test_cdcl_resumes_and_refuses_what_does_not_fit(folder, tmp_path):
+    def fresh(**path):
+        opt = recipe("cdcl_s", folder)
+        opt["path"] |= {"models": str(tmp_path), "training_states": str(tmp_path), **path}
+        return toy(opt, estimator_iter=1)
+
+    model = fresh()
+    train(model, 1, 2, items(4, 1, 64))
+    model.save(0, 2)
+    whole = train(model, 3, 4, items(4, 1, 64))
+    again = fresh(pretrain_network_g=str(tmp_path / "net_g_2.pth"), param_key_g="params")
+    again.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
+    for ours, theirs in zip(train(again, 3, 4, items(4, 1, 64)), whole, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    with pytest.raises(UserError, match=r"a batch has 3 images; train.cyclic_opt shifts it 3 times"):
+        train(again, 5, 5, items(3, 1, 64))
+    with pytest.raises(UserError, match=r"no average of this estimator"):
+        again.objectives["cyclic_opt"].load_state({})

@@ -19,7 +19,7 @@ PAGE = (OPTIONS.parent / "docs/recipes.md").read_text(encoding="utf-8")
 RECIPES = {
     path.stem: path
     for path in OPTIONS.glob("*.yml")
-    if any(fnmatch(path.stem, each) for each in ("kdsr_[ml]_*", "kdsr_real_x4_*", "lightbsr_x*", "dasr_x*"))
+    if any(fnmatch(path.stem, each) for each in ("kdsr_[ml]_*", "kdsr_real_x4_*", "lightbsr_x*", "dasr_x*", "cdcl_x*"))
 }
 # They change nothing about what is trained, or are named by the recipe itself.
 UNLISTED = (
