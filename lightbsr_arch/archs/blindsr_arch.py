@@ -97,6 +97,8 @@ class BlindSR(Network):
             The SR images, N/num_patch x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name:
             tensor})``.
         """
+        if not knowledge:  # which alone needs the other patches
+            lq, extra, num_patch = lq[::num_patch], _every(extra, 0, num_patch), 1
         idr, known = estimate_apart(self.estimator, lq, extra, num_patch)
         lq = lq[::num_patch]
         if of_neighbour:

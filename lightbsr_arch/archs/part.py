@@ -36,7 +36,7 @@ Advance = Callable[[float], None]
 
 EXTRA_INPUTS = {
     "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
-    "prior": "this teacher needs the blur kernel and noise level of every image: use a DegradedDataset",
+    "prior": "this network also needs the blur kernel and noise level of every image: use a DegradedDataset",
 }
 """Inputs beyond the low-quality image by name, and the message where a data set lacks one. "gt" is the ground truth,
 N x 3 x H*scale x W*scale. "prior" is the degradation: blur kernels, N x K x K, and noise levels, N, as a pair."""
@@ -287,7 +287,8 @@ def needs_lq_only(net: Network, source: object) -> None:
     if net.is_teacher:
         raise UserError(f"{source}: the weights of a teacher, which also sees the {net.extra_input}; use its student's")
     if net.extra_input is not None:
-        raise UserError(f"{source}: this network also needs the {net.extra_input}, which cannot be given here")
+        needs = EXTRA_INPUTS.get(net.extra_input, f"this network also needs the {net.extra_input}").partition(":")[0]
+        raise UserError(f"{source}: {needs}, which cannot be given here")
 
 
 def count(state: Collection[str], pattern: str) -> int:

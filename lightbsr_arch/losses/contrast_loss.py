@@ -1,6 +1,6 @@
-"""Contrast between degradations: patches that share one attract each other, all others repel."""
+"""Contrast between degradations: patches that share one attract each other, all others repel each other."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,19 @@ from torch import nn
 class MomentumContrastLoss(nn.Module):
     """InfoNCE between patches of one degradation, with the keys of earlier steps as negatives.
 
-    LightBSR (ICCV 2025), section 3.2, after MoCo (CVPR 2020). Of the ``num_patch`` patches that share a degradation,
-    every ordered pair of different ones is a query and its positive key; the mean over pairs and degradations.
+    LightBSR (ICCV 2025), section 3.2, and DASR (CVPR 2021), section 3.1, after MoCo (CVPR 2020). Of the ``num_patch``
+    patches that share a degradation, ordered pairs of different ones are a query and its positive key. The loss is the
+    mean over pairs and degradations. One key of each degradation enters the queue.
 
     Args:
-        loss_weight: of this loss in the sum.
+        loss_weight: weight of this loss in the sum.
         num_patch: patches that share a degradation.
         temperature: T.
         queue_size: keys that are kept; any number.
-        momentum: of the encoder that gives the keys, an average of the trained one; the model keeps it.
+        momentum: EMA decay of the encoder that gives the keys, which the model maintains.
         num_dim: length of the embeddings; left out, that of the estimator's.
+        queries: "every": each patch is a query, and the first patch's key enters the queue, as in LightBSR's code;
+            "first": only the first patch is a query, and the second patch's key enters the queue, as in DASR's code.
     """
 
     queue: torch.Tensor
@@ -36,37 +39,43 @@ class MomentumContrastLoss(nn.Module):
         queue_size: Annotated[int, Meta(ge=1, le=2**20)] = 8192,
         momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.999,
         num_dim: int = 128,
+        queries: Literal["every", "first"] = "every",
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
         self.num_patch = num_patch
         self.temperature = temperature
         self.momentum = momentum
+        self.queries = queries
         # Random directions, the same in every process.
         queue = torch.randn(num_dim, queue_size, generator=torch.Generator().manual_seed(0))
         self.register_buffer("queue", F.normalize(queue, dim=0))
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """The loss of embeddings N x D, of which each ``num_patch`` neighbours share a degradation; keys stay constant.
+        """Compute the loss, in fp32 because the logits reach 1/T; the keys get no gradient.
 
-        In fp32: the logits reach 1/T.
+        Args:
+            queries: embeddings N x D, of which each ``num_patch`` neighbours share a degradation.
+            keys: the same patches' embeddings by the momentum encoder, N x D.
         """
         with torch.autocast(queries.device.type, enabled=False):
             q, k = (self._by_degradation(embeddings.float()) for embeddings in (queries, keys.detach()))
-            positives = q @ k.mT / self.temperature  # G x P x P: query, key
+            others = ~torch.eye(self.num_patch, dtype=torch.bool, device=q.device)
+            if self.queries == "first":
+                q, others = q[:, :1], others[:1]
+            positives = q @ k.mT / self.temperature  # degradation x query x key
             negatives = (q @ self.queue / self.temperature).logsumexp(dim=2, keepdim=True)
             losses = torch.logaddexp(positives, negatives) - positives
-            others = ~torch.eye(self.num_patch, dtype=torch.bool, device=q.device)
             return self.loss_weight * losses[:, others].mean()
 
     def new_keys(self, keys: torch.Tensor) -> torch.Tensor:
-        """What of the keys N x D enters the queue: the first patch of each degradation, N/num_patch x D, normalised."""
-        return self._by_degradation(keys.float())[:, 0]
+        """Return the keys that enter the queue, N/num_patch x D, normalised, out of ``keys``, N x D."""
+        return self._by_degradation(keys.float())[:, 1 if self.queries == "first" else 0]
 
     @torch.no_grad()
     def enqueue(self, new_keys: torch.Tensor) -> None:
-        """Put keys, G x D, in the place of the oldest."""
+        """Replace the oldest keys by ``new_keys``, N/num_patch x D."""
         size = self.queue.shape[1]
         new_keys = new_keys[-size:]
         places = (self.position + torch.arange(len(new_keys), device=self.position.device)) % size
@@ -74,5 +83,5 @@ class MomentumContrastLoss(nn.Module):
         self.position.copy_((self.position + len(new_keys)) % size)
 
     def _by_degradation(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """G x P x D, normalised."""
+        """Return embeddings N x D as N/num_patch x num_patch x D, normalised."""
         return F.normalize(embeddings.view(-1, self.num_patch, embeddings.shape[1]), dim=2)

@@ -217,12 +217,15 @@ class BlindSRModel(PatchedSRModel):
             gt = data["gt"].to(self.device, non_blocking=True)
             per_item = gt.shape[1] if gt.dim() == 5 else 1
             gt = gt.flatten(0, -4)  # patches of an item become samples
+            self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
+            for objective in self.objectives.values():
+                given, gt = gt, objective.extend(gt, self.generator)
+                per_item *= len(gt) // len(given)
             if len(gt) % self.num_patch:
                 raise UserError(
                     f"a batch has {len(gt)} patches, no multiple of the {self.num_patch} that are to share a "
                     f"degradation ({self._patch_option}): change datasets.train.batch_size_per_gpu"
                 )
-            self.generator.manual_seed(derive_seed(self.opt["manual_seed"], self.current_iter))
             draws = Draws(self.generator, self.opt["rank"], self.opt["world_size"], self.num_patch, per_item)
             degraded = self.degradation(gt, draws)
             data = {
@@ -322,6 +325,9 @@ class BlindSRModel(PatchedSRModel):
 
     def _restore(self, knowledge: Collection[str] = (), alone: bool = False) -> Knowledge:
         """Set ``output``, and return the network's knowledge of the batch."""
+        if alone and not knowledge:  # the objectives run the estimator
+            self.output = None
+            return {}
         seen = self.extra_input(self.net_g)
         if self.of_neighbour:
             self.output = self.net_g(self.lq, *seen, of_neighbour=True)

@@ -2,10 +2,11 @@
 
 from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel, move_average
 from lightbsr_arch.objectives.contrast import MomentumContrast
+from lightbsr_arch.objectives.cyclic_contrast import CyclicContrast
 from lightbsr_arch.objectives.distill import Distillation
 from lightbsr_arch.objectives.gan import Adversarial
 
 __all__ = [
-    "Adversarial", "Distillation", "Knowledge", "Losses", "MomentumContrast", "Objective", "TrainedModel",
-    "move_average",
+    "Adversarial", "CyclicContrast", "Distillation", "Knowledge", "Losses", "MomentumContrast", "Objective",
+    "TrainedModel", "move_average",
 ]  # fmt: skip

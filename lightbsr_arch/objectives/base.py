@@ -124,6 +124,15 @@ class Objective:
         """Return whether ``net_g`` may learn in this iteration."""
         return True
 
+    def extend(self, gt: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the batch that is degraded, in which each ``num_patch`` neighbours share a degradation.
+
+        Args:
+            gt: ground truth as the data set gives it, N x 3 x H x W.
+            generator: of random numbers, which are the same when a resumed run repeats the step.
+        """
+        return gt
+
     def losses(self, known: Knowledge) -> Losses:
         """Return weighted losses of the model's batch and output, by the names of the log.
 

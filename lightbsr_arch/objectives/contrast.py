@@ -10,6 +10,7 @@ from torch import distributed
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.blindsr_arch import estimate_apart
+from lightbsr_arch.archs.part import Estimator, registered
 from lightbsr_arch.objectives.base import (
     EstimatorTrainOptions,
     Knowledge,
@@ -38,7 +39,8 @@ class MomentumContrast(Objective):
         super().__init__(model)
         net: Any = model.get_bare_model(model.net_g)
         if not {*self.knowledge} <= {*getattr(net, "knows", ())}:
-            raise UserError("train.contrast_opt needs an estimator with an embedding: LightIDETeacher")
+            able = [name for name, estimator in registered(Estimator).items() if "embedding" in estimator.knows]
+            raise UserError(f"train.contrast_opt needs an estimator with an embedding: {' or '.join(able)}")
         self.estimator: Any = net.estimator
         self.cri_contrast = build_loss({"num_dim": self.estimator.idr_ch, **self.opt}).to(model.device)
         self.num_patch = self.cri_contrast.num_patch

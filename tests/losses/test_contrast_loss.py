@@ -57,3 +57,19 @@ def test_finds_the_degradation_among_the_negatives():
     apart = torch.randn(16, 16)
     assert loss(together, together) < 0.1
     assert loss(apart, apart) > 2
+
+
+def test_with_first_queries_the_second_patch_is_the_only_key():
+    loss = build_loss(
+        {"type": "MomentumContrastLoss", "num_patch": 2, "queries": "first", "queue_size": 7, "num_dim": 5}
+    )
+    torch.manual_seed(0)
+    queries, keys = torch.randn(6, 5, requires_grad=True), torch.randn(6, 5)
+    q, k = normalize(queries[::2], dim=1), normalize(keys[1::2], dim=1)
+    logits = torch.cat([(q * k).sum(dim=1, keepdim=True), q @ loss.queue], dim=1) / 0.07
+    ours = loss(queries, keys)
+    torch.testing.assert_close(ours, cross_entropy(logits, torch.zeros(3, dtype=torch.long)))
+    ours.backward()
+    assert queries.grad[::2].abs().sum() > 0
+    assert queries.grad[1::2].abs().sum() == 0
+    torch.testing.assert_close(loss.new_keys(keys), k)

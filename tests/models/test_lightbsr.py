@@ -224,7 +224,7 @@ def test_mixed_pairs_train(networks, distill, contrast, tmp_path):
 
 
 def test_what_does_not_fit_is_one_line(tmp_path, teacher):
-    with pytest.raises(UserError, match=r"contrast_opt needs an estimator with an embedding: LightIDETeacher"):
+    with pytest.raises(UserError, match=r"needs an estimator with an embedding: DASREncoder or LightIDETeacher"):
         build(options(tmp_path, "KDTeacherModel", kdsr("teacher"), contrast_opt=CONTRAST))
     with pytest.raises(UserError, match=r"estimator by contrast: train.contrast_opt is missing"):
         build(options(tmp_path, "KDTeacherModel", lightbsr("teacher"), estimator_iter=5))
