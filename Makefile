@@ -5,8 +5,8 @@
 # make reference  makes docs/options.md and options/schema.json again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -53,9 +53,9 @@ fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz_options --minutes $(MINUTES)
 	$(BIN)/python -m tests.fuzz_pictures --minutes $(MINUTES)
 
-# PyTorch goes first, and BasicSR is built beside it: its setup imports torch, which an isolated build installs again.
+# PyTorch goes first, and BasicSR is built beside it: its build asks for torch, which an isolated build installs again.
 $(READY): setup.py pyproject.toml
-	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: BasicSR builds on no other; set PYTHON=..."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.14 found; set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
 	$(BIN)/python -m pip install --quiet torch torchvision cython numpy

@@ -21,14 +21,16 @@ setup(
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
-    # BasicSR 1.4.2, the newest on PyPI, cannot be built on Python 3.13 and later. The marker on it below keeps pip from
-    # trying, and so from hiding this requirement behind the failed build.
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.15",
     packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*", "lightbsr", "lightbsr.*"]),
     package_data={"lightbsr_arch": ["py.typed", "weights/*", "bench/*.html", "bench/*.json"]},
     install_requires=[
+        # BasicSR 1.4.2, the newest release, does not build on Python 3.13 and later. `animesisr-basicsr` is BasicSR's
+        # later state under the same import name.
+        "animesisr-basicsr==1.0.3; python_version >= '3.13'",
         "basicsr==1.4.2; python_version < '3.13'",
         "imagecodecs",
         "lmdb",

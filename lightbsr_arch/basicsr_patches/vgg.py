@@ -1,6 +1,7 @@
 """The VGG networks of the perceptual loss."""
 
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -12,12 +13,16 @@ from lightbsr_arch.losses.vgg_weights import load_vgg
 class _VggFromFile:
     """Has torchvision's functions ``vgg11``, ``vgg13_bn`` and so on, which read the weights from a local file."""
 
-    def __getattr__(self, vgg_type: str) -> Any:
-        return lambda pretrained: load_vgg(vgg_type)
+    def __getattr__(self, name: str) -> Any:
+        # BasicSR 1.4.2 calls `vgg19(pretrained=True)`, later states `vgg19(weights=VGG19_Weights.DEFAULT)`.
+        if name.endswith("_Weights"):
+            return SimpleNamespace(DEFAULT=None)
+        return lambda **_: load_vgg(name)
 
 
 def patched_vgg() -> AbstractContextManager[Any]:
     """Make BasicSR's feature extractor read its weights by ``load_vgg``."""
     # BasicSR loads the file VGG_PRETRAIN_PATH, which is of vgg19, into any VGG network. Without that file it downloads
-    # weights, by an argument that torchvision has deprecated.
-    return patch.multiple(vgg_arch, VGG_PRETRAIN_PATH="", vgg=_VggFromFile())
+    # weights. It finds torchvision's networks in a module that 1.4.2 imports as `vgg`, later states as `models`.
+    module = "vgg" if hasattr(vgg_arch, "vgg") else "models"
+    return patch.multiple(vgg_arch, VGG_PRETRAIN_PATH="", **{module: _VggFromFile()})

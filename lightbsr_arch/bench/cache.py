@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr.errors import UserError
+from lightbsr_arch.basicsr_patches.distribution import basicsr_distribution
 
-LIBRARIES = ("lightbsr-arch", "basicsr", "torch", "numpy", "opencv-python")
+LIBRARIES = ("lightbsr-arch", basicsr_distribution(), "torch", "numpy", "opencv-python")
 """Another version of one of these may give other figures."""
 
 

@@ -77,19 +77,38 @@ def run_options(model_type: Any) -> type[msgspec.Struct]:
     return getattr(model, "Options", by_name.get(model.__name__, schema.OpenOptions))
 
 
+def _only(names: list[str]) -> str:
+    """Return ``Adam alone``, or ``Adam or SGD`` and so on."""
+    return f"{names[0]} alone" if len(names) == 1 else " or ".join(names)
+
+
+@cache
+def _basicsr_optimizers() -> list[str]:
+    """Return the names that BasicSR's ``get_optimizer`` takes: Adam in 1.4.2, several in its later state."""
+
+    def takes(name: str) -> bool:
+        try:
+            BaseModel.get_optimizer(None, name, [torch.zeros(1, requires_grad=True)], 1e-4)
+        except NotImplementedError:
+            return False
+        return True
+
+    return [name for name in sorted(registered("optimizer")) if takes(name)]
+
+
 class Resolver:
     """Finds the struct of a section, for a run of one model."""
 
     def __init__(self, model_type: Any) -> None:
         model = model_of(model_type) or BaseModel
-        # BasicSR's own get_optimizer knows one optimiser, its setup_schedulers three schedulers.
-        self._only_adam = getattr(model, "get_optimizer", None) is BaseModel.get_optimizer
+        # BasicSR's own get_optimizer knows a few optimisers, its setup_schedulers three schedulers.
+        self._own_optimizers = getattr(model, "get_optimizer", None) is not BaseModel.get_optimizer
         self._own_schedulers = package(model) != "basicsr" and not hasattr(model, "Options")
 
     def __call__(self, kind: str, name: str) -> type[msgspec.Struct] | str | None:
-        if kind == "optimizer" and self._only_adam and name != "Adam":
-            return f"BasicSR takes Adam alone for this model, found {name}"
         if name in registered(kind):
+            if kind == "optimizer" and not self._own_optimizers and name not in _basicsr_optimizers():
+                return f"BasicSR takes {_only(_basicsr_optimizers())} for this model, found {name}"
             return section_type(kind, name)
         if kind == "scheduler" and self._own_schedulers:
             return None

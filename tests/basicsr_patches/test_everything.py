@@ -78,7 +78,7 @@ def test_the_command_replaces_these_names_and_restores_them() -> None:
             **{f"BaseModel.{name}": value for name, value in vars(BaseModel).items() if callable(value)},
             "PrefetchGenerator": prefetch_dataloader.PrefetchGenerator,
             "VGG_PRETRAIN_PATH": vgg_arch.VGG_PRETRAIN_PATH,
-            "vgg": vgg_arch.vgg,
+            "vgg": getattr(vgg_arch, "vgg", None) or vgg_arch.models,  # the second name in BasicSR's later state
             "calculate_niqe": METRIC_REGISTRY.get("calculate_niqe"),
             "imwrite": sr_model.imwrite,
         }

@@ -7,18 +7,24 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from lightbsr_arch.basicsr_patches.distribution import basicsr_distribution
 from lightbsr_arch.config.reference import json_schema, options_page
 from lightbsr_arch.config.yaml_file import load_file
 from tests import option_files
 from tests.config.conftest import OPTIONS
 
 AGAIN = "made anew by: make reference"
+made_with_1_4_2 = pytest.mark.skipif(
+    basicsr_distribution() != "basicsr", reason="the files in the repository have the docstrings of BasicSR 1.4.2"
+)
 
 
+@made_with_1_4_2
 def test_schema_is_up_to_date() -> None:
     assert (OPTIONS / "schema.json").read_text(encoding="utf-8") == json_schema(), AGAIN
 
 
+@made_with_1_4_2
 def test_page_is_up_to_date() -> None:
     assert (OPTIONS.parent / "docs/options.md").read_text(encoding="utf-8") == options_page(), AGAIN
 
