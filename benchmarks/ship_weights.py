@@ -32,7 +32,7 @@ LARGEST = 12_000_000
 CARDS = Path("options/weights/cards.yml")
 README = Path(__file__).parents[1] / "README.md"
 README_COLUMNS = {
-    "gaussian8": "blur alone (Gaussian8)",
+    "gaussian8": "blur only (Gaussian8)",
     "second-order": "blur, noise and JPEG, twice (second-order)",
 }
 README_PUBLISHED = ("DASR", "KDSR_S-M")
