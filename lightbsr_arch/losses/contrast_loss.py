@@ -1,4 +1,4 @@
-"""Contrast between degradations: patches that share one attract each other, all others repel."""
+"""Contrast between degradations: embeddings of patches that share a degradation are pulled together, others apart."""
 
 from typing import Annotated
 
@@ -13,16 +13,16 @@ from torch import nn
 class MomentumContrastLoss(nn.Module):
     """InfoNCE between patches of one degradation, with the keys of earlier steps as negatives.
 
-    LightBSR (ICCV 2025), section 3.2, after MoCo (CVPR 2020). Of the ``num_patch`` patches that share a degradation,
-    every ordered pair of different ones is a query and its positive key; the mean over pairs and degradations.
+    LightBSR (ICCV 2025), section 3.2, after MoCo (CVPR 2020). Each ordered pair of two of the ``num_patch`` patches
+    that share a degradation is a query and its positive key. The loss is the mean over pairs and degradations.
 
     Args:
-        loss_weight: of this loss in the sum.
+        loss_weight: weight of this loss in the sum.
         num_patch: patches that share a degradation.
         temperature: T.
-        queue_size: keys that are kept; any number.
-        momentum: of the encoder that gives the keys, an average of the trained one; the model keeps it.
-        num_dim: length of the embeddings; left out, that of the estimator's.
+        queue_size: number of keys in the queue.
+        momentum: EMA decay of the key encoder, which the model maintains.
+        num_dim: length of the embeddings. The model fills in that of the estimator.
     """
 
     queue: torch.Tensor
@@ -48,9 +48,9 @@ class MomentumContrastLoss(nn.Module):
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """The loss of embeddings N x D, of which each ``num_patch`` neighbours share a degradation; keys stay constant.
+        """Compute the loss of embeddings N x D, of which each ``num_patch`` neighbours share a degradation.
 
-        In fp32: the logits reach 1/T.
+        Keys get no gradient. The loss is computed in fp32, because the logits reach 1/T.
         """
         with torch.autocast(queries.device.type, enabled=False):
             q, k = (self._by_degradation(embeddings.float()) for embeddings in (queries, keys.detach()))
@@ -61,12 +61,12 @@ class MomentumContrastLoss(nn.Module):
             return self.loss_weight * losses[:, others].mean()
 
     def new_keys(self, keys: torch.Tensor) -> torch.Tensor:
-        """What of the keys N x D enters the queue: the first patch of each degradation, N/num_patch x D, normalised."""
+        """Return the keys that enter the queue: the first of each degradation, N/num_patch x D, normalised."""
         return self._by_degradation(keys.float())[:, 0]
 
     @torch.no_grad()
     def enqueue(self, new_keys: torch.Tensor) -> None:
-        """Put keys, G x D, in the place of the oldest."""
+        """Replace the oldest keys of the queue by new ones, G x D."""
         size = self.queue.shape[1]
         new_keys = new_keys[-size:]
         places = (self.position + torch.arange(len(new_keys), device=self.position.device)) % size
@@ -74,5 +74,5 @@ class MomentumContrastLoss(nn.Module):
         self.position.copy_((self.position + len(new_keys)) % size)
 
     def _by_degradation(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """G x P x D, normalised."""
+        """Return N x D as G x P x D (degradations, patches), normalised."""
         return F.normalize(embeddings.view(-1, self.num_patch, embeddings.shape[1]), dim=2)

@@ -8,11 +8,12 @@ from lightbsr_arch.objectives import MomentumContrast
 
 @MODEL_REGISTRY.register()
 class ContrastiveSRModel(BlindSRModel):
-    """Trains a ``BlindSR`` by the losses of images and, with ``train.contrast_opt``, by contrast.
+    """Trains a ``BlindSR`` with image losses and, if ``train.contrast_opt`` is given, with contrast.
 
-    Each ``num_patch`` neighbours of a batch then share a degradation: of one image with ``patches_per_item`` in
-    ``datasets.train``, else of different images. The estimator sees all of them, each position in a pass of its own;
-    the restorer sees only the first. During the first ``train.estimator_iter`` iterations contrast is the only loss.
+    With contrast, each ``num_patch`` neighbours of a batch share a degradation. They are patches of one image if
+    ``datasets.train.patches_per_item`` says so, otherwise of different images. The estimator sees all of them, each
+    position in a separate pass. The restorer sees only the first. During the first ``train.estimator_iter`` iterations
+    contrast is the only loss.
     """
 
     objective_types = (MomentumContrast,)
