@@ -1,12 +1,12 @@
-"""Whether estimators learn the degradation, by how their weights start.
+"""A comparison of initialisations: which of them let estimators learn the degradation.
 
     python benchmarks/idr_start.py [TRIAL...] [--images datasets/Set14]
 
-A trial is a short training of a recipe of options/weights, with the photos that these name, in
-experiments/idr_start_TRIAL; it starts after the trial of its teacher, and goes on where it was stopped. Prints for
-each: how well the IDRs of crops of other images tell the isotropic blurs sigma 0.5, 1, ... 4 apart (5-NN, chance
-12.5 %; R2 of a regression of sigma), the crops' PSNR-Y, and the loss in dB with the mean IDR or a wrong one in its
-place. All trials take about an hour on one core.
+A trial is a short training of a recipe of options/weights, with the recipe's photos, in experiments/idr_start_TRIAL. It
+runs after the trial of its teacher, and continues if it was stopped. The script prints for each trial how well IDRs
+separate the isotropic blurs sigma 0.5, 1, ... 4 on crops of other images (5-NN, chance 12.5 %; R2 of a regression of
+sigma), the crops' PSNR-Y, and the loss in dB with the mean IDR or a wrong one. All trials take about an hour on one
+core.
 """
 
 import argparse
@@ -34,10 +34,10 @@ class Trial:
     """One training.
 
     Attributes:
-        recipe: in options/weights, without its ending.
-        steps: of the training.
-        options: what differs from the recipe.
-        teacher: the trial whose network teaches this one.
+        recipe: name in options/weights, without its ending.
+        steps: number of training steps.
+        options: options that differ from the recipe.
+        teacher: the trial of the teacher.
     """
 
     recipe: str
@@ -46,7 +46,7 @@ class Trial:
     teacher: str | None = None
 
     def run(self, name: str) -> Path:
-        """Train, unless that is done already; gives the network's file."""
+        """Train, unless that is already done. Return the network's file."""
         run = f"idr_start_{name}"
         network = Path("experiments", run, "models", "net_g_latest.pth")
         if not network.is_file():
@@ -77,8 +77,8 @@ WAYS = {
     "alone": ("train:estimator_iter=600",),
     "all_l1_alone": (START_ALL, BY_L1, "train:estimator_iter=600"),
 }
-"""Ways for a student to learn from a living teacher: what starts from the teacher's weights, L1 beside the KL
-divergence, and a first phase of distillation alone."""
+"""Variants of distillation: the layers that start from the teacher's weights, L1 in addition to the KL divergence, and
+a first phase with only distillation."""
 
 
 def trials() -> dict[str, Trial]:
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def figures(network: Path, images: str) -> str:
-    """The cells of one trial."""
+    """Return the table cells of one trial."""
     model = lightbsr_arch.load(network)
     assert isinstance(model, BlindSR)
     sigma = factor("sigma", model.scale, SIGMAS)

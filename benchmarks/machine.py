@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine of a benchmark."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from lightbsr_arch.bench.machine import processor
 
 
 def describe(*packages: str) -> str:
-    """One line: processor, cores that this process may use, Python, and the versions of some packages."""
+    """Return one line with the processor, the usable cores, Python, and the versions of some packages."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return f"{processor()}, {cores} core{'s' * (cores != 1)}; Python {platform.python_version()}, {versions}"

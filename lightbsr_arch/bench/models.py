@@ -1,4 +1,4 @@
-"""Everything that upscales: our networks, BasicSR's, ONNX files and bicubic interpolation, behind one call."""
+"""Models behind one interface: our networks, BasicSR's, ONNX files and bicubic interpolation."""
 
 import hashlib
 import json
@@ -25,13 +25,13 @@ BICUBIC = "bicubic"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What to load.
+    """The specification of a model.
 
     Attributes:
-        name: in tables.
+        name: its name in tables.
         weights: a file, or "bicubic".
-        network: the section of a network that is not ours.
-        self_ensemble: whether its output is the mean over the eight flips and transposes of the LR image.
+        network: the options section of a network of another package.
+        self_ensemble: whether to average over the eight flips and transposes of the LR image.
     """
 
     name: str
@@ -41,21 +41,21 @@ class ModelSpec:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the weights are those of a BlindSR."""
+        """Whether the weights belong to a BlindSR."""
         return self.network is None and self.weights != BICUBIC and not self.weights.endswith(".onnx")
 
     def digest(self) -> str:
-        """Of all that decides what comes out: the file's content, and the network's options."""
+        """Return a digest of the file's content and the network's options, which determine the output."""
         options = json.dumps(self.network, sort_keys=True).encode()
         content = b"" if self.weights == BICUBIC else Path(self.weights).read_bytes()
         return hashlib.sha256(options + content + b"x8" * self.self_ensemble).hexdigest()
 
     def load(self, scale: int, device: torch.device) -> "Upscaler":
-        """Load it.
+        """Load the model.
 
         Raises:
-            UserError: the file holds no weights, others than the network's, a library is missing, or a teacher is asked
-                for a self-ensemble.
+            UserError: the file holds no weights or those of another network, a library is missing, or a teacher should
+                be run as a self-ensemble.
         """
         upscaler = self._load(scale, device)
         if not self.self_ensemble:
@@ -84,7 +84,7 @@ class ModelSpec:
         logging.getLogger("basicsr").setLevel(logging.WARNING)  # BasicSR reports every network that it builds
         try:
             net = build_network(self.network)
-        except Exception as error:  # whatever a constructor finds wrong
+        except Exception as error:  # constructors raise any exception
             raise UserError(f"{self.network['type']} cannot be built: {error}") from error
         load_weights(net, self.weights)
         return net.eval()
@@ -92,14 +92,14 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Upscaler:
-    """A model that is ready: a call takes a `Pair` and gives the SR image, 1 x 3 x H x W, not clamped.
+    """A loaded model. A call takes a `Pair` and returns the SR image, 1 x 3 x H x W, not clamped.
 
     Attributes:
         run: the model itself.
-        device: where it wants its input.
-        net: its module, where it is one.
+        device: device of its input.
+        net: its module, or None if it is not a PyTorch module.
         sees: the input beyond the LR image: "gt", "prior" or None.
-        runs: times the model runs per image.
+        runs: number of runs per image.
     """
 
     run: Callable[[Pair], torch.Tensor]
@@ -131,7 +131,7 @@ def _onnx_session(path: str, device: torch.device) -> Callable[[Pair], torch.Ten
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(path, options, [*providers, "CPUExecutionProvider"])
-    except Exception as error:  # its own kinds, none of which is public
+    except Exception as error:  # onnxruntime's exceptions are not public
         raise UserError(f"{path}: onnxruntime cannot load it: {error}") from None
     name = session.get_inputs()[0].name
     return lambda pair: torch.from_numpy(session.run(None, {name: pair.lq.numpy()})[0])

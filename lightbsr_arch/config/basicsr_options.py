@@ -9,7 +9,7 @@ from lightbsr_arch.option_types.schema import BasicSROptions, Options
 
 
 class BasicSRDatasetOptions(LoaderOptions, kw_only=True):
-    """Keys that more than one of BasicSR's own data sets read."""
+    """Keys that several of BasicSR's own data sets read."""
 
     io_backend: Annotated[IoBackend, Meta(description="how the images are read")]
     mean: Annotated[PerChannel | None, Meta(description="subtracted from images in [0, 1], by channel")] = None

@@ -179,6 +179,6 @@ class LmdbWriter:
 
 
 def _free_megabytes(path: Path) -> int:
-    """Return the free bytes of the disk of a path. LMDB reports a full disk as an input/output error."""
+    """Return the free megabytes of the disk of a path. LMDB reports a full disk as an input/output error."""
     existing = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
     return shutil.disk_usage(existing).free // 10**6

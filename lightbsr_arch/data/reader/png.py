@@ -45,7 +45,7 @@ _GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 class _Chunk(NamedTuple):
     kind: bytes
     start: int
-    """Position and length of a chunk's content."""
+    """Offset of the content in the file."""
     end: int
 
 
