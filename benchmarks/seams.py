@@ -115,7 +115,7 @@ def compare(picture: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
 def panels(
     lq: np.ndarray, whole: np.ndarray, ours: np.ndarray, alone: np.ndarray, tile: int, factor: int
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """Write two rows of labelled 8-bit pictures of one size."""
+    """Return two rows of labelled 8-bit pictures of one size."""
 
     def difference(picture: np.ndarray) -> np.ndarray:
         return (128 + factor * (picture.astype(int) - whole)).clip(0, 255).astype(np.uint8)
