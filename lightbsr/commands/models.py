@@ -14,7 +14,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="all that is known, for machines: a list of objects")
+    parser.add_argument("--json", action="store_true", help="print all data as JSON: a list of objects")
 
 
 def run(args: argparse.Namespace) -> int:
