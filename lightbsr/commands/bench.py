@@ -11,7 +11,7 @@ from lightbsr.errors import UserError
 HELP = "compare models on data sets and degradations: tables, plots, pictures"
 DESCRIPTION = (
     "Compare models on data sets under degradations: PSNR-Y, SSIM-Y, NIQE, parameters, multiply-adds, latency, memory. "
-    "CONFIG.yml says what; without it, the shipped weights and bicubic run on the demo photos, or on what the flags "
+    "CONFIG.yml lists them; without it, the shipped weights and bicubic run on the demo photos, or on what the flags "
     "say. Writes table.md, results.csv, results.json and report.html. Values of earlier runs are not computed again."
 )
 

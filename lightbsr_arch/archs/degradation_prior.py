@@ -32,7 +32,7 @@ class DegradationPrior(nn.Module):
     between wide blurs (sigma 2 or 3), which matter most, because nearly all variance is between narrow blurs.
 
     In the form "published", the numbers are those of the authors' code: an uncentred PCA of 5000 anisotropic Gaussian
-    kernels with variances up to 10 (the same whatever the training's degradation), not divided by the spread, the
+    kernels with variances up to 10 (independent of the training's degradation), not divided by the spread, the
     component of the largest variance last, and noise levels from 0 to 25.
 
     Mean and components are buffers, so that they are saved with the network. A student or a resumed run needs the same

@@ -28,7 +28,7 @@ class PairedImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
     filename_tmpl: Annotated[str, Meta(description="LR file name for an HR name `{}`, such as `{}x4`")] = "{}"
     meta_info_file: Annotated[str | None, Meta(description="text file naming the images to use, one a line")] = None
     meta_info: Annotated[str | None, Meta(description="RealESRGANPairedDataset: text file of path pairs")] = None
-    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
+    color: Annotated[str | None, Meta(description="y: only the luma channel")] = None
 
 
 class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
@@ -36,7 +36,7 @@ class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
 
     dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
     meta_info_file: Annotated[str | UnsetType, Meta(description="text file naming the images to use")] = UNSET
-    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
+    color: Annotated[str | None, Meta(description="y: only the luma channel")] = None
 
 
 class FFHQDatasetOptions(BasicSRDatasetOptions, kw_only=True):

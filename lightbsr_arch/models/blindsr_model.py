@@ -64,9 +64,9 @@ class BlindSRModel(PatchedSRModel):
         gt: ground truth of the losses and the privileged estimators; the degradation may have sharpened it.
         gt_plain: ground truth before any sharpening (training).
         prior: kernels and noise levels that degraded ``lq``, if they are known.
-        output: restored images; None in the phase of the estimator alone.
+        output: restored images; None in the phase that trains only the estimator.
         num_patch: neighbours in a batch that share a degradation.
-        estimator_iter: iterations of the phase that trains the estimator alone.
+        estimator_iter: iterations of the phase that trains only the estimator.
     """
 
     objective_types: ClassVar[tuple[type[Objective], ...]] = ()
@@ -263,7 +263,7 @@ class BlindSRModel(PatchedSRModel):
         return next((fault for fault in faults if fault is not None), None)
 
     def _estimator_alone(self, current_iter: int) -> bool:
-        """Return whether an iteration belongs to the phase of the estimator alone; set the restorer accordingly."""
+        """Return whether an iteration trains only the estimator, and freeze the restorer accordingly."""
         alone = current_iter <= self.estimator_iter
         if self.estimator_iter:
             restorer = self.get_bare_model(self.net_g).restorer

@@ -41,8 +41,8 @@ class IoBackend(Struct, kw_only=True, forbid_unknown_fields=True):
         Literal["disk", "lmdb", "memcached"],
         Meta(description="disk: a folder of image files; lmdb: a folder NAME.lmdb that BasicSR's LMDB maker wrote"),
     ]
-    readonly: Annotated[bool, Meta(description="lmdb: open the database for reading alone")] = True
-    lock: Annotated[bool, Meta(description="lmdb: take a lock, which readers alone do not need")] = False
+    readonly: Annotated[bool, Meta(description="lmdb: open the database read-only")] = True
+    lock: Annotated[bool, Meta(description="lmdb: take a lock, which is not needed if all only read")] = False
     readahead: Annotated[bool, Meta(description="lmdb: let the system read ahead")] = False
     server_list_cfg: Annotated[str | UnsetType, Meta(description="memcached: server list file")] = UNSET
     client_cfg: Annotated[str | UnsetType, Meta(description="memcached: client configuration file")] = UNSET

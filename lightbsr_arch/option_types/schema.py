@@ -86,7 +86,7 @@ class GanTrainOptions(TrainOptions, kw_only=True):
     gan_opt: Annotated[Loss | None, Meta(description="adversarial loss; needs network_d")] = None
     net_d_iters: Annotated[Steps, Meta(description="train network_g once in this many steps")] = 1
     net_d_init_iters: Annotated[
-        float, Meta(ge=0, multiple_of=1, description="steps that train network_d alone first")
+        float, Meta(ge=0, multiple_of=1, description="first steps, which train only network_d")
     ] = 0
 
 
