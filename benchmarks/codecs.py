@@ -48,7 +48,7 @@ def random_crop(photo: Picture, rng: random.Random) -> Picture:
 
 
 def timed(function: Callable[[Any], Any], items: list[Any]) -> tuple[list[Any], float]:
-    """The results, and the milliseconds of one call: the fastest of three passes."""
+    """Return the results, and the milliseconds per call in the fastest of three passes."""
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()

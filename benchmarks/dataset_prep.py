@@ -2,10 +2,10 @@
 
     python benchmarks/dataset_prep.py --photos DIR
 
-Both start from the same PNGs, made first from whatever DIR holds, and run as a user runs them, imports included. The
-second of BasicSR's steps is its own `make_lmdb_from_imgs`; its first, extract_subimages.py, is not in the package from
-PyPI and is written out here, doing what it does: a pool of 20 processes, cv2.imread, its loop of crops, cv2.imwrite
-with compression level 3. The two results are compared pixel by pixel.
+Both start from the same PNGs, which are first made from the photos in DIR, and run as separate programs, imports
+included. BasicSR's second step is its own `make_lmdb_from_imgs`. Its first step, extract_subimages.py, is not in the
+package from PyPI and is reproduced here: a pool of 20 processes, cv2.imread, the loop of crops, and cv2.imwrite with
+compression level 3. The two results are compared pixel by pixel.
 """
 
 import argparse
@@ -63,18 +63,18 @@ def compare(photos: Path, work: Path, runs: int) -> None:
 
 
 def to_png(photos: Path, out: Path) -> tuple[int, int]:
-    """Copy photos of any format as PNG, the one format that both programs take; number and bytes."""
+    """Copy photos of any format as PNG, which both programs accept. Return their number and bytes."""
     out.mkdir()
     images: dict[str, Any] = {path.stem: cv2.imread(str(path)) for path in sorted(photos.iterdir())}
     for name, image in images.items():
-        if image is not None and min(image.shape[:2]) >= CROP:  # BasicSR's script drops smaller ones without a word
+        if image is not None and min(image.shape[:2]) >= CROP:  # BasicSR's script drops smaller ones silently
             cv2.imwrite(str(out / f"{name}.png"), image)
     sizes = [path.stat().st_size for path in out.iterdir()]
     return len(sizes), sum(sizes)
 
 
 def measure(command: list[object], folder: Path) -> tuple[float, int]:
-    """Run a Python script; seconds, and the most bytes that ``folder`` held meanwhile."""
+    """Run a Python script. Return the seconds, and the largest size of ``folder`` meanwhile in bytes."""
     peak, ended = 0, threading.Event()
 
     def watch() -> None:
@@ -105,7 +105,7 @@ def disk_usage(folder: Path) -> int:
 
 
 def run_basicsr(source: Path, out: Path) -> None:
-    """BasicSR's extract_subimages.py, then its create_lmdb.py."""
+    """Run BasicSR's extract_subimages.py, then its create_lmdb.py."""
     shim = types.ModuleType("torchvision.transforms.functional_tensor")  # BasicSR asks today's torchvision for it
     shim.rgb_to_grayscale = None  # type: ignore[attr-defined]
     sys.modules[shim.__name__] = shim

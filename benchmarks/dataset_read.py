@@ -1,9 +1,9 @@
-"""Training samples a second (crop 256, 2 workers): BasicSR's path through a PNG LMDB against `GTDataset`.
+"""Training samples per second (crop 256, 2 workers): BasicSR's way of reading a PNG LMDB against `GTDataset`.
 
     python benchmarks/dataset_read.py --photos DIR
 
-BasicSR's path is what its datasets do: FileClient, imfrombytes of the whole sub-image as float32, a random crop,
-augment, img2tensor. The LMDBs hold the same 480x480 sub-images of the photos.
+BasicSR's data sets use FileClient, imfrombytes of the whole sub-image as float32, a random crop, augment and
+img2tensor. The LMDBs hold the same 480x480 sub-images of the photos.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def warm(dataset: GTDataset) -> GTDataset:
 
 
 def measure(datasets: dict[str, Callable[[], Dataset[Any]]], args: argparse.Namespace) -> dict[str, float]:
-    """Samples a second of each, the best of all runs; the page cache is warm for all after the first."""
+    """Return the samples per second of each, the best of all runs. The page cache is warm after the first run."""
     loaders = {}
     for name, make in datasets.items():
         dataset = make()

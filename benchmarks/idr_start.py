@@ -1,4 +1,4 @@
-"""Whether estimators learn the degradation, by how their weights start.
+"""A comparison of initialisations: which of them let estimators learn the degradation.
 
     python benchmarks/idr_start.py [TRIAL...] [--images datasets/Set14]
 
@@ -49,7 +49,7 @@ class Trial:
     factors: tuple[str, ...] = ("sigma",)
 
     def run(self, name: str) -> Path:
-        """Train, unless that is done already; gives the network's file."""
+        """Train, unless that is already done. Return the network's file."""
         run = f"idr_start_{name}"
         network = Path("experiments", run, "models", "net_g_latest.pth")
         if not network.is_file():
@@ -80,8 +80,8 @@ WAYS = {
     "alone": ("train:estimator_iter=600",),
     "all_l1_alone": (START_ALL, BY_L1, "train:estimator_iter=600"),
 }
-"""Ways for a student to learn from a living teacher: what starts from the teacher's weights, L1 beside the KL
-divergence, and a first phase of distillation alone."""
+"""Variants of distillation: the layers that start from the teacher's weights, L1 in addition to the KL divergence, and
+a first phase with only distillation."""
 
 
 SETTING2 = ("degradation:kernel=aniso", "degradation:noise=[0,25]")

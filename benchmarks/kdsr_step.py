@@ -2,8 +2,8 @@
 
     python benchmarks/kdsr_step.py [--batch 4] [--size 48] [--steps 15]
 
-The plain version is written as the formulas stand: NCHW, and the dynamic depthwise convolution as one grouped
-convolution a sample. Both start from the same weights; their losses are compared before they are timed, in turn.
+The plain version follows the formulas: NCHW, and the dynamic depthwise convolution as one grouped convolution per
+sample. Both start from the same weights; their losses are compared before they are timed, in turn.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NUM_FEAT, NUM_BLOCK, ESTIMATOR_BLOCK, SCALE = 64, 53, 9, 4
 
 
 class PlainKDSR(nn.Module):
-    """KDSR student, reading the parameters of a ``BlindSR`` by name."""
+    """A KDSR student that uses the parameters of a ``BlindSR`` by name."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
         super().__init__()

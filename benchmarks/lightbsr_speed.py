@@ -5,8 +5,8 @@
 The plain version calls the blocks' own ``forward``, in NCHW and on the whole image. It runs on the same weights. The
 outputs are compared before anything is timed, then all are timed in turn.
 
-Upsampler and tail of both run as one convolution. KDSR-M is timed with the two as they stand, too, which is nearer to
-how it was published.
+Upsampler and tail of both networks run as one convolution. KDSR-M is also timed with separate layers, as it was
+published.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def build(estimator: dict[str, Any], restorer: dict[str, Any]) -> BlindSR:
     model = BlindSR(estimator, restorer).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("layer_scale"):
-            nn.init.normal_(parameter, std=0.3)  # at its initial 1e-6 a block's residual would hide
+            nn.init.normal_(parameter, std=0.3)  # with its initial 1e-6, errors in a block would not be visible
     return model
 
 
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def time_in_turn(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Seconds of each run after a warm-up."""
+    """Return the seconds of each run after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(runs + 1):
         for name, run in ways.items():
@@ -120,7 +120,7 @@ def time_in_turn(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, 
 
 
 def convolution_ceiling(dtype: torch.dtype, height: int, width: int) -> float:
-    """GFLOP/s of a dense convolution of that size, the best of many."""
+    """Return GFLOP/s of a dense convolution of that size, the best of many runs."""
     conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
     x = torch.rand(1, 64, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last)
     best = min(time_in_turn({"conv": partial(conv, x)}, 20)["conv"])

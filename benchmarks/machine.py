@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine of a benchmark."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from lightbsr_arch.bench.machine import processor
 
 
 def describe(*packages: str) -> str:
-    """One line: processor, cores that this process may use, Python, and the versions of some packages."""
+    """Return one line with the processor, the usable cores, Python, and the versions of some packages."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     names = [basicsr_distribution() if package == "basicsr" else package for package in packages]
     versions = ", ".join(f"{name} {version(name)}" for name in names)

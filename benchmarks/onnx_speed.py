@@ -1,10 +1,11 @@
-"""An exported network in onnxruntime against PyTorch on the CPU: what they give, and their times, in turn.
+"""An exported network in onnxruntime against PyTorch on the CPU: outputs and times, measured in turn.
 
     python benchmarks/onnx_speed.py [--model NAME_OR_PATH] [--dtype fp16] [--height 64] [--width 64] [--runs 15]
 
-The file is made as `lightbsr export` makes it, and its output compared with PyTorch's in fp32 at three sizes first, the
-second a batch of two. Both then take the same image with the same number of threads; PyTorch gets it channels-last, as
-`lightbsr upscale` hands it over. `random-kdsr-m` and the like are those of `seams.py`.
+The file is exported as by `lightbsr export`, and its output is first compared with PyTorch's fp32 output at three
+sizes, the second with a batch of two. Both then process the same image with the same number of threads. PyTorch
+receives it in channels-last memory, as in `lightbsr upscale`. `random-kdsr-m` and similar names are those of
+`seams.py`.
 """
 
 import argparse

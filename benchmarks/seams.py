@@ -1,15 +1,15 @@
-"""Tiled against untiled: strips under one IDR, as `lightbsr upscale` works, and tiles that are run alone, as others do.
+"""Seams of tiles: strips with one IDR, as in `lightbsr upscale`, and independent tiles, against the untiled result.
 
     python benchmarks/seams.py --model NAME_OR_PATH ... --photos FILE ... [--tiles 64 128] [--picture seams.png]
 
-A tile run alone has an IDR of its own; it is padded by 10 pixels, of which what comes out is cut away. For both: PSNR
-of the 8-bit picture against the untiled one, and the share of values that are more than one grey level off. A network
-named `random-kdsr-m`, `random-kdsr-l` or `random-lightbsr` is of the published size with random weights, of which every
-residual block contributes as much as those before it: the receptive field is then used more than trained networks use
-it.
+An independent tile has its own IDR. It is padded by 10 pixels, which are cut off the result. The script prints for both
+the PSNR of the 8-bit picture against the untiled one, and the share of values that differ by more than one grey level.
+`random-kdsr-m`, `random-kdsr-l` and `random-lightbsr` are networks of the published sizes with random weights, in which
+every residual block contributes as much as all blocks before it. They use more of the receptive field than trained
+networks.
 
-The picture shows the untiled result and both others, and below them how they differ from it, around grey and amplified;
-below the untiled one stands the low-quality picture. It is the case in which tiles run alone differ most.
+The picture shows the untiled result and both others, and below these their amplified differences from it, around grey.
+The low-quality picture is below the untiled result. It shows the case in which independent tiles differ most.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from lightbsr_arch.inference.upscaler import load_student
 from lightbsr_arch.io import whole_file
 
 PAD = 10
-"""Of a tile that is run alone: Real-ESRGAN's default."""
+"""Padding of an independent tile in pixels, Real-ESRGAN's default."""
 
 LABEL = 24
 """Rows above a panel of the picture."""
@@ -90,7 +90,7 @@ def middle(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def tiles_alone(lq: np.ndarray, model: Network, tile: int) -> np.ndarray:
-    """What other programs do: each tile with some padding is a picture of its own."""
+    """Upscale each tile, with some padding, independently, as other programs do."""
     scale = model.scale
     height, width = lq.shape[:2]
     out = np.empty((height * scale, width * scale, *lq.shape[2:]), lq.dtype)
@@ -106,7 +106,7 @@ def tiles_alone(lq: np.ndarray, model: Network, tile: int) -> np.ndarray:
 
 
 def compare(picture: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
-    """PSNR in dB, and the share of values that differ by more than one grey level."""
+    """Return PSNR in dB, and the share of values that differ by more than one grey level."""
     difference = np.abs(picture.astype(np.float64) - whole)
     mse = (difference**2).mean()
     return 10 * math.log10(255**2 / mse) if mse else math.inf, (difference > 1).mean()
@@ -115,7 +115,7 @@ def compare(picture: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
 def panels(
     lq: np.ndarray, whole: np.ndarray, ours: np.ndarray, alone: np.ndarray, tile: int, factor: int
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """Two rows of labelled 8-bit pictures of one size."""
+    """Return two rows of labelled 8-bit pictures of one size."""
 
     def difference(picture: np.ndarray) -> np.ndarray:
         return (128 + factor * (picture.astype(int) - whole)).clip(0, 255).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Samples a second of the second-order degradation, ours against BasicSR's RealESRNetModel, on the same seeds.
+"""Samples per second of the second-order degradation, ours against BasicSR's RealESRNetModel, with equal seeds.
 
     python benchmarks/second_order.py [--batch 16] [--crop 400] [--gt-size 256] [--batches 24] [--threads 2]
 
-Ours draws its kernels too, which BasicSR's data loader does beforehand. Both sharpen, degrade, crop and mix batches in
-a pool, which holds the published 180 pairs.
+Our time includes drawing the kernels, which BasicSR's data loader does beforehand. Both sharpen, degrade, crop and mix
+batches in a pool of the published 180 pairs.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     ours = SecondOrderDegradation(4, gt_size=args.gt_size, gt_usm=True, queue_size=POOL)
-    theirs = basicsr(args.gt_size, POOL - POOL % args.batch)  # BasicSR wants a multiple
+    theirs = basicsr(args.gt_size, POOL - POOL % args.batch)  # BasicSR needs a multiple
     shapes = F.interpolate(torch.rand(args.batch, 3, 50, 50), size=(args.crop, args.crop), mode="bicubic")
     gt = (shapes.clamp(0, 1) * 255).round() / 255
     seconds: dict[str, list[float]] = {"ours": [], "BasicSR": []}
@@ -58,13 +58,13 @@ def main() -> None:
 
 
 def basicsr(gt_size: int, queue_size: int) -> RealESRNetModel:
-    """BasicSR's model but for its networks, on the CPU."""
+    """Return BasicSR's model without its networks, on the CPU."""
     model = RealESRNetModel.__new__(RealESRNetModel)
     published = {name: value.default for name, value in inspect.signature(SecondOrderDegradation).parameters.items()}
     model.opt = {**published, "gt_usm": True, "gt_size": gt_size, "scale": 4}
     model.is_train, model.device, model.queue_size = True, torch.device("cpu"), queue_size
     model.jpeger, model.usm_sharpener = DiffJPEG(differentiable=False), USMSharp()
-    # On the CPU its next blur cannot take the memory order that JPEG leaves.
+    # On the CPU its next blur does not accept the memory order of JPEG's output.
     model.jpeger.register_forward_hook(lambda module, inputs, output: output.contiguous())
     return model
 

@@ -1,12 +1,12 @@
-"""From a finished training run to the weights that come with the package, and their cards.
+"""Turns finished training runs into the weights that come with the package, and writes their cards.
 
     python benchmarks/ship_weights.py pack options/weights/NAME_{teacher,student}.yml...
     lightbsr bench options/weights/bench.yml -o results/weights
     python benchmarks/ship_weights.py figures results/weights/results.json
 
-``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, out of experiments/, with what the recipe, the logs and
-options/weights/cards.yml say; ``figures`` adds what the bench measured, writes NAME.md beside it, and README's table.
-The bench may leave out models whose weights have not changed since their card was written.
+``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, from experiments/, with information from the recipe,
+the logs and options/weights/cards.yml. ``figures`` adds the results of the bench, and writes NAME.md and README's
+table. The bench may leave out models whose weights have not changed since their card was written.
 """
 
 import argparse
@@ -32,7 +32,7 @@ LARGEST = 12_000_000
 CARDS = Path("options/weights/cards.yml")
 README = Path(__file__).parents[1] / "README.md"
 README_COLUMNS = {
-    "gaussian8": "blur alone (Gaussian8)",
+    "gaussian8": "blur only (Gaussian8)",
     "second-order": "blur, noise and JPEG, twice (second-order)",
 }
 README_PUBLISHED = ("DASR", "KDSR_S-M")
@@ -59,7 +59,7 @@ def pack(recipes: list[Path]) -> None:
 
 
 def _pack(recipe: Path) -> None:
-    """One recipe's last checkpoint as shipped weights; its stages are NAME_teacher.yml and NAME_student.yml."""
+    """Write one recipe's last checkpoint as shipped weights. Its stages are NAME_teacher.yml and NAME_student.yml."""
     name, role = recipe.stem.rsplit("_", 1)
     stages = ["teacher", "student"][: 1 + (role == "student")]
     recipes = {stage: read_options(recipe.with_name(f"{name}_{stage}.yml")).data for stage in stages}
@@ -93,7 +93,7 @@ def _pack(recipe: Path) -> None:
 
 
 def _time_taken(run: str) -> timedelta:
-    """By the clock, from the first to the last line of each log: a run that was continued has several."""
+    """Return the time from the first to the last line of each log. A run that was continued has several logs."""
     taken = timedelta()
     for log in Path("experiments", run).glob("train_*.log"):
         times = [datetime.fromisoformat(time) for time in TIMESTAMP.findall(log.read_text(encoding="utf-8"))]
@@ -102,7 +102,7 @@ def _time_taken(run: str) -> timedelta:
 
 
 def figures(results: dict[str, Any]) -> None:
-    """Put what a bench of shipped weights measured on their cards, and into README's table."""
+    """Put the results of a bench on the cards of the shipped weights and into README's table."""
     missing = {"bicubic", *README_PUBLISHED} - {row["model"] for row in results["rows"]}
     measured = {model["name"] for model in results["models"]}
     for name in shipped.names():
@@ -120,7 +120,7 @@ def figures(results: dict[str, Any]) -> None:
 
 
 def _readme_table(results: dict[str, Any]) -> str:
-    """The students beside bicubic and the targets; the best of ours are bold."""
+    """Return the table of bicubic, the students and published methods. The best figures of ours are bold."""
     default, students = shipped.default_name(), shipped.students()
     ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
     parameters = {model["name"]: model["parameters"] for model in results["models"]}
@@ -153,7 +153,7 @@ def _readme_table(results: dict[str, Any]) -> str:
 
 
 def _add_to_cards(results: dict[str, Any]) -> None:
-    """PSNR-Y into the metadata, and all of the card as text beside it."""
+    """Write PSNR-Y into the metadata, and the whole card as a text file."""
     for name in shipped.names():
         rows = [row for row in results["rows"] if row["model"] == name]
         if not rows:

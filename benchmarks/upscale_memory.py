@@ -2,9 +2,9 @@
 
     python benchmarks/upscale_memory.py [--model kdsr-m] [--height 2000] [--width 3000] [--tile auto] [--threads 2]
 
-``kdsr-m``, ``kdsr-l`` and ``lightbsr`` are the published sizes at x4 with random weights, which take as long as trained
-ones; or name weights. The picture is made here. Peak memory is the largest resident set of the process, imports
-included.
+MODEL is the name or file of weights, or ``kdsr-m``, ``kdsr-l`` or ``lightbsr`` for the published sizes at x4 with
+random weights, which take as long as trained ones. The script makes the picture. Peak memory is the largest resident
+set of the process, imports included.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def peak() -> float:
-    """Gigabytes that the process has held at most."""
+    """Return the peak memory of the process in gigabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

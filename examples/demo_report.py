@@ -1,6 +1,6 @@
-"""What the demo shows: Gaussian8 PSNR on held-out photos as a table, a before/after picture, and the loss curves.
+"""Report of the demo: a table of Gaussian8 PSNR on held-out photos, a before/after picture, and the loss curves.
 
-Run by ``make demo`` after it has trained options/teacher.yml and options/student.yml; writes to demo_output/.
+``make demo`` runs it after training options/teacher.yml and options/student.yml. It writes to demo_output/.
 """
 
 import sys
@@ -55,7 +55,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def psnr_table(models: dict[str, Upscale], held_out: DegradedDataset, scale: int) -> str:
-    """PSNR-Y (dB) by model and sigma, and the mean, as Markdown."""
+    """Return PSNR-Y (dB) by model and sigma, and the mean, as a Markdown table."""
     sigmas = [setting.name.removeprefix("sigma") for setting in held_out.settings]
     psnr = {model: np.zeros(len(sigmas)) for model in models}
     for index in tqdm(range(len(held_out)), desc="Gaussian8", unit="image", file=sys.stderr):
@@ -79,7 +79,7 @@ def psnr_table(models: dict[str, Upscale], held_out: DegradedDataset, scale: int
 
 @torch.inference_mode()
 def write_picture(models: dict[str, Upscale], held_out: DegradedDataset, path: Path) -> None:
-    """Bicubic, student and ground truth of a few held-out photos side by side."""
+    """Return bicubic, student and ground truth of a few held-out photos side by side."""
     view = next(view for view in held_out.by_setting() if view.settings[0].name == f"sigma{PICTURE_SIGMA:g}")
     rows = []
     for index in range(min(PICTURE_PHOTOS, len(view))):

@@ -1,9 +1,9 @@
-"""Low-quality picture, bicubic, and what models make of it, side by side, with labels: a row a picture.
+"""Low-quality picture, bicubic and the results of models side by side, with labels: one row per picture.
 
     python examples/side_by_side.py PICTURE... -m MODEL... -o sheet.png             pictures as they are
     python examples/side_by_side.py HR... --sigma 2.6 -m MODEL... -o sheet.png      degraded first, shown beside the HR
 
-Of each picture a crop is shown, its middle unless PICTURE is written PATH@X,Y (left, top, in pixels of the file).
+A crop of each picture is shown: its middle, or for PATH@X,Y the crop at left X, top Y in pixels of the file.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def panels(image: np.ndarray, models: dict[str, Network], sigma: float | None, place: tuple[int, int] | None) -> Panels:
-    """The crops of one picture by label; ``place`` is the crop's left and top in the picture's pixels."""
+    """Return the crops of one picture by label. ``place`` is the crop's left and top in the picture's pixels."""
     scale = next(iter(models.values())).scale
     shown: Panels = {}
     lq = image
@@ -78,7 +78,7 @@ def panels(image: np.ndarray, models: dict[str, Network], sigma: float | None, p
 
 
 def _row(shown: Panels, height: int, width: int) -> np.ndarray:
-    """Labelled, and padded to one height and width."""
+    """Return one row of labelled crops, padded to equal height and width."""
     columns = []
     for label, panel in shown.items():
         canvas = np.full((height + 24, width, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""Errors that the user can put right. The commands print their one line without a traceback."""
+"""Errors that the user can correct. The commands print them as one line without a traceback."""
 
 
 class UserError(Exception):

@@ -1,16 +1,16 @@
-"""Names that become files or folders: one rule for all of them, so that none leads out of the folder it is meant for.
+"""The rule for names that become files or folders, so that no path leads out of its folder.
 
 It applies to runs, data sets, metrics, settings, LMDB keys, the lines of ``meta_info.txt`` and members of archives.
 """
 
 LONGEST_NAME = 200
-"""Bytes in UTF-8. File systems allow 255; the rest is for what is added, such as an ending or the time."""
+"""Longest name in bytes of UTF-8. File systems allow 255; the rest is for additions such as an ending or the time."""
 LONGEST_PART = 250
-"""Bytes of each part of a path to which an ending alone is added."""
+"""Longest part of a path, in bytes, to which only an ending is added."""
 
 
 def unsafe_name(name: str, longest: int = LONGEST_NAME) -> str | None:
-    """Why a name of at most ``longest`` bytes cannot be a single file or folder, as a clause; None if it can."""
+    """Return the reason why a name cannot be one file or folder of at most ``longest`` bytes, as a clause, or None."""
     if not name.strip():
         return "is empty"
     if name in (".", ".."):
@@ -30,7 +30,7 @@ def unsafe_name(name: str, longest: int = LONGEST_NAME) -> str | None:
 
 
 def unsafe_path(path: str) -> str | None:
-    """Why a path does not lead to a file below the folder that it is put in, as a clause; None if it does."""
+    """Return the reason why a path is not a file below the folder that it is put in, as a clause, or None."""
     if path.startswith("/"):
         return "begins with '/' and so may lead anywhere"
     if "//" in path or path.endswith("/"):

@@ -1,4 +1,4 @@
-"""The weights that come with the package, found and described without PyTorch."""
+"""The weights that come with the package. This module finds and describes them without PyTorch."""
 
 import json
 from contextlib import suppress
@@ -9,11 +9,11 @@ from typing import Any
 from lightbsr.errors import UserError
 
 LONGEST_HEADER = 100_000_000
-"""Bytes; the limit of the safetensors format."""
+"""Largest header in bytes, as the safetensors format defines it."""
 
 
 def folder() -> Path:
-    """Where the shipped weights lie: ``lightbsr_arch/weights``, found without importing the package."""
+    """Return the folder of the shipped weights, ``lightbsr_arch/weights``, without importing that package."""
     spec = find_spec("lightbsr_arch")
     places = spec.submodule_search_locations if spec else None
     assert places, "both packages are installed together"
@@ -21,15 +21,15 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """Of the shipped weights, in alphabetical order."""
+    """Return the names of the shipped weights in alphabetical order."""
     return sorted(file.stem for file in folder().glob("*.safetensors"))
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """The file that a path or the name of shipped weights stands for.
+    """Return the file of shipped weights with this name, or the file at this path.
 
     Raises:
-        UserError: there is neither.
+        UserError: neither exists.
     """
     with suppress(OSError, RuntimeError):  # too long a name, or the home of a user who does not exist
         path = Path(name_or_path).expanduser()
@@ -49,10 +49,10 @@ def students() -> list[str]:
 
 
 def default_name() -> str:
-    """The best shipped weights for pictures of unknown origin.
+    """Return the best shipped weights for pictures of unknown origin.
 
-    Those trained on the second-order degradation go first, as real pictures are more than blurred; then the largest
-    scale, then the highest PSNR on Set5, Gaussian8.
+    Weights that were trained on the second-order degradation come first, because real pictures are not only blurred.
+    The next criteria are the largest scale and the highest PSNR on Set5, Gaussian8.
 
     Raises:
         UserError: no student is shipped.

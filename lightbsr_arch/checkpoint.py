@@ -1,8 +1,8 @@
-"""Weights in and out: our ``.safetensors``, BasicSR's ``.pth`` and the authors' published checkpoints.
+"""Reading and writing of weights: our ``.safetensors``, BasicSR's ``.pth`` and the authors' published checkpoints.
 
-Only tensors are ever unpickled, and the network is rebuilt either from the configuration stored in the file or from the
-shapes of its tensors. Neither is trusted: only networks registered as ``archs/part.py`` says are built, of sizes that
-the file has the tensors for, and their weights must be finite floating-point numbers.
+Only tensors are unpickled. The network is rebuilt from the configuration in the file or from the shapes of its tensors.
+Neither is trusted: only registered networks are built (``archs/part.py``), only in sizes for which the file has the
+tensors, and weights must be finite floating-point numbers.
 """
 
 import json
@@ -28,7 +28,7 @@ from lightbsr_arch.io import write_whole
 from lightbsr_arch.stored_network import OLDEST_TYPE, check_network, class_of, on_meta, read_off_shapes, shown
 
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g")
-"""Keys under which training programs save a network's tensors; the first that is there is taken."""
+"""Keys under which training programs save a network's tensors. The first one that exists is used."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_TENSORS = 30_000
@@ -37,7 +37,7 @@ _LONGEST_METADATA = 10**6
 
 @dataclass
 class Checkpoint:
-    """A network's tensors with all that is needed to rebuild and describe it.
+    """A network's tensors, with the arguments to rebuild it and its description.
 
     Attributes:
         state: tensors by the names of the network's ``state_dict()``.
@@ -71,7 +71,7 @@ class Checkpoint:
             metadata["extra_input"] = extra  # for `lightbsr models`, which builds no network
         # Copies, as safetensors refuses tensors that share memory.
         state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in self.state.items()}
-        write_whole(Path(path), save(state, metadata))  # `save_file` would let nobody but the owner read it
+        write_whole(Path(path), save(state, metadata))  # `save_file` would make the file readable only by its owner
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Network:
@@ -80,15 +80,15 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
     Args:
         name_or_path: the name of shipped weights, or a file: our ``.safetensors``, BasicSR's ``.pth`` of a registered
             network, or a checkpoint published by the authors of KDSR or LightBSR.
-        device: where the network is to run.
-        dtype: of its weights.
+        device: device of the network.
+        dtype: number format of the weights.
 
     Returns:
         The network, nearly always a ``BlindSR``, in eval mode. ``model(lq)`` takes RGB, N x 3 x H x W in [0, 1], and
         returns the SR image in the same form (not clamped); a teacher also needs its privileged input.
 
     Raises:
-        UserError: there are no such weights, or the file is none of the above.
+        UserError: the weights are missing, or the file is none of the above.
     """
     return read_checkpoint(find_weights(name_or_path)).build().to(device=device, dtype=dtype)
 
@@ -115,13 +115,14 @@ def convert(src: str | Path, dst: str | Path, pca: str | Path | None = None) -> 
 
 
 def read_pca(path: str | Path) -> torch.Tensor:
-    """The authors' PCA of blur kernels, a matrix of pixels x numbers.
+    """Read the authors' PCA of blur kernels, a matrix of pixels x numbers.
 
     Args:
-        path: a MATLAB ``.mat``, or a ``.safetensors`` or ``.pth``, that holds the matrix as ``pca`` or holds one alone.
+        path: a ``.mat`` of MATLAB, a ``.safetensors`` or a ``.pth`` with the matrix under ``pca`` or as its only
+            matrix.
 
     Raises:
-        UserError: no such file, or none with one matrix in it.
+        UserError: the file is missing, or does not hold one matrix.
     """
     path = Path(path)
     if not path.is_file():
@@ -166,11 +167,11 @@ def _set_pca(checkpoint: Checkpoint, src: str | Path, path: str | Path) -> None:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read weights without executing anything that the file may hold.
+    """Read weights without executing code that the file may hold.
 
     Raises:
-        UserError: the file is missing, cut short, holds anything but tensors, is of no network of this package, or its
-            weights are not finite floating-point numbers.
+        UserError: the file is missing or cut short, holds other objects than tensors, belongs to no network of this
+            package, or its weights are not finite floating-point numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -200,10 +201,11 @@ def recognise(state: State, source: str | Path) -> Checkpoint:
 
 
 def load_weights(net: nn.Module, path: str | Path) -> None:
-    """Load a ``.pth`` or ``.safetensors`` into a network of any architecture; ``params_ema`` goes before ``params``.
+    """Load a ``.pth`` or ``.safetensors`` into a network of any architecture; ``params_ema`` is preferred to
+    ``params``.
 
     Raises:
-        UserError: see ``read_pth``; or the tensors are not those of this network.
+        UserError: see ``read_pth``; or the tensors belong to another network.
     """
     path = Path(path)
     state, _ = read_tensors(path)
@@ -212,11 +214,11 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
 
 
 def read_tensors(path: Path, key: str | None = None) -> tuple[State, dict[str, str]]:
-    """Tensors by their names, whatever network they are of, and the metadata of a ``.safetensors``.
+    """Read the tensors of any network by their names, and the metadata of a ``.safetensors``.
 
     Args:
         path: a ``.safetensors`` or a ``.pth``.
-        key: under which a ``.pth`` holds the wanted tensors; where it is missing, the first of ``WRAPPERS`` is taken.
+        key: key of the tensors in a ``.pth``; if it is missing, the first of ``WRAPPERS`` is used.
 
     Raises:
         UserError: see ``read_pth`` and ``named_tensors``.
@@ -227,16 +229,15 @@ def read_tensors(path: Path, key: str | None = None) -> tuple[State, dict[str, s
 
 
 def read_pth(path: str | Path) -> Any:
-    """``torch.load`` of tensors and plain containers, on the CPU.
+    """Load tensors and plain containers with ``torch.load`` on the CPU.
 
     Raises:
-        UserError: the file is cut short, no checkpoint at all, compressed, or holds other objects, which are not
-            unpickled.
+        UserError: the file is cut short, not a checkpoint, compressed, or holds other objects, which are not unpickled.
     """
     try:
         _check_archive(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of kinds of tensors that are refused here
+            warnings.simplefilter("ignore")  # about kinds of tensors that are refused here
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
@@ -252,7 +253,7 @@ def read_pth(path: str | Path) -> Any:
 
 
 def _check_archive(path: str | Path) -> None:
-    """PyTorch saves tensors as they are, but would also unpack a small file to gigabytes."""
+    """Refuse compressed files. PyTorch does not write them, but would unpack a small one to gigabytes."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -274,7 +275,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
             return _plain_names({key: file.get_tensor(key) for key in keys}, path), file.metadata() or {}
     except UserError:
         raise
-    except Exception as error:  # its own kinds, and PyTorch's for a dtype that it does not have
+    except Exception as error:  # safetensors' own exceptions, and PyTorch's for an unsupported dtype
         text = f"no safetensors file, or one that is cut short ({shown(str(error))})"
         raise UserError(f"{path}: {text}; get it again") from None
 
@@ -289,17 +290,17 @@ def _json_object(metadata: Mapping[str, str], key: str, path: Path) -> dict[str,
 
 
 def named_tensors(content: Any, path: str | Path, key: str | None = None) -> State:
-    """A network's tensors by name, out of the wrappers and prefixes that training programs put around them.
+    """Return a network's tensors by name, without the wrappers and prefixes of training programs.
 
     Args:
-        content: what ``read_pth`` gives.
-        path: for messages.
-        key: the wrapper to look for first.
+        content: result of ``read_pth``.
+        path: file name for messages.
+        key: the wrapper that is preferred.
 
     Raises:
-        UserError: there is something else than tensors, or one that is not an array of numbers of its own.
+        UserError: the content has other values than tensors, or a tensor that is not an ordinary array of numbers.
     """
-    for _ in range(3):  # one in another at most: a file may hold a mapping that holds itself
+    for _ in range(3):  # a limit, because a file may hold a mapping that holds itself
         if isinstance(content, Mapping):
             inner = (content.get(wrapper) for wrapper in (key, *WRAPPERS))
             content = next((value for value in inner if isinstance(value, Mapping) and value), content)
@@ -327,7 +328,7 @@ def _no_plain_tensor(value: torch.Tensor) -> str | None:
 
 
 def _plain_names(tensors: Mapping[Any, torch.Tensor], path: str | Path) -> State:
-    """Without the prefixes of torch.compile, DataParallel and AveragedModel, and without the latter's counter."""
+    """Remove the prefixes of torch.compile, DataParallel and AveragedModel, and the counter of AveragedModel."""
     _check_number(len(tensors), path)
     state = {re.sub(r"^(module\.)+", "", str(key).replace("_orig_mod.", "")): value for key, value in tensors.items()}
     if len(state) < len(tensors):
@@ -345,7 +346,7 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     try:
         check_network(checkpoint.type, checkpoint.network, checkpoint.state)
         net = on_meta(checkpoint.type, checkpoint.network)
-    except Exception as error:  # whatever a network finds wrong
+    except Exception as error:  # networks raise any exception
         raise UserError(f"{path}: its network cannot be built: {error}") from None
     add_kept_apart(checkpoint.state, net)
     _refuse_misfits(net.state_dict(), checkpoint.state, path)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and checksums of files."""
+"""Atomic writing and checksums of files."""
 
 import hashlib
 import os
@@ -12,17 +12,17 @@ from tqdm import tqdm
 from lightbsr.errors import UserError
 
 _READ_AT_ONCE = 2**20
-"""Bytes of a file in memory while its checksum is computed."""
+"""Bytes per read while a checksum is computed."""
 
 _KEPT_OF_THE_NAME = 40
-"""Characters of a file's name in that of its temporary file: up to four bytes each, of the 255 that a name may have."""
+"""Characters of a file's name in the name of its temporary file. Each takes up to 4 of the 255 bytes of a name."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; what is there after the block takes the place of ``path``.
+    """Yield a temporary path beside ``path``, which is renamed to ``path`` after the block.
 
-    After an error ``path`` is as it was before, and the temporary file is removed.
+    After an error ``path`` is unchanged, and the temporary file is removed.
 
     Raises:
         UserError: the block or the renaming raised an OSError.
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
-    """Write a file, and its folder where that is asked for; raises `UserError` as `whole_file` does."""
+    """Write a file and, if asked for, create its folder. Raise `UserError` as `whole_file` does."""
     with whole_file(path) as unfinished:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal; shows a progress bar."""
+    """Return a file's SHA-256 in hexadecimal. Shows a progress bar."""
     digest = hashlib.sha256()
     with (
         path.open("rb") as file,

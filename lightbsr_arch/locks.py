@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file that ends with the process, however the process ends."""
+"""A lock on a file, which ends with its process, even if the process is killed."""
 
 import os
 from contextlib import suppress
@@ -8,19 +8,19 @@ from lightbsr.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs on one target at once are then the user's to avoid
+except ImportError:  # Windows, where nothing prevents two runs on one target
     fcntl = None  # type: ignore[assignment]
 
 
 class FileLock:
-    """A POSIX record lock, which is gone with the process even on SIGKILL and is not inherited by worker processes."""
+    """A POSIX record lock, which ends with the process even on SIGKILL and is not inherited by worker processes."""
 
     def __init__(self, path: Path, refusal: str) -> None:
-        """Take the lock and make its file if there is none.
+        """Take the lock, and create its file if it does not exist.
 
         Args:
-            path: the file; its folder exists.
-            refusal: what to say where another process holds the lock.
+            path: the file, whose folder must exist.
+            refusal: message if another process holds the lock.
 
         Raises:
             UserError: another process holds it.
@@ -43,7 +43,7 @@ class FileLock:
             os.close(self._file)  # its holder removed the file meanwhile
 
     def release(self, *, remove: bool = False) -> None:
-        """Let another process have it. ``remove`` deletes the file, which is safe only while the lock is held."""
+        """Release the lock. ``remove`` deletes the file first, which is safe only while the lock is held."""
         if self._file is None:
             return
         if remove:

@@ -1,4 +1,4 @@
-"""Seeds for all that is random, so that a run depends on its options alone."""
+"""Seeds of all random generators, so that a run depends only on its options."""
 
 import random
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import torch
 
 
 def derive_seed(*numbers: int) -> int:
-    """A 32-bit seed that differs between any two sequences of non-negative numbers."""
+    """Return a 32-bit seed that depends on a sequence of non-negative numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed Python, NumPy and PyTorch, on the CPU and on ``device``, for a while; then all go on where they were."""
+    """Seed Python, NumPy and PyTorch, on the CPU and on ``device``, and restore their states after the block."""
     states = random.getstate(), np.random.get_state()
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng([device] if on_gpu else []):

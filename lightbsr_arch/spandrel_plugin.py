@@ -1,9 +1,9 @@
-"""The networks of this package for programs built on spandrel, which then load their weights as they load any other.
+"""Support for the networks of this package in programs that load models with spandrel.
 
     import lightbsr_arch.spandrel_plugin
     lightbsr_arch.spandrel_plugin.install()
 
-spandrel looks for no plug-ins itself, so a program says this once, before it loads a model.
+spandrel does not search for plug-ins, so a program calls this once, before it loads a model.
 """
 
 import torch
@@ -46,7 +46,7 @@ class BlindSRArch(Architecture[BlindSR]):
         return found is not None and found.network.get("restorer", {}).get("type") == self._restorer
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[BlindSR]:
-        """Raises `UnsupportedModelError` for a teacher's weights, and for tensors that do not fit together."""
+        """Load weights. Raise `UnsupportedModelError` for a teacher's weights and tensors that do not fit together."""
         try:
             checkpoint = recognise(state_dict, self.name)
             model = checkpoint.build()
@@ -66,7 +66,7 @@ class BlindSRArch(Architecture[BlindSR]):
             scale=model.scale,
             input_channels=3,
             output_channels=3,
-            # A tile run alone would get a degradation of its own; this works in strips under the whole picture's.
+            # An independent tile would get an IDR of its own; this uses strips with the IDR of the whole picture.
             tiling=ModelTiling.INTERNAL,
             call_fn=_run,
         )

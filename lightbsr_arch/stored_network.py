@@ -1,4 +1,4 @@
-"""The network in a file, read off its tensors or described in its metadata, and checked before it is built."""
+"""Networks of files, read off tensors or described in metadata, with checks before they are built."""
 
 import inspect
 import math
@@ -12,13 +12,13 @@ from lightbsr.errors import UserError
 from lightbsr_arch.archs.part import Arguments, Network, Part, State, in_our_names, registered
 
 OLDEST_TYPE = "BlindSR"
-"""The network of files that were written before files named it."""
+"""Type of the network in older files, which do not name it."""
 
 MOST_BLOCKS = 1000
-"""The published networks have 64 at most."""
+"""Largest number of repeated layers. The published networks have at most 64."""
 
 _REPEATS = ("num_block", "num_group")
-"""The arguments that repeat layers; all other numbers are sizes, which occur in a tensor's shape."""
+"""The arguments that repeat layers. All other numbers are sizes, which occur in a tensor's shape."""
 
 
 class Found(NamedTuple):
@@ -36,7 +36,7 @@ def class_of(name: str, base: type[Part] = Network) -> Any:
     """Return a registered class by name.
 
     Raises:
-        UserError: there is none that derives from ``base``.
+        UserError: no registered class of this name derives from ``base``.
     """
     known = registered(base)
     if name not in known:
@@ -74,7 +74,7 @@ def read_off_shapes(state: Mapping[str, torch.Tensor]) -> Found | None:
 
 
 def names_of(net: Network, state: Mapping[str, torch.Tensor]) -> State:
-    """Rename published tensors to those of a network that is known already."""
+    """Rename published tensors for a network that is already known."""
     for part in net.parts:
         state = in_our_names(state, type(getattr(net, part)), part)
     return in_our_names(state, type(net))
@@ -107,7 +107,7 @@ def _fit(cls: type[Part], arguments: Arguments, state: State) -> float:
             _check_arguments(cls, arguments, state)
         with torch.device("meta"):
             wanted = cls(**arguments).state_dict()
-    except Exception:  # whatever a network finds wrong
+    except Exception:  # networks raise any exception
         return -math.inf
     keys = wanted.keys() | state.keys()
     fitting = sum(key in wanted and key in state and wanted[key].shape == state[key].shape for key in keys)
@@ -126,7 +126,7 @@ def check_network(kind: str, network: Mapping[str, Any], state: State) -> None:
         state: the tensors of the file.
 
     Raises:
-        UserError: in one line, the first fault.
+        UserError: it names the first fault in one line.
     """
     parts = class_of(kind).parts
     if not parts:
@@ -161,7 +161,7 @@ def _check_arguments(cls: type[Part], arguments: Mapping[str, Any], state: State
 
 
 def _misfit(key: str, value: Any, kind: Any, least: int, most: int) -> str | None:
-    """Return what is expected instead of a value, or None where it fits."""
+    """Return a description of the expected value, or None if the value is valid."""
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         return None if type(value) is str and value in choices else " or ".join(choices)
@@ -173,7 +173,7 @@ def _misfit(key: str, value: Any, kind: Any, least: int, most: int) -> str | Non
 
 
 def shown(text: Any) -> str:
-    """Return text out of a file, fit for one line of a message."""
+    """Return text from a file, shortened for one line of a message."""
     text = str(text)
     short = text if len(text) <= 80 else f"{text[:77]}..."
     return short if short.isprintable() else ascii(short)

@@ -1,4 +1,4 @@
-"""What a resumed run takes from a training state: progress and running averages. All else is as the options say."""
+"""Restore the progress and the running averages of a run from a training state. The options decide all else."""
 
 import inspect
 import math
@@ -12,11 +12,11 @@ from lightbsr.errors import UserError
 
 MOST_ITERATIONS = 10**10
 LARGEST_SCALE = 2.0**64
-# How far a schedule is, a training state says; what comes, the options: they may ask for a lower rate or a longer run.
+# Progress comes from the state. The schedule comes from the options, which may ask for a lower rate or a longer run.
 REACHED = ("last_epoch", "_step_count", "_last_lr")
-# Keys of an optimiser's group that say how it computes, not what.
+# Keys of an optimiser's group that select an implementation and do not change its result.
 COMPUTATION = {"params", "lr", "initial_lr", "foreach", "fused", "capturable", "differentiable", "maximize"}
-# Averages of squares or of sizes, of which roots are taken.
+# Averages that are never negative, because their square roots are taken.
 NON_NEGATIVE = {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "exp_inf", "sum", "row_var", "col_var"}
 
 # Entries of a training state that are checked one by one. Any other one is an objective's.
@@ -78,7 +78,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_sound(value: Any) -> bool:
-    """Whether a value is an ordinary tensor of finite numbers, on the CPU."""
+    """Return whether a value is an ordinary tensor of finite numbers, on the CPU."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
@@ -90,7 +90,7 @@ def _is_sound(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is made of finite numbers, texts and sound tensors."""
+    """Return whether a value consists of finite numbers, texts and sound tensors."""
     if isinstance(value, dict | list | tuple):
         return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, bool | str) or _is_number(value) or _is_sound(value)
@@ -151,14 +151,14 @@ def _is_pool(saved: Any) -> bool:
 
 
 def resume_training(model: Any, state: State) -> None:
-    """Set the optimisers and schedulers of a BasicSR model to where a state has them that ``check_state`` has passed.
+    """Restore the optimisers and schedulers of a BasicSR model from a state that ``check_state`` has accepted.
 
-    The options decide about everything but progress: weight decay, betas and the like are theirs, and the rate is
-    their rate times how far the schedule had changed the saved one. Where they name another optimiser, or one that
-    keeps other averages, these start afresh, and the log says so.
+    Only progress comes from the state. Weight decay, betas and the like come from the options. The learning rate is
+    that of the options, multiplied by the factor by which the schedule had changed the saved one. If the options name
+    another optimiser, or one with other averages, the averages start afresh and the log says so.
 
     Raises:
-        UserError: the state is of other networks.
+        UserError: the state belongs to other networks.
     """
     saved_count, count = len(state["optimizers"]), len(model.optimizers)
     if saved_count != count or len(state["schedulers"]) != len(model.schedulers):
@@ -174,7 +174,7 @@ def resume_training(model: Any, state: State) -> None:
 
 
 def resume_scaler(scaler: torch.amp.GradScaler, saved: State) -> None:
-    """Take the scale of a checked state, which is empty unless the saved run was one in fp16."""
+    """Restore the scale of fp16 from a checked state, which is empty unless the saved run used fp16."""
     if saved and scaler.is_enabled():
         scaler.load_state_dict({**scaler.state_dict(), **{key: saved[key] for key in ("scale", "_growth_tracker")}})
 
@@ -206,7 +206,7 @@ def _resume_optimizer(optimizer: torch.optim.Optimizer, saved: State, saved_type
 
 
 def _is_other(optimizer: torch.optim.Optimizer, saved: State, saved_type: str | None) -> bool:
-    """Whether a state is of another class; states of BasicSR do not name theirs."""
+    """Return whether a state belongs to another class. States written by BasicSR do not name their class."""
     if saved_type is not None:
         return saved_type != type(optimizer).__name__
     return any(
@@ -217,10 +217,10 @@ def _is_other(optimizer: torch.optim.Optimizer, saved: State, saved_type: str | 
 
 
 def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State] | None:
-    """What the optimiser keeps of each parameter, by its place; None if the saved run kept other things.
+    """Return the averages of each parameter by its index, or None if the saved run had other averages.
 
     Raises:
-        UserError: it is of parameters of another size, or holds numbers that are not finite.
+        UserError: the averages have another size than the parameters, or are not finite.
     """
     wanted_of: dict[tuple[int, torch.Size], State] = {}
     found: dict[int, State] = {}
@@ -228,7 +228,7 @@ def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State
     for number, (group, before) in enumerate(zip(optimizer.param_groups, saved["param_groups"])):
         for parameter, key in zip(group["params"], before["params"]):
             kept = saved["state"].get(key)
-            if kept is not None:  # a parameter that has not learnt yet has nothing
+            if kept is not None:  # a parameter without a step has no averages
                 which = (number, parameter.shape)
                 if which not in wanted_of:
                     wanted_of[which] = _what_it_keeps(type(optimizer), group, parameter)
@@ -241,7 +241,7 @@ def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State
 
 
 def _what_it_keeps(cls: Callable[..., torch.optim.Optimizer], group: State, parameter: torch.Tensor) -> State:
-    """What an optimiser keeps of a parameter once it has made a step."""
+    """Return the averages that an optimiser has for a parameter after one step."""
     of_a_gpu = ("params", "fused", "capturable")
     known = inspect.signature(cls).parameters
     arguments = {key: value for key, value in group.items() if key in known and key not in of_a_gpu}
@@ -257,11 +257,11 @@ def _checked(kept: Any, wanted: Any, name: str, parameter: torch.Tensor) -> Any:
     if wanted is None or (kept is None and name == "momentum_buffer"):  # SGD without momentum
         return None
     if _is_number(kept) and wanted.dim() == 0:
-        kept = torch.tensor(float(kept))  # as older versions of PyTorch count steps
+        kept = torch.tensor(float(kept))  # older versions of PyTorch count steps with a number
     if not _is_sound(kept) or ((wanted.dim() == 0 or name in NON_NEGATIVE) and bool((kept < 0).any())):
         raise UserError(f"the training state is damaged: {name} of a {shape} tensor is none that {name} can be")
     if kept.shape != wanted.shape:
         raise UserError(
             f"the training state is of another network: {name} of a {shape} tensor has the shape {tuple(kept.shape)}"
         )
-    return kept.clone()  # of its own memory, whatever the file says
+    return kept.clone()  # the tensors of a file may share memory

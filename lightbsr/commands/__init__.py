@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 when all was done; 1 when some of it failed, as reported; 2 after an error that the user can put
-        right (one line on stderr); 130 when stopped by Ctrl-C.
+        0 if everything was done; 1 if a part failed and was reported; 2 after an error that the user can correct (one
+        line on stderr); 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
     return run_command(args.run, args, args.label)

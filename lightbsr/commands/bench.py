@@ -11,17 +11,17 @@ from lightbsr.errors import UserError
 HELP = "compare models on data sets and degradations: tables, plots, pictures"
 DESCRIPTION = (
     "Compare models on data sets under degradations: PSNR-Y, SSIM-Y, NIQE, parameters, multiply-adds, latency, memory. "
-    "CONFIG.yml says what; without it, the shipped weights and bicubic run on the demo photos, or on what the flags "
-    "say. Writes table.md, results.csv, results.json and report.html. What was computed before is not computed again."
+    "CONFIG.yml lists them; without it, the shipped weights and bicubic run on the demo photos, or on what the flags "
+    "say. Writes table.md, results.csv, results.json and report.html. Values of earlier runs are not computed again."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yml", help="what to compare")
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yml", help="options of the bench")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("results/bench"), metavar="DIR", help="where to write (%(default)s)"
+        "-o", "--output", type=Path, default=Path("results/bench"), metavar="DIR", help="output folder (%(default)s)"
     )
-    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N; cuda where there is one unless given")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N; default: cuda if available")
     flags = parser.add_argument_group("instead of CONFIG.yml")
     flags.add_argument(
         "-m",
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--degradations",
         nargs="+",
         metavar="NAME",
-        help="gaussian8 (unless given), setting1, setting2, bicubic, second-order",
+        help="gaussian8 (default), setting1, setting2, bicubic, second-order",
     )
-    flags.add_argument("--scale", type=int, metavar="N", help="2, 3 or 4 (unless given)")
+    flags.add_argument("--scale", type=int, metavar="N", help="2, 3 or 4; default 4")
     flags.add_argument("--no-cost", action="store_true", help="leave out parameters, multiply-adds, latency, memory")
 
 

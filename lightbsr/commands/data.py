@@ -49,9 +49,15 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.lmdb", help="target folder; its name ends with .lmdb")
     _add_cutting(parser)
     parser.add_argument("--thresh", type=int, default=0, help="a rest of up to this many pixels gets no sub-image (0)")
-    parser.add_argument("--drop-suffix", default="", metavar="X", help="cut from names, as x4 in 0001x4.png")
     parser.add_argument(
-        "--exclude", action="append", default=[], metavar="SRC", help="leave out pictures of these names (held back)"
+        "--drop-suffix", default="", metavar="X", help="text to remove from names, such as x4 in 0001x4.png"
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="SRC",
+        help="leave out pictures with the names of these (held out)",
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing target, when the new one is done")
@@ -84,11 +90,13 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="+", type=Path, metavar="HR", help="folder of HR pictures, as datasets/Set5")
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="HR", help="folder of HR pictures, such as datasets/Set5"
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the pairs")
     parser.add_argument("--scale", type=int, choices=SCALES, default=4)
     parser.add_argument(
-        "--settings", nargs="+", choices=PUBLISHED_SETTINGS, default=PUBLISHED_SETTINGS, help="which degradations (all)"
+        "--settings", nargs="+", choices=PUBLISHED_SETTINGS, default=PUBLISHED_SETTINGS, help="degradations (all)"
     )
     parser.add_argument("--lmdb", action="store_true", help="LMDBs instead of folders of PNGs")
 
@@ -104,9 +112,9 @@ def _benchmarks(args: argparse.Namespace) -> int:
 
 
 def _add_df2k(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the archives are or shall be")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the archives")
     parser.add_argument("out", type=Path, metavar="OUT.lmdb", help="target folder; its name ends with .lmdb")
-    parser.add_argument("--download", action="store_true", help="fetch archives that are not there")
+    parser.add_argument("--download", action="store_true", help="download missing archives")
     _add_cutting(parser)
 
 
@@ -148,7 +156,7 @@ def _add_cutting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=int, default=480, help="side of the sub-images; 0 packs whole pictures (480)")
     parser.add_argument("--step", type=int, default=240, help="distance between sub-images (240)")
     parser.add_argument(
-        "--codec", choices=CODECS, default="png", help="lossless all: png, bmp (large, reads fastest), webp (small)"
+        "--codec", choices=CODECS, default="png", help="all lossless: png, bmp (large, reads fastest), webp (small)"
     )
 
 

@@ -11,21 +11,29 @@ from lightbsr.errors import UserError
 HELP = "make the low-quality pictures that a model is tested on"
 DESCRIPTION = (
     "Blur, downsample and add noise to a folder (or LMDB) of good pictures, as validation and lightbsr bench do, the "
-    "same way every time: OUT/sigma2.6/NAME.png, one folder a degradation. What is there already is left, but for "
-    "pictures whose source has changed; another --scale or --downsample needs another OUT. A picture that fails is "
-    "reported and the rest go on. Exit status: 0 all done; 1 some failed; 2 nothing was begun."
+    "same way every time: OUT/sigma2.6/NAME.png, one folder per degradation. Existing pictures are kept, except those "
+    "whose source has changed; another --scale or --downsample needs another OUT. A picture that fails is reported and "
+    "the others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("src", type=Path, metavar="SRC", help="folder or .lmdb of good pictures")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the low-quality ones")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the low-quality pictures")
     parser.add_argument("--scale", type=int, choices=SCALES, default=4)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--setting", choices=NAMED_SETTINGS, help="of the published tables; or Real-ESRGAN's")
-    which.add_argument("--sigma", type=float, nargs="+", metavar="PIXELS", help="of the blur; two for its two axes")
-    parser.add_argument("--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the first axis (0)")
-    parser.add_argument("--noise", type=float, default=0.0, metavar="LEVEL", help="of 255: standard deviation (0)")
+    which.add_argument(
+        "--setting", choices=NAMED_SETTINGS, help="degradations of the published tables, or Real-ESRGAN's"
+    )
+    which.add_argument(
+        "--sigma", type=float, nargs="+", metavar="PIXELS", help="width of the blur, or its widths along two axes"
+    )
+    parser.add_argument(
+        "--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the blur's first axis (0)"
+    )
+    parser.add_argument(
+        "--noise", type=float, default=0.0, metavar="LEVEL", help="noise: standard deviation on the 0-255 scale (0)"
+    )
     parser.add_argument("--downsample", choices=("bicubic", "s-fold"), default="bicubic")
 
 

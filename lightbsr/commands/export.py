@@ -8,21 +8,21 @@ from lightbsr.defaults import EXPORT_DTYPES, ONNX_OPSET
 
 HELP = "write a network as ONNX"
 DESCRIPTION = (
-    "Write a student as an ONNX file, for programs without PyTorch. It takes lq, N x 3 x H x W, RGB in [0, 1], and "
-    "gives sr, N x 3 x H*scale x W*scale, not clamped, both in fp32; batch, height and width are dynamic. The file is "
-    "compared with PyTorch before it is put in place, if onnxruntime is installed. Its metadata hold name, scale, "
-    "value range, opset, dtype, network and card. Needs: pip install 'lightbsr-arch[onnx]'"
+    "Write a student as an ONNX file, for programs without PyTorch. Its input is lq, N x 3 x H x W, RGB in [0, 1], and "
+    "its output sr, N x 3 x H*scale x W*scale, not clamped, both in fp32; batch, height and width are dynamic. If "
+    "onnxruntime is installed, the file is first compared with PyTorch. Its metadata hold name, scale, value range, "
+    "opset, dtype, network and card. Needs: pip install 'lightbsr-arch[onnx]'"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="shipped weights by name, or a file")
+    parser.add_argument("model", metavar="MODEL", help="name of shipped weights, or a file")
     parser.add_argument("dst", type=Path, metavar="OUT", help="the file to write, NAME.onnx")
     parser.add_argument(
         "--dtype",
         choices=EXPORT_DTYPES,
         default="fp32",
-        help="of weights and computation; lq and sr are fp32 in either; default %(default)s",
+        help="of weights and computation; lq and sr are always fp32; default %(default)s",
     )
     parser.add_argument(
         "--opset", type=int, default=ONNX_OPSET, metavar="N", help="version of the ONNX operators; default %(default)s"

@@ -11,19 +11,19 @@ from typing import Any
 from lightbsr.defaults import ANGLES, FACTORS, NOISES, QUALITIES, SECOND_ORDER, SMALLEST_CROP, WIDTHS
 from lightbsr.errors import UserError
 
-HELP = "analyse which degradations a model's IDR tells apart"
+HELP = "analyse which degradations a model's IDR distinguishes"
 DESCRIPTION = (
     "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
-    "levels of blur (Gaussian8), angle, noise and JPEG, each varied alone. Teachers get their privileged input. "
-    "Prints accuracies against chance, and what part of the IDR's variance the degradation explains and what part the "
-    "content; whatever is learnt from IDRs is tested on other images. Then the crops are restored: PSNR-Y with their "
-    "own IDR, and the loss in dB with the mean of all IDRs in its place, or with the IDR that the same crop has half "
-    "of the levels away. Writes a t-SNE plot, and the figures as JSON beside it."
+    "levels of blur (Gaussian8), angle, noise and JPEG, one at a time. Teachers get their privileged input. Prints "
+    "accuracies against chance, and the shares of the IDR's variance that degradation and content explain. Classifiers "
+    "are tested on other images than they are trained on. Then the crops are restored: prints PSNR-Y with their own "
+    "IDR, and the loss in dB with the mean of all IDRs, or with the IDR of the same crop half of the levels away. "
+    "Writes a t-SNE plot, and the figures as JSON beside it."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped weights by name, or files; of one scale")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="names of shipped weights, or files, of one scale")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder or LMDB of sharp images, not trained on")
     default = "; default %(default)s"
     parser.add_argument("-o", "--output", type=Path, default=Path("idr.png"), metavar="PNG", help=f"the plot{default}")
@@ -38,13 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     levels: dict[str, Any] = {"nargs": "+", "type": float, "metavar": "X"}
     parser.add_argument("--sigma", **levels, default=(), help="isotropic blurs, in pixels; default Gaussian8's")
-    parser.add_argument("--angle", **levels, default=ANGLES, help="degrees; default 0 45 90 135")
-    parser.add_argument("--noise", **levels, default=NOISES, help="of 255, at the mid sigma; default 0 5 10 20")
-    parser.add_argument("--jpeg", **levels, default=QUALITIES, help="qualities, at the mid sigma; 90 70 50 30")
+    parser.add_argument("--angle", **levels, default=ANGLES, help="angles of a blur, in degrees; default 0 45 90 135")
+    parser.add_argument(
+        "--noise", **levels, default=NOISES, help="noise on the 0-255 scale, at the middle sigma; default 0 5 10 20"
+    )
+    parser.add_argument(
+        "--jpeg", **levels, default=QUALITIES, help="qualities, at the middle sigma; default 90 70 50 30"
+    )
     levels["nargs"] = 2
     parser.add_argument("--widths", **levels, default=WIDTHS, help="sigmas of the --angle blurs; default 4 1.5")
     parser.add_argument("--crop", type=int, default=128, metavar="N", help=f"side of the images' crops{default}")
-    parser.add_argument("--crops", type=int, default=16, metavar="N", help=f"of an image, at most{default}")
+    parser.add_argument("--crops", type=int, default=16, metavar="N", help=f"crops per image, at most{default}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``lightbsr models``; starts without PyTorch."""
+"""``lightbsr models``, which starts without PyTorch."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="all that is known, for machines: a list of objects")
+    parser.add_argument("--json", action="store_true", help="print all data as JSON: a list of objects")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """All that is known of shipped weights: their card, and ``name``, ``file``, ``bytes``, ``default``, ``network``."""
+    """Return the card of shipped weights, and ``name``, ``file``, ``bytes``, ``default`` and ``network``."""
     path = shipped.find_weights(name)
     metadata = shipped.read_metadata(path)
     return {
@@ -43,7 +43,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def as_text(model: dict[str, Any]) -> str:
-    """A few lines; what the card does not say is left out."""
+    """Return a description of a few lines, without fields that the card lacks."""
     size = f"x{model['scale']}, " if "scale" in model else ""
     size += f"{model['params'] / 1e6:.2f} M parameters, " if "params" in model else ""
     lines = [

@@ -9,7 +9,7 @@ from lightbsr.errors import UserError
 
 
 def run_command(run: Callable[[argparse.Namespace], int], args: argparse.Namespace, label: str) -> int:
-    """Run a command; return its exit code, 2 after an error that the user can put right, 130 after Ctrl-C.
+    """Run a command; return its exit code, 2 after an error that the user can correct, or 130 after Ctrl-C.
 
     Args:
         run: the command.
@@ -17,10 +17,10 @@ def run_command(run: Callable[[argparse.Namespace], int], args: argparse.Namespa
         label: the text in front of errors on stderr.
     """
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr, because names of files need not be UTF-8
     try:
         return run(args)
-    except (UserError, OSError) as error:  # an OSError is a name that is too long, a full disk
+    except (UserError, OSError) as error:  # an OSError is a name that is too long, or a full disk
         print(f"{label}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

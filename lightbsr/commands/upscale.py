@@ -10,11 +10,11 @@ from lightbsr.errors import UserError
 
 HELP = "upscale pictures"
 DESCRIPTION = (
-    "Upscale pictures: files, folders (searched through, their structure is kept), globs, or - for standard input. "
+    "Upscale pictures: files, folders (with subfolders, whose structure is kept), globs, or - for standard input. "
     "PNG, JPEG, WebP, TIFF and BMP are read and written; GIF, PBM, PGM, PPM, AVIF and (with pillow-heif) HEIC are "
-    "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept where the format can hold "
-    "them; a notice says what it cannot. A picture that fails is reported and the rest go on. Exit status: "
-    "0 all done; 1 some failed; 2 nothing was begun; 130 stopped by Ctrl-C."
+    "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold "
+    "them; a notice names what is lost. A picture that fails is reported and the others continue. Exit status: "
+    "0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
 )
 
 
@@ -24,21 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, metavar="OUT", help="folder; for one picture also a file; - is standard output"
     )
     parser.add_argument(
-        "-m", "--model", metavar="NAME_OR_PATH", help="shipped weights (lightbsr models) or a file; the best shipped"
+        "-m",
+        "--model",
+        metavar="NAME_OR_PATH",
+        help="shipped weights (lightbsr models) or a file; default: the best shipped",
     )
-    parser.add_argument("--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; the input's")
-    parser.add_argument("--suffix", default="", help="put behind the names, as _x4")
-    parser.add_argument("--skip-existing", action="store_true", help="leave outputs that are there already")
+    parser.add_argument(
+        "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; default: the input's"
+    )
+    parser.add_argument("--suffix", default="", help="text added to the names, such as _x4")
+    parser.add_argument("--skip-existing", action="store_true", help="leave existing outputs unchanged")
     parser.add_argument(
         "--tile",
         type=_tile,
         default="auto",
         metavar="N|auto|0",
-        help="rows worked on at a time; fewer take less memory, the result is the same; auto: by the free memory; "
+        help="rows processed at a time; fewer take less memory, the result is the same; auto: by the free memory; "
         "0: the whole picture at once",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the computation (fp32)")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number format of the computation (fp32)")
     parser.add_argument(
         "--self-ensemble",
         action="store_true",

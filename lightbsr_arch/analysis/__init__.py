@@ -1,1 +1,1 @@
-"""What was learnt: curves of training runs, and what a degradation representation (IDR) tells apart."""
+"""Analysis of training: curves of runs, and the degradations that a representation (IDR) distinguishes."""

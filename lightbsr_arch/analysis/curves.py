@@ -1,4 +1,4 @@
-"""Losses and validation figures of training runs, from what BasicSR logged for TensorBoard, as one picture."""
+"""A picture of the losses and validation figures of training runs, from BasicSR's TensorBoard logs."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ Curve = tuple[np.ndarray, np.ndarray]
 """Iterations and values."""
 
 SMOOTHED_OVER = 0.02
-"""The part of a run over which a loss is averaged, once it has many more points than that."""
+"""Share of a run over which a loss with many points is averaged."""
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """Every scalar of a run by its tag, as ``losses/l_pix``, ``metrics/Set5/psnr_y``.
+    """Return every scalar of a run by its tag, such as ``losses/l_pix`` or ``metrics/Set5/psnr_y``.
 
     Raises:
         UserError: the folder is missing, or holds no TensorBoard file with scalars.
@@ -27,7 +27,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     curves = {}
     for tag in events.Tags()["scalars"]:
-        # A resumed run logged the iterations after its checkpoint twice: the later counts.
+        # A resumed run logs the iterations after its checkpoint twice. The later value is used.
         points = {point.step: point.value for point in events.Scalars(tag)}
         steps = sorted(points)
         curves[tag] = np.array(steps), np.array([points[step] for step in steps])
@@ -37,7 +37,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 
 def plot_curves(runs: dict[str, Path], path: Path) -> None:
-    """Draw runs by title; ``path`` appears whole or not at all.
+    """Draw runs, given by title, into the picture ``path``, which appears whole or not at all.
 
     Raises:
         UserError: see ``read_curves``; or matplotlib is not installed.
@@ -74,7 +74,7 @@ def plot_curves(runs: dict[str, Path], path: Path) -> None:
 
 
 def _metrics(run: dict[str, Curve]) -> dict[str, Curve]:
-    """PSNR means of whole validation sets: their single settings would be a thicket."""
+    """Return the mean PSNR of each validation set. Curves of single settings would be too many."""
     return {tag: curve for tag, curve in run.items() if tag.endswith("/psnr_y") and tag.count("/") == 2}
 
 

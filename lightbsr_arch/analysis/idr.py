@@ -1,8 +1,8 @@
-"""Reading IDRs: the same crops under every degradation of a grid, through every model.
+"""IDRs of several models for the same crops under every degradation of a grid.
 
-What is read is the IDR as the restorer gets it: KDSR's vector of C numbers (not the 4C that are distilled), and the
-mean over places of LightBSR's map. A teacher is told what it was told in training: KDSR's the ground truth of each
-crop, LightBSR's the kernel and the noise level that degraded it.
+The IDR is the one that the restorer receives: KDSR's vector of C numbers (not the 4C that are distilled), and the mean
+of LightBSR's map. Teachers get the privileged input of their training: the ground truth of each crop for KDSR, kernel
+and noise level for LightBSR.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,12 +26,12 @@ from lightbsr_arch.seeds import derive_seed
 
 FEWEST_IMAGES = 3
 RESTORED = 4
-"""Crops of an image, at most, that are restored: that takes long, and few give a sound mean."""
+"""Largest number of restored crops per image. Restoring takes long, and a few crops suffice for the mean."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One property of a degradation, varied alone.
+    """One property of a degradation, which is varied while the others are fixed.
 
     Attributes:
         name: "sigma", "angle", "noise", "jpeg" or "second-order".
@@ -50,10 +50,10 @@ class Readings:
     """IDRs of several models for the same crops.
 
     Attributes:
-        vectors: by model and factor: crops x levels x D.
-        images: the number of the image that each crop is of.
+        vectors: IDRs by model and factor, crops x levels x D.
+        images: index of the image of each crop.
         crops: ground truth of the crops by image, each M x 3 x size x size.
-        failures: one line for each image that was left out.
+        failures: one line per image that was left out.
     """
 
     vectors: dict[str, dict[str, NDArray[np.float64]]]
@@ -64,12 +64,12 @@ class Readings:
 
 @dataclass(frozen=True)
 class Use:
-    """How much a restorer uses the IDR: PSNR-Y in dB, the mean over crops and levels.
+    """The effect of the IDR on the restored image: PSNR-Y in dB, as the mean over crops and levels.
 
     Attributes:
-        psnr: with the IDR that the estimator reads.
-        mean_costs: what is lost with the mean of all vectors in its place.
-        wrong_costs: what is lost with the IDR that the same crop has half of the factor's levels away.
+        psnr: PSNR-Y with the estimated IDR.
+        mean_costs: loss with the mean of all vectors in its place.
+        wrong_costs: loss with the IDR of the same crop half of the factor's levels away.
     """
 
     psnr: float
@@ -86,7 +86,7 @@ def factor(
     jpeg: Sequence[float] = QUALITIES,
     widths: tuple[float, float] = WIDTHS,
 ) -> Factor:
-    """A factor's levels as degradations.
+    """Build a factor from its levels.
 
     Args:
         name: "sigma", "angle", "noise", "jpeg" or "second-order".
@@ -98,7 +98,7 @@ def factor(
         widths: standard deviations along the axes, in pixels.
 
     Raises:
-        UserError: fewer than two levels, two that are the same, one below 0, or a quality that is none.
+        UserError: there are fewer than two levels, equal levels, a level below 0, or a quality outside 1 to 100.
     """
     if name == SECOND_ORDER:
         return Factor(name, tuple(map(float, DRAWS)), tuple(map(FixedSecondOrder, DRAWS)))
@@ -124,7 +124,7 @@ def factor(
 
 
 def untrained(model: BlindSR) -> BlindSR:
-    """A network of the same configuration with random weights, the same at each call: what architecture alone gives."""
+    """Return a network of the same configuration with random weights, which are the same in each call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = BlindSR(**model.config).eval()
@@ -135,17 +135,17 @@ def untrained(model: BlindSR) -> BlindSR:
 def read_idrs(
     models: Mapping[str, BlindSR], factors: Sequence[Factor], source: GTSource, size: int, crops_per_image: int
 ) -> Readings:
-    """Read the IDR of every crop under every level of every factor; shows a progress bar.
+    """Read the IDR of every crop under every level of every factor. Shows a progress bar.
 
     Args:
-        models: by name, all of one scale.
-        factors: of which each has a name of its own.
+        models: models of one scale, by name.
+        factors: factors with different names.
         source: ground-truth images that the models have not been trained on.
-        size: side of the crops in ground-truth pixels, a multiple of the scale; they overlap by half.
-        crops_per_image: at most so many, spread evenly.
+        size: side of the crops in ground-truth pixels, a multiple of the scale. Crops overlap by half.
+        crops_per_image: largest number of crops per image, which are spread evenly.
 
     Raises:
-        UserError: a teacher cannot be told the degradation, an IDR is not finite, or fewer than three images are left.
+        UserError: a teacher's input is not available, an IDR is not finite, or fewer than three images are left.
     """
     scale = next(iter(models.values())).scale
     for name, model in models.items():
@@ -163,7 +163,7 @@ def read_idrs(
         images += [index] * len(gt)
         crops[index] = gt
         for one in factors:
-            # Crops x levels x D, of each model.
+            # Crops x levels x D, per model.
             read = [_read_level(models.values(), gt, *_degrade(gt, setting, scale, index)) for setting in one.settings]
             for name, levels in zip(models, zip(*read)):
                 parts[name][one.name].append(torch.stack(levels, dim=1))
@@ -182,13 +182,13 @@ def read_idrs(
 
 @torch.inference_mode()
 def measure_use(model: BlindSR, factor: Factor, crops: Mapping[int, torch.Tensor], vectors: NDArray[np.float64]) -> Use:
-    """Restore crops with their own IDR, with the mean IDR and with a wrong one; shows a progress bar.
+    """Restore crops with their own IDR, with the mean IDR and with a wrong one. Shows a progress bar.
 
     Args:
-        model: in eval mode.
-        factor: whose levels degrade the crops.
-        crops: of ``Readings``; up to four of each image are restored.
-        vectors: the model's for this factor, crops x levels x D.
+        model: a model in eval mode.
+        factor: the factor whose levels degrade the crops.
+        crops: crops of ``Readings``, of which up to four per image are restored.
+        vectors: the model's IDRs for this factor, crops x levels x D.
     """
     mean = torch.from_numpy(vectors.mean(axis=(0, 1))).float()
     half = len(factor.settings) // 2
@@ -206,11 +206,11 @@ def measure_use(model: BlindSR, factor: Factor, crops: Mapping[int, torch.Tensor
 
 
 def psnr_y(sr: torch.Tensor, gt: torch.Tensor, scale: int) -> torch.Tensor:
-    """PSNR-Y of each sample in dB, as the tables have it: 8-bit images, ``scale`` pixels of border left out.
+    """Return the PSNR-Y of each sample in dB, of 8-bit images without ``scale`` pixels of border, as in the tables.
 
     Args:
-        sr: N x 3 x H x W, RGB in [0, 1]; clamped and rounded here.
-        gt: the same size, multiples of 1/255.
+        sr: N x 3 x H x W, RGB, neither clamped nor rounded.
+        gt: N x 3 x H x W, multiples of 1/255.
     """
     luma = torch.tensor((65.481, 128.553, 24.966)).view(3, 1, 1)
     rounded = (sr.float().clamp(0, 1) * 255).round() / 255
@@ -227,7 +227,7 @@ def _check_prior(name: str, model: BlindSR) -> None:
 
 
 def _cut(source: GTSource, index: int, size: int, most: int) -> torch.Tensor:
-    """Crops of one image, M x 3 x size x size, in the order of rows."""
+    """Return crops of one image, M x 3 x size x size, row by row."""
     name = source.keys()[index]
     height, width = source.shape(index)
     step = max(1, size // 2)
@@ -258,5 +258,5 @@ def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parame
 def _read_level(
     models: Iterable[BlindSR], gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters | None
 ) -> list[torch.Tensor]:
-    """The IDRs, N x D, that each model gives for the same degraded crops."""
+    """Return the IDRs of each model, N x D, for the same degraded crops."""
     return [as_vector(_read(model, gt, lq, parameters)).cpu() for model in models]

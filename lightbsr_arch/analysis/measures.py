@@ -1,7 +1,7 @@
-"""How well vectors tell the levels of a factor, and how little they tell the content.
+"""Measures of how well IDRs separate the levels of a factor, and of their dependence on the content.
 
-Vectors are crops x levels x D: the same crops under every level. Whatever is learnt from vectors is tested on images
-none of whose crops it was learnt from, so that content cannot help. Needs scikit-learn (extra ``idr``).
+Vectors are crops x levels x D, with the same crops under every level. Classifiers and regressions are tested on images
+without crops in their training set, so that content cannot help. Needs scikit-learn (extra ``idr``).
 """
 
 import warnings
@@ -30,13 +30,13 @@ Images = NDArray[np.intp]
 
 
 def measure(vectors: Vectors, images: Images, name: str, levels: tuple[float, ...]) -> dict[str, float | None]:
-    """All figures of one model and one factor.
+    """Return all figures of one model and one factor.
 
     Args:
         vectors: crops x levels x D.
-        images: the number of the image that each crop is of; at least three images.
-        name: of the factor.
-        levels: its values.
+        images: index of the image of each crop; at least three images.
+        name: name of the factor.
+        levels: values of the factor.
 
     Returns:
         "knn", "probe": accuracies; "silhouette"; "r2", None for levels without order; "degradation", "content": shares
@@ -54,24 +54,24 @@ def measure(vectors: Vectors, images: Images, name: str, levels: tuple[float, ..
 
 
 def neighbour_accuracy(vectors: Vectors, images: Images) -> float:
-    """Share of vectors whose level most of the five nearest vectors of *other* images have (Euclidean distance)."""
+    """Return the share of vectors whose level is that of most of the five nearest vectors of *other* images."""
     of_others = len(images) - np.unique(images, return_counts=True)[1].max()
     neighbours = min(NEIGHBOURS, of_others * vectors.shape[1])
     return _accuracy(KNeighborsClassifier(neighbours), LeaveOneGroupOut(), vectors, images)
 
 
 def probe_accuracy(vectors: Vectors, images: Images) -> float:
-    """Share of vectors whose level a linear classifier (logistic regression, standardised input) tells."""
+    """Return the accuracy of a linear classifier of the level (logistic regression, standardised input)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that needs longer is a bad one all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that does not converge is bad in any case
         return _accuracy(_standardised(LogisticRegression(max_iter=500)), _folds(images), vectors, images)
 
 
 def regression_r2(vectors: Vectors, images: Images, levels: tuple[float, ...]) -> float:
-    """R2 of a ridge regression (standardised input) of the level's value: 1 is exact, 0 as good as the mean.
+    """Return R2 of a ridge regression (standardised input) of the level: 1 is exact, 0 as good as the mean.
 
-    The weight of the penalty is chosen on the images learnt from, by image too: without that, what is learnt of many
-    channels and few contents is far off on others.
+    The weight of the penalty is chosen by cross-validation between training images. A fixed weight would overfit many
+    channels to few contents.
     """
     x, groups, values = _flat(vectors), _groups(vectors, images), np.tile(levels, len(vectors))
     predicted = np.empty(len(values))
@@ -83,18 +83,20 @@ def regression_r2(vectors: Vectors, images: Images, levels: tuple[float, ...]) -
 
 
 def silhouette(vectors: Vectors) -> float:
-    """Mean silhouette of the levels as clusters (Euclidean distance), -1 to 1: above 0, crops of one level are nearer
-    to each other than to those of the next level."""
+    """Return the mean silhouette of the levels as clusters (Euclidean distance), -1 to 1.
+
+    Above 0, crops of one level are nearer to each other than to those of the nearest other level.
+    """
     return float(silhouette_score(_flat(vectors), _labels(vectors)))
 
 
 def variance_shares(vectors: Vectors) -> tuple[float, float]:
-    """What part of the variance (summed over D) the degradation explains, and what part the content: eta squared.
+    """Return the shares of the variance (summed over D) that degradation and content explain: eta squared.
 
-    Degradation is the variance of the levels' means, taken over crops, content that of the crops' means, taken over
-    levels, each divided by the variance of all vectors. Every crop is under every level, so the two add up to 1 less
-    the interaction: what a degradation does to one content and not to another. An IDR that is invariant to content has
-    (1, 0), one that sees nothing but content (0, 1), and one that does not vary (0, 0).
+    The share of the degradation is the variance of the levels' means over crops, and that of the content the variance
+    of the crops' means over levels, each divided by the variance of all vectors. Every crop occurs under every level,
+    so the two sum to 1 minus the interaction of degradation and content. An IDR that is invariant to content has (1,
+    0), one that depends only on content (0, 1), and a constant one (0, 0).
     """
     centred = vectors - vectors.mean(axis=(0, 1))
     total = np.square(centred).sum(axis=2).mean()
@@ -105,9 +107,9 @@ def variance_shares(vectors: Vectors) -> tuple[float, float]:
 
 
 def linear_cka(one: Vectors, other: Vectors) -> float:
-    """How alike two models see the same crops and levels, 0 to 1, whatever rotation and scale; D may differ.
+    """Return the similarity of two models' vectors, 0 to 1, invariant to rotation and scale. D may differ.
 
-    Linear centred kernel alignment (Kornblith et al., ICML 2019). 0 where one does not vary.
+    It is the linear centred kernel alignment (Kornblith et al., ICML 2019), and 0 if one of them is constant.
     """
     a, b = (_flat(vectors) - _flat(vectors).mean(axis=0) for vectors in (one, other))
     norm = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)

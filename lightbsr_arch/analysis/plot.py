@@ -1,4 +1,4 @@
-"""IDRs as points in the plane, coloured by degradation: figure 1 of LightBSR (ICCV 2025)."""
+"""Plots of IDRs as points in the plane, coloured by degradation, as in figure 1 of LightBSR (ICCV 2025)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from lightbsr_arch.analysis.idr import Factor
 from lightbsr_arch.analysis.measures import WITHOUT_ORDER
 
 MOST_POINTS = 1000
-"""In a panel: more take long and hide each other."""
+"""Largest number of points per panel. More take long and hide each other."""
 
 LABELS = {
     "sigma": "sigma of an isotropic blur, pixels",
@@ -31,12 +31,12 @@ def plot(
     factors: Sequence[Factor],
     titles: Mapping[str, Mapping[str, str]],
 ) -> Figure:
-    """A t-SNE panel for each model (rows) and factor (columns); shows a progress bar.
+    """Draw a t-SNE panel per model (rows) and factor (columns). Shows a progress bar.
 
     Args:
-        vectors: by model and factor: crops x levels x D.
-        factors: in the order of the columns.
-        titles: of the panels, by model and factor.
+        vectors: IDRs by model and factor, crops x levels x D.
+        factors: factors in the order of the columns.
+        titles: titles of the panels, by model and factor.
     """
     figure = Figure(figsize=(4 * len(factors), 3.7 * len(vectors) + 0.9), layout="constrained")
     axes = figure.subplots(len(vectors), len(factors), squeeze=False)
@@ -59,9 +59,9 @@ def plot(
 
 
 def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """t-SNE of crops x levels x D, the same at each call: points, N x 2, and the number of the level of each.
+    """Return the t-SNE of crops x levels x D as points, N x 2, and the index of the level of each point.
 
-    Of many crops it takes some, spread evenly, with all their levels.
+    The result is the same in each call. If there are too many crops, an evenly spread part is used, with all levels.
     """
     crops, levels, _ = vectors.shape
     most = max(2, MOST_POINTS // levels)
@@ -73,7 +73,7 @@ def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _colours(factor: Factor) -> tuple[BoundaryNorm, Colormap]:
-    """One colour a level: from dark to light along a quantity, around the circle for an angle."""
+    """Return one colour per level: from dark to light for a quantity, around the colour circle for an angle."""
     count = len(factor.levels)
     if factor.name in WITHOUT_ORDER:
         colours = matplotlib.colormaps["hsv"](np.arange(count) / count)

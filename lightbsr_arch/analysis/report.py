@@ -1,4 +1,4 @@
-"""The figures of ``lightbsr idr``: models loaded, IDRs measured, tables."""
+"""The report of ``lightbsr idr``: loading of models, measurement of IDRs, and tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,14 +28,14 @@ PERCENT = ("knn", "probe", "degradation", "content")
 
 
 def load_models(given: Sequence[str], with_untrained: bool) -> dict[str, BlindSR]:
-    """Load models, by the names that tables and panels show.
+    """Load models. Return them by the names that tables and panels show.
 
     Args:
-        given: names of shipped weights, or files; all of one scale.
+        given: names of shipped weights, or files, of one scale.
         with_untrained: add each network with random weights.
 
     Raises:
-        UserError: there are no such weights, a network has no estimator, or the scales differ.
+        UserError: weights are missing, a network has no estimator, or the scales differ.
     """
     short = [_short(name) for name in given]
     models: dict[str, BlindSR] = {}
@@ -62,13 +62,13 @@ def load_models(given: Sequence[str], with_untrained: bool) -> dict[str, BlindSR
 def make_report(
     models: dict[str, BlindSR], factors: Sequence[Factor], readings: Readings, source: str
 ) -> dict[str, Any]:
-    """Measure the readings and restore crops; shows a progress bar.
+    """Measure the readings and restore crops. Shows a progress bar.
 
     Args:
-        models: by name.
-        factors: those that were read.
+        models: models by name.
+        factors: factors of the readings.
         readings: IDRs of these models under these factors.
-        source: where the images come from, for the report.
+        source: origin of the images, for the report.
 
     Returns:
         All figures, ready for JSON: "images", "crops", "scale", "factors" and "models".
@@ -120,7 +120,7 @@ def tables(report: dict[str, Any]) -> str:
 
 
 def _short(name: str) -> str:
-    """A file's name without its ending; of what training writes, EXPERIMENT/models/net_g_latest.pth, the experiment."""
+    """Return a file's name without its ending or, for EXPERIMENT/models/net_g_latest.pth, the experiment's name."""
     path = Path(name)
     return path.parents[1].name if path.parent.name == "models" and path.stem.startswith("net_") else path.stem
 

@@ -15,7 +15,7 @@ ESTIMATOR_SHARE = 0.3
 
 @ARCH_REGISTRY.register()
 class BlindSR(Network):
-    """KDSR is KDIDE + IDRDCRBNet, LightBSR is LightIDE + LightBSRNet; another pair is an ablation of one line of YAML.
+    """Joins an estimator and a restorer: KDSR is KDIDE + IDRDCRBNet, and LightBSR is LightIDE + LightBSRNet.
 
     Args:
         estimator: ``type`` and arguments of a registered estimator.
@@ -81,7 +81,7 @@ class BlindSR(Network):
         num_patch: int = 1,
         of_neighbour: bool = False,
     ) -> Any:
-        """Restore images; training also asks for knowledge that a student imitates or a loss compares.
+        """Restore images. Training also asks for the knowledge that losses compare.
 
         Args:
             lq: low-quality images, N x 3 x H x W, RGB in [0, 1].
@@ -121,7 +121,7 @@ class BlindSR(Network):
         return {**arguments, "estimator": {"type": name, **changed[0]}}, state
 
     def sr_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> Iterator[torch.Tensor]:
-        """The IDR comes from the whole image and guides every strip. Tiles with an IDR each would show seams."""
+        """Estimate one IDR of the whole image, which guides every strip. Tiles with different IDRs would show seams."""
         idr = self.estimator.estimate_in_strips(lq, rows, lambda share: advance(ESTIMATOR_SHARE * share))
         guides = self.restorer.guides(idr, *lq.shape[2:])
         for strip, _ in self.restorer.restore_in_strips(

@@ -1,4 +1,4 @@
-"""The degradation as numbers, the input of LightBSR's teacher: LightBSR (ICCV 2025), section 3.2."""
+"""The degradation prior of LightBSR's teacher, which describes a degradation by numbers: LightBSR, section 3.2."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ NOISE_UNIT: dict[PriorForm, float] = {"standardised": 25.0, "published": 1.0}
 """Noise level, on the 8-bit scale, that the maps hold as 1; the strongest noise of setting 2 is 25."""
 
 SMALLEST_SPREAD = 0.01
-"""Of a PCA's number, against the first one's; below it, dividing by the spread would magnify rounding."""
+"""Smallest spread of a component relative to the first one. Dividing by a smaller one would magnify rounding."""
 
 PCA_KERNELS = 10_000  # sampled for a teacher's PCA
 PUBLISHED_KERNELS = 5000
@@ -25,22 +25,22 @@ PUBLISHED_VARIANCES = (0.1, 10.1)
 
 
 class DegradationPrior(nn.Module):
-    """Blur kernels as a few numbers by principal component analysis (PCA), and noise levels.
+    """Describes blur kernels by a few numbers from a principal component analysis (PCA), and noise levels.
 
     In the form "standardised", the default, kernels are centred before the PCA, each number is divided by its spread
     among the kernels of the fit, and noise levels are divided by 25. The reason is that the raw numbers hardly differ
-    between the wide blurs, sigma 2 or 3, that matter most: nearly all of the variance is between narrow ones.
+    between wide blurs (sigma 2 or 3), which matter most, because nearly all variance is between narrow blurs.
 
     In the form "published", the numbers are those of the authors' code: an uncentred PCA of 5000 anisotropic Gaussian
-    kernels with variances up to 10 (the same whatever the training's degradation), not divided by the spread, the
+    kernels with variances up to 10 (independent of the training's degradation), not divided by the spread, the
     component of the largest variance last, and noise levels from 0 to 25.
 
-    Mean and components are buffers, so that they are saved with the network: a student, or a resumed run, needs the
-    very same ones. They are NaN until ``fit``, ``set_published`` or a checkpoint sets them.
+    Mean and components are buffers, so that they are saved with the network. A student or a resumed run needs the same
+    ones. They are NaN until ``fit``, ``set_published`` or a checkpoint sets them.
 
     Args:
-        num_kernel_ch: numbers that a kernel becomes; 0 leaves it out.
-        num_noise_ch: times that the noise level is repeated beside them; 0 leaves it out.
+        num_kernel_ch: numbers that describe a kernel; 0 leaves the kernel out.
+        num_noise_ch: times that the noise level is repeated; 0 leaves it out.
         kernel_size: side of the kernels.
         form: "standardised" or "published".
     """
@@ -67,7 +67,7 @@ class DegradationPrior(nn.Module):
         return not bool(self.mean[0].isnan())
 
     def fit(self, kernels: torch.Tensor) -> None:
-        """Set mean and components from sampled kernels, M x K x K; the same on every machine except for rounding."""
+        """Compute mean and components from sampled kernels, M x K x K."""
         flat = kernels.flatten(1).to("cpu", torch.float64)
         if self.form == "published":
             self.mean.zero_()
@@ -81,13 +81,13 @@ class DegradationPrior(nn.Module):
         self.components.copy_(components / spread)
 
     def set_published(self, pca: torch.Tensor) -> None:
-        """Take the authors' PCA.
+        """Set the authors' PCA.
 
         Args:
             pca: K*K x num_kernel_ch, or its transpose.
 
         Raises:
-            UserError: it has another shape.
+            UserError: the matrix has another shape.
         """
         wanted = tuple(self.components.shape)
         if tuple(pca.shape) == wanted[::-1]:
@@ -141,7 +141,7 @@ class KnowsPrior(Estimator):
         )
 
     def fit(self, sample: Callable[[int], torch.Tensor], generator: torch.Generator) -> int:
-        """Fit the PCA to kernels of the training's degradation, or to those of the authors (``prior: published``)."""
+        """Fit the PCA to kernels of the training's degradation, or to the authors' kernels (``prior: published``)."""
         is_published = self.prior.form == "published"
         kernels = published_kernels(self.prior.kernel_size, generator) if is_published else sample(PCA_KERNELS)
         self.prior.fit(kernels)
@@ -149,10 +149,10 @@ class KnowsPrior(Estimator):
 
 
 def published_kernels(kernel_size: int, generator: torch.Generator) -> torch.Tensor:
-    """The kinds of kernels that the authors' PCA is fitted to, 5000 x K x K, on the CPU.
+    """Draw kernels like those of the authors' PCA, 5000 x K x K, on the CPU.
 
     The variance along one axis is uniform in (0.1, 10.1), along the other uniform between 0.1 and the first. The paper
-    does not state this; the PCA that it gives spans the authors' to 0.98 (cosine of the largest angle).
+    does not state this distribution. The resulting PCA spans the authors' to 0.98 (cosine of the largest angle).
     """
     low, high = PUBLISHED_VARIANCES
     first, second, angle = torch.rand((3, PUBLISHED_KERNELS), generator=generator)
@@ -162,9 +162,9 @@ def published_kernels(kernel_size: int, generator: torch.Generator) -> torch.Ten
 
 
 def _principal_components(rows: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Components, number x D, and the variances along them, the largest first."""
+    """Return principal components, number x D, and the variances along them, the largest first."""
     variances, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-    components = vectors.T.flip(0)[:number]  # eigh gives the largest last
+    components = vectors.T.flip(0)[:number]  # eigh returns the largest last
     # An eigenvector's sign is arbitrary.
     sign = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
     return components * sign, variances.flip(0)[:number]

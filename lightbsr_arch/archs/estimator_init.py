@@ -1,10 +1,10 @@
-"""How the weights of an estimator start: ``init="detail"``, the default, or ``init="pytorch"``.
+"""Initialisation of estimators: ``init="detail"``, the default, or ``init="pytorch"``.
 
 Blur keeps the mean colour of an image, and the estimators pool their features over the whole image. With PyTorch's
-default initialisation the pooled features of a fresh network therefore hold the image's colours and hardly a trace of
-the blur, no gradient finds that trace, and training leaves a constant IDR ("dead"). ``init="detail"`` changes the start
-alone, not the network: the first convolution takes differences between pixels, which blur does change, and the
-layers behind it keep their scale (He initialisation). The effect is measured by ``benchmarks/idr_start.py``.
+default initialisation, the pooled features of an untrained network therefore describe the image's colours and hardly
+the blur. Gradients do not find this small signal, and training leaves a constant IDR ("dead"). ``init="detail"``
+changes only the initial weights. The first convolution takes differences between pixels, which blur does change, and
+the following layers keep the scale of their input (He initialisation). ``benchmarks/idr_start.py`` measures the effect.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ Init = Literal["detail", "pytorch"]
 
 @torch.no_grad()
 def he_init_(module: nn.Module, slope: float) -> None:
-    """Start convolutions and linear layers as He et al. (ICCV 2015) do before a LeakyReLU of this slope."""
+    """Initialise convolutions and linear layers as He et al. (ICCV 2015) do before a LeakyReLU of this slope."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, a=slope)

@@ -1,6 +1,6 @@
-"""Whether a network is being exported."""
+"""A test for export, during which networks avoid operations that exporters do not support."""
 
 import torch
 
-# PyTorch 2.6 cannot tell an export from a compilation.
+# PyTorch 2.6 cannot distinguish export from compilation.
 is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)

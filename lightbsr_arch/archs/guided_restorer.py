@@ -14,7 +14,7 @@ from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 
 class GuidedRestorer(ResidualRestorer):
-    """A residual restorer of which every part of the body takes the features and the guides.
+    """A residual restorer in which every part of the body takes the features and the guides.
 
     Args:
         num_in_ch: channels of the input image.

@@ -1,23 +1,23 @@
-"""The two forms of a degradation representation (IDR), and the way from each to the other.
+"""The two forms of a degradation representation (IDR), and the conversions between them.
 
-An IDR describes a whole image with a vector, N x C (KDSR), or every place of it with a map, N x C x H/4 x W/4
-(LightBSR). A vector is a map that is the same everywhere, and the mean of a map is a vector; so a restorer takes
-either, provided that it has as many channels.
+An IDR describes a whole image with a vector, N x C (KDSR), or every place of an image with a map, N x C x H/4 x W/4
+(LightBSR). A vector becomes a constant map, and a map becomes the vector of its means. A restorer therefore takes both
+forms, provided that the number of channels is right.
 """
 
 import torch
 
 MAP_STRIDE = 4
-"""Pixels of the low-quality image, along a side, that one place of an IDR map stands for."""
+"""Pixels of the low-quality image per place of an IDR map, along each axis."""
 
 
 def as_vector(idr: torch.Tensor) -> torch.Tensor:
-    """N x C: an IDR map's mean; a vector passes unchanged."""
+    """Return the mean of an IDR map, N x C. A vector is returned unchanged."""
     return idr if idr.dim() == 2 else idr.mean(dim=(2, 3))
 
 
 def as_map(idr: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """N x C x H/4 x W/4, rounded up: a vector repeated over an image of that size; a map passes unchanged."""
+    """Repeat a vector for an image of that size, N x C x H/4 x W/4, rounded up. A map is returned unchanged."""
     if idr.dim() == 4:
         return idr
     rows, columns = (-(-side // MAP_STRIDE) for side in (height, width))

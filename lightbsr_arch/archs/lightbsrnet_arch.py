@@ -21,7 +21,10 @@ from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 
 class IDRGroup(nn.Module):
-    """Refines both guides and passes them on; adds to its input blocks under these guides and a 3x3 convolution."""
+    """Refines both guides, applies blocks under them and a 3x3 convolution, and adds the input.
+
+    It returns the refined guides for the next group, too.
+    """
 
     def __init__(self, num_feat: int, num_block: int, num_spatial: int) -> None:
         super().__init__()

@@ -23,7 +23,8 @@ SHELL_NAMES: tuple[tuple[str, str | None], ...] = (
 
 
 class ResidualRestorer(Restorer):
-    """Adds to the RGB mean ``tail(upsample(head + after_body(body)))``, where the body starts from the head's output.
+    """Returns the RGB mean plus ``tail(upsample(head + after_body(body)))``, where the body's input is the head's
+    output.
 
     A subclass creates the layers in that order, and computes the body.
     """
@@ -49,7 +50,7 @@ class ResidualRestorer(Restorer):
         return self.mean_out.add(upscale(features, self.upsample, self.tail))
 
     def head_in_strips(self, lq: torch.Tensor, rows: int) -> Strips:
-        """Yield the head's output. To keep its strips for the skip connection would take the memory of an image."""
+        """Yield the head's output. It is computed twice, because keeping it would take the memory of an image."""
         return streamed(lambda strip: self.head(self.mean_in.subtract(strip)), cut(lq, rows), halo=1)
 
     def image_in_strips(self, features: Strips, rows: int, done: Callable[[int], Any]) -> Strips:

@@ -61,7 +61,7 @@ class KnownDegradation(KnowsPrior):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        """Read all but ``num_noise_ch``, which no tensor shows; the default is assumed."""
+        """Read all arguments except ``num_noise_ch``, which no tensor shows and which gets its default."""
         num_kernel_ch, pixels = state["prior.components"].shape
         is_centred = bool(state["prior.mean"].any())
         return {

@@ -1,4 +1,4 @@
-"""BasicSR's SwinIR takes images whose sides are multiples of its window, and nothing else."""
+"""Padding for BasicSR's SwinIR, which accepts only images whose sides are multiples of its window."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def upscale_any_size(net: nn.Module, lq: torch.Tensor, *extra: Any) -> torch.Tensor:
-    """Run a network, on a padded image if it works in windows; the padding is cut off again.
+    """Run a network. For one that works in windows, the image is padded and the padding cut off the result.
 
     Args:
         net: upscales N x 3 x H x W by a whole number.
@@ -28,6 +28,6 @@ def upscale_any_size(net: nn.Module, lq: torch.Tensor, *extra: Any) -> torch.Ten
 
 
 def _window_size(net: nn.Module) -> int:
-    """BasicSR's SwinIR keeps it in its layers, others on the network itself; 1 for networks without windows."""
+    """Return the size of a network's windows, which SwinIR keeps in its layers; 1 for networks without windows."""
     sizes = (getattr(module, "window_size", None) for module in net.modules())
     return max((size for size in sizes if isinstance(size, int)), default=1)

@@ -29,5 +29,5 @@ class PrefetchGenerator(prefetch_dataloader.PrefetchGenerator):
 
 def patched_prefetching() -> AbstractContextManager[Any]:
     """Make BasicSR's loaders raise what their thread raises."""
-    # BasicSR's thread ends at an error without a word, and the trainer waits for the next batch for ever.
+    # BasicSR's thread ends silently at an error, and the trainer waits for the next batch for ever.
     return patch.object(prefetch_dataloader, "PrefetchGenerator", PrefetchGenerator)

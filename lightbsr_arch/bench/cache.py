@@ -1,4 +1,4 @@
-"""Results on disk by what they were computed from, each there as soon as it is known."""
+"""A cache of results on disk, whose keys are digests of all that a result depends on."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ LIBRARIES = ("lightbsr-arch", basicsr_distribution(), "torch", "numpy", "opencv-
 
 
 class Cache:
-    """A file of values by key, which survives being interrupted at any moment.
+    """A file of values by key, which stays valid if the program is interrupted at any moment.
 
     Raises:
-        UserError: the file cannot be made, or is something else.
+        UserError: the file cannot be created, or is not a cache.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,14 +36,14 @@ class Cache:
             raise UserError(f"{path}: cannot be used as a cache ({error}); delete it") from None
 
     def get(self, key: str) -> Any:
-        """A value, or None."""
+        """Return a value, or None if it is missing."""
         row = self._database.execute("SELECT value FROM results WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         return row[0] if isinstance(row[0], bytes) else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
-        """Keep bytes, or what JSON can hold."""
+        """Store bytes, or a value that JSON can hold."""
         stored = value if isinstance(value, bytes) else json.dumps(value)
         try:
             self._database.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, stored))
@@ -55,11 +55,11 @@ class Cache:
 
 
 def cache_key(*parts: Any) -> str:
-    """A digest of plain values, and of the versions of the libraries that compute."""
+    """Return a digest of plain values and of the libraries' versions."""
     return hashlib.sha256(json.dumps([*parts, versions()]).encode()).hexdigest()
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Of the libraries that compute."""
+    """Return the versions of the libraries."""
     return {library: version(library) for library in LIBRARIES}

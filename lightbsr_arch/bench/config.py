@@ -1,4 +1,4 @@
-"""What a bench compares: the options in CONFIG.yml."""
+"""The options of a bench, CONFIG.yml."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -65,7 +65,7 @@ class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PairSection(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A data set that has LR pictures of its own, as RealSR; degradations do not apply to it."""
+    """A data set with its own LR pictures, such as RealSR. Degradations do not apply to it."""
 
     gt: Annotated[str, Meta(description="HR pictures: a folder, or NAME.lmdb")]
     lq: Annotated[str, Meta(description="LR pictures: a folder, or NAME.lmdb")]
@@ -74,7 +74,7 @@ class PairSection(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """One bench. Models, data sets and degradations are lists, named by themselves, or mappings from names of yours."""
+    """One bench. Models, data sets and degradations are lists, or mappings with names of the user's choice."""
 
     scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")] = 4
     models: Annotated[
@@ -116,19 +116,19 @@ class Bench:
 
 
 def read_config(path: str | Path) -> Bench:
-    """Read CONFIG.yml and check it, down to the files that it names.
+    """Read CONFIG.yml, and check it and the files that it names.
 
     Raises:
-        OptionsError: with one line a problem: file, line, key and what was expected.
+        OptionsError: with one line per problem: file, line, key and the expected value.
     """
     return _checked(load_file(Path(path)))
 
 
 def default_bench(**options: Any) -> Bench:
-    """What runs without CONFIG.yml: shipped weights and bicubic on the demo photos, unless ``options`` say otherwise.
+    """Return the bench without CONFIG.yml: shipped weights and bicubic on the demo photos, changed by ``options``.
 
     Raises:
-        UserError: an option does not fit, or the demo photos are not there (they are no part of the package).
+        UserError: an option is invalid, or the demo photos, which are not part of the package, are missing.
     """
     scale = options.setdefault("scale", 4)
     options.setdefault("models", [BICUBIC, *(name for name in students() if _scale_of(name) == scale)])
@@ -163,7 +163,7 @@ def _checked(document: Document) -> Bench:
 
 
 class _Opened:
-    """What the options name, opened; what is missing is in ``findings``."""
+    """Opens the models and data sets that the options name, and collects problems in ``findings``."""
 
     def __init__(self, options: BenchOptions) -> None:
         self.findings: list[Finding] = []
@@ -203,7 +203,7 @@ class _Opened:
                     self.findings.append(Finding(("degradations", degradation_key), str(error)))
 
     def _metrics(self, options: BenchOptions) -> list[str]:
-        """In one order, each once."""
+        """Return names in a fixed order, without repeats."""
         for index, name in enumerate(options.metrics):
             try:
                 find_metric(name)
@@ -213,7 +213,7 @@ class _Opened:
         return list(dict.fromkeys([*ours, *options.metrics]))
 
     def _named(self, section: str, entries: list[Any] | dict[str, Any]) -> Iterator[tuple[str | int, str, Any]]:
-        """Key in the file, name and value of each entry; those of a list are named by themselves."""
+        """Yield key in the file, name and value of each entry. The entries of a list are their own names."""
         if not entries:
             self.findings.append(Finding((section,), "empty; name at least one"))
         if isinstance(entries, dict):

@@ -1,7 +1,7 @@
-"""What a model costs at LR 180x320: parameters, multiply-adds, latency and peak memory.
+"""Cost of a model at LR 180x320: parameters, multiply-adds, latency and peak memory.
 
-Each model is measured in a process of its own, so that the peak is its own: ``python -m lightbsr_arch.bench.cost``
-reads the model's description as JSON and writes the figures as JSON.
+Each model is measured in a separate process, because peak memory is a figure of a process. ``python -m
+lightbsr_arch.bench.cost`` reads the model's description as JSON and writes the figures as JSON.
 """
 
 import copy
@@ -29,7 +29,7 @@ from lightbsr_arch.degradations import Parameters
 HEIGHT, WIDTH = 180, 320
 REPEATS = 5
 LONGEST = 30.0
-"""Seconds of repeats; the slowest models are timed less often."""
+"""Time limit of the repeats in seconds. Slow models are repeated less often."""
 
 Cost = dict[str, float | str | None]
 
@@ -38,9 +38,9 @@ def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     """Measure a model in a fresh process.
 
     Returns:
-        ``parameters``; ``macs``, multiply-adds of convolutions and matrix products (None where they cannot be
-        counted); ``latency``, the median in seconds; ``memory``, bytes above what the libraries take; ``sees``, what a
-        teacher is given besides the LR image.
+        ``parameters``; ``macs``, multiply-adds of convolutions and matrix products (None if they cannot be counted);
+        ``latency``, the median in seconds; ``memory``, bytes in addition to the libraries; ``sees``, a teacher's input
+        besides the LR image.
 
     Raises:
         UserError: the process failed, or was killed.
@@ -55,7 +55,7 @@ def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
 
 
 def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
-    """Measure a model in this process; the peak of memory is then that of the process so far."""
+    """Measure a model in this process, whose peak memory includes everything that it did before."""
     before = _peak_memory(device)
     model = spec.load(scale, device)
     generator = torch.Generator().manual_seed(0)
@@ -64,7 +64,7 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
         torch.rand(1, 3, HEIGHT * scale, WIDTH * scale, generator=generator),
         Parameters(torch.rand(1, 21, 21, generator=generator), torch.zeros(1)),
     )
-    model(pair)  # the first is slower
+    model(pair)  # the first run is slower
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) < LONGEST:
         _wait(device)
@@ -86,7 +86,7 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
 
 
 def count_macs(net: nn.Module, pair: Pair) -> float | None:
-    """On the meta device nothing is computed, and networks take their plain path, whose operations are known."""
+    """Count multiply-adds on the meta device, where nothing is computed and networks use countable operations."""
     net = copy.deepcopy(net).to("meta")
     meta = pair.to(torch.device("meta"))
     try:
@@ -103,7 +103,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """The most bytes that this process has held so far."""
+    """Return the peak memory of this process in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")

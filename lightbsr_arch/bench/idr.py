@@ -1,4 +1,4 @@
-"""IDRs of our models, for the report: which blur they tell apart, and the cost of a wrong one."""
+"""Measures of our models' IDRs for the report: how well they separate blurs, and the cost of a wrong IDR."""
 
 from lightbsr.errors import UserError
 from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
@@ -12,7 +12,7 @@ CROP = 128
 """Side of the crops in HR pixels."""
 
 CROPS = 8
-"""Crops per image, at most."""
+"""Largest number of crops per image."""
 
 IDRFigures = dict[str, float | str]
 
@@ -21,13 +21,13 @@ def measure_idr(spec: ModelSpec, pairs: Pairs) -> IDRFigures:
     """Read the IDR of crops under the widths of Gaussian8 and restore them with it and with a wrong one.
 
     Args:
-        spec: of a BlindSR.
-        pairs: whose HR images are cut; at least three.
+        spec: specification of a BlindSR.
+        pairs: pairs whose HR images are cropped; at least three.
 
     Returns:
-        ``psnr_y`` of the crops in dB; ``knn``, the share of IDRs whose width most of the five nearest of other images
-        have; ``r2`` of a linear regression of the width; ``wrong_costs``, the PSNR-Y in dB that is lost with the IDR of
-        the width half of the range away; ``chance``, a guess's share; ``dataset``.
+        ``psnr_y`` of the crops in dB; ``knn``, the share of IDRs whose width is that of most of the five nearest IDRs
+        of other images; ``r2`` of a linear regression of the width; ``wrong_costs``, the loss of PSNR-Y in dB with the
+        IDR of the width half of the range away; ``chance``, the share of a random guess; ``dataset``.
 
     Raises:
         UserError: fewer than three images are large enough, a teacher cannot be told the degradation, or the network

@@ -1,4 +1,4 @@
-"""What measures."""
+"""Description of the hardware."""
 
 import platform
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 
 def processor() -> str:
-    """The CPU's name."""
+    """Return the CPU's name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
@@ -15,7 +15,7 @@ def processor() -> str:
 
 
 def describe(device: torch.device) -> str:
-    """The GPU, or the CPU and the threads that PyTorch uses."""
+    """Return the GPU, or the CPU and the number of PyTorch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

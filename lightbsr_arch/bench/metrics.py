@@ -1,8 +1,8 @@
-"""PSNR-Y, SSIM-Y and NIQE as BasicSR calculates them; LPIPS and DISTS where their libraries and weights are installed.
+"""PSNR-Y, SSIM-Y and NIQE as BasicSR calculates them, and LPIPS and DISTS if libraries and weights are installed.
 
-Any other name is that of a metric of pyiqa, which is never installed or imported unless such a name is asked for.
+Any other name is a metric of pyiqa, which is imported only for such a name and never installed automatically.
 
-Pictures are H x W x 3 uint8 in BGR, as BasicSR's ``tensor2img`` gives them.
+Pictures are H x W x 3 uint8 in BGR, as BasicSR's ``tensor2img`` returns them.
 """
 
 from collections.abc import Callable
@@ -24,19 +24,19 @@ from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
 
 SSIM_WINDOW = 11
-"""Side in pixels; BasicSR's SSIM of a smaller picture is NaN."""
+"""Smallest side in pixels for SSIM. BasicSR's SSIM of a smaller picture is NaN."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of one SR picture.
+    """A metric of one SR picture.
 
     Attributes:
-        label: heads its column.
-        better: which way.
-        digits: after the decimal point.
-        compute: takes SR, HR and the scale, which is the border that is left out.
-        version: of pyiqa, where the metric is pyiqa's.
+        label: heading of its column.
+        better: the direction of better values.
+        digits: digits after the decimal point.
+        compute: function of SR, HR and the scale, which is the width of the border to leave out.
+        version: version of pyiqa, for a metric of pyiqa.
     """
 
     label: str
@@ -81,7 +81,7 @@ METRICS: dict[str, Metric] = {
 }
 
 _PYIQA_LOCK = Lock()
-"""The pictures of a bench are measured by several threads, which must not build a network, or seed it, at once."""
+"""Lock for building and seeding networks, because several threads measure the pictures of a bench."""
 
 # Their authors' own libraries: module, class, package, and the weights of torchvision that they start from.
 _LEARNED = {
@@ -94,17 +94,17 @@ PYIQA_LICENCE = "PolyForm Noncommercial 1.0.0"
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of this name: one of ``METRICS``, or pyiqa's.
+    """Return the metric of this name: one of ``METRICS``, or one of pyiqa.
 
     Raises:
-        UserError: no metric has this name, or pyiqa, which may know it, is not installed.
+        UserError: no metric has this name, or pyiqa, which may have it, is not installed.
     """
     return METRICS[name] if name in METRICS else _pyiqa(name)
 
 
 @cache
 def _pyiqa(name: str) -> Metric:
-    """A metric of pyiqa on the whole picture; pyiqa downloads its weights when it is first computed."""
+    """Return a metric of pyiqa on the whole picture. Its first computation downloads its weights."""
     known = ", ".join(METRICS)
     try:
         pyiqa = import_module("pyiqa")
@@ -123,7 +123,7 @@ def _pyiqa(name: str) -> Metric:
     def network() -> Any:
         try:
             return pyiqa.create_metric(name, device=torch.device("cpu"))
-        except Exception as error:  # of a download, mostly; once is enough
+        except Exception as error:  # mostly of a download; it is tried only once
             return UserError(f"{name} of pyiqa cannot be loaded: {reason_of(error)}")
 
     @torch.inference_mode()
@@ -139,7 +139,7 @@ def _pyiqa(name: str) -> Metric:
 
 
 def unavailable(name: str) -> str | None:
-    """Why a metric cannot be computed here; None where it can. Nothing is downloaded."""
+    """Return the reason why a metric cannot be computed here, or None. Nothing is downloaded."""
     if name not in _LEARNED:
         return None
     module, _, package, weights = _LEARNED[name]

@@ -29,7 +29,7 @@ class ModelSpec:
     """A model before it is loaded.
 
     Attributes:
-        name: in tables.
+        name: its name in tables.
         weights: a file, or "bicubic".
         network: the section of a network that is not ours.
         self_ensemble: whether its output is the mean over the eight flips and transposes of the LR image.
@@ -101,7 +101,7 @@ class ModelSpec:
         logging.getLogger("basicsr").setLevel(logging.WARNING)  # BasicSR reports every network that it builds
         try:
             net = build_network(self.network)
-        except Exception as error:  # whatever a constructor finds wrong
+        except Exception as error:  # constructors raise any exception
             raise UserError(f"{self.network['type']} cannot be built: {error}") from error
         load_weights(net, self.weights)
         return net.eval()
@@ -109,14 +109,14 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Upscaler:
-    """A model that is ready: a call takes a `Pair` and gives the SR image, 1 x 3 x H x W, not clamped.
+    """A loaded model. A call takes a `Pair` and returns the SR image, 1 x 3 x H x W, not clamped.
 
     Attributes:
         run: the model itself.
-        device: where it wants its input.
-        net: its module, where it is one.
+        device: device of its input.
+        net: its module, or None if it is not a PyTorch module.
         sees: the input beyond the LR image: "gt", "prior" or None.
-        runs: times the model runs per image.
+        runs: number of runs per image.
     """
 
     run: Callable[[Pair], torch.Tensor]
@@ -148,7 +148,7 @@ def _onnx_session(path: str, device: torch.device) -> Callable[[Pair], torch.Ten
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(path, options, [*providers, "CPUExecutionProvider"])
-    except Exception as error:  # its own kinds, none of which is public
+    except Exception as error:  # onnxruntime's exceptions are not public
         raise UserError(f"{path}: onnxruntime cannot load it: {error}") from None
     name = session.get_inputs()[0].name
     return lambda pair: torch.from_numpy(session.run(None, {name: pair.lq.numpy()})[0])

@@ -1,4 +1,4 @@
-"""HR pictures and the LR images made of them: the same for every model, on every machine, in every run."""
+"""HR pictures and their LR images, which are the same for every model, on every machine and in every run."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ from lightbsr_arch.degradations.settings import SecondOrderSetting
 from lightbsr_arch.seeds import derive_seed
 
 GIVEN_LR = "given LR"
-"""Degradation of data sets that come with LR images of their own."""
+"""Name of the degradation of data sets with their own LR images."""
 
 
 class Pair(NamedTuple):
-    """One LR image and what it was made of.
+    """One LR image with its ground truth and degradation.
 
     Attributes:
         lq: 1 x 3 x H x W, RGB in [0, 1].
-        gt: 1 x 3 x H*scale x W*scale, likewise.
-        prior: the blur kernel and noise level, an extra input; None where a kernel does not describe it.
+        gt: 1 x 3 x H*scale x W*scale, RGB in [0, 1].
+        prior: blur kernel and noise level, an extra input; None if a kernel does not describe the degradation.
     """
 
     lq: torch.Tensor
@@ -43,14 +43,14 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Condition:
-    """One of the degradations under one heading, as sigma 1.8 of Gaussian8.
+    """One of several settings of a degradation, such as sigma 1.8 of Gaussian8.
 
     Attributes:
-        name: names it in tables.
-        sigma: width of an isotropic blur without noise, which is the axis of a plot; None for any other.
-        digest: of all that decides what it does to an image.
-        random: whether it also depends on the image's place in the data set, which seeds the draws.
-        noise: standard deviation of the noise on the 8-bit scale; None where it is drawn or unknown.
+        name: its name in tables.
+        sigma: width of an isotropic blur without noise, for the axis of a plot; None for any other setting.
+        digest: digest of all parameters.
+        random: whether it also depends on the image's index in the data set, which seeds the draws.
+        noise: standard deviation of the noise on the 8-bit scale; None if it is drawn or unknown.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Pairs:
         dataset: name of the data set.
         root: its HR images: a folder, or NAME.lmdb.
         degradation: name of the degradation.
-        how: a name out of the published tables, a list of settings, or the section of a registered degradation, which
-            then draws once for every image.
-        scale: of the downsampling.
-        downsample: of the named ones and of the settings.
+        how: a name from the published tables, a list of settings, or the section of a registered degradation, which
+            then draws once per image.
+        scale: downsampling factor.
+        downsample: kind of downsampling for names and settings.
     """
 
     def __init__(
@@ -105,15 +105,15 @@ class Pairs:
         self.conditions = [_condition(setting, scale, downsample) for setting in self._degraded.settings]
 
     def hr(self, index: int) -> Picture:
-        """One HR picture, H x W x 3 uint8, BGR, cut to multiples of the scale; its border is not measured.
+        """Return one HR picture, H x W x 3 uint8, BGR, cut to multiples of the scale. Metrics leave out its border.
 
         Raises:
-            UserError: it cannot be read, or is all border.
+            UserError: the picture cannot be read, or is not larger than the border.
         """
         return _with_inside(cut_to_multiples(self.source.read(index), self.scale), self.scale)
 
     def fingerprint(self, index: int, hr: Picture) -> str:
-        """A digest of all pictures that a figure depends on."""
+        """Return a digest of all pictures that a figure depends on."""
         return content(hr)
 
     def make(self, index: int, condition: Condition) -> Pair:
@@ -130,7 +130,7 @@ class Pairs:
 
 
 class RealPairs:
-    """The images of one data set that has LR images of its own; it stands where `Pairs` does.
+    """The images of one data set with its own LR images, with the interface of `Pairs`.
 
     Args:
         dataset: name of the data set.
@@ -138,7 +138,7 @@ class RealPairs:
     """
 
     degradation = GIVEN_LR
-    downsample = "bicubic"  # nothing is downsampled; the published figures are of the same LR images
+    downsample = "bicubic"  # nothing is downsampled; the published figures have the same LR images
 
     def __init__(self, dataset: str, pictures: PicturePairs) -> None:
         self.dataset, self.scale, self.pictures = dataset, pictures.scale, pictures
@@ -146,7 +146,7 @@ class RealPairs:
         self.conditions = [Condition(GIVEN_LR, None, _digest(GIVEN_LR), random=False)]
 
     def hr(self, index: int) -> Picture:
-        """As `Pairs.hr`; cut to ``scale`` times the size of the LR picture."""
+        """Return one HR picture as `Pairs.hr` does, cut to ``scale`` times the size of the LR picture."""
         return _with_inside(self.pictures.read(index)[0], self.scale)
 
     def fingerprint(self, index: int, hr: Picture) -> str:
@@ -159,7 +159,7 @@ class RealPairs:
 
 
 def _with_inside(image: Picture, scale: int) -> Picture:
-    """The picture itself, where the border that is not measured leaves some of it."""
+    """Return the picture. Raise `UserError` if it is not larger than the border that metrics leave out."""
     if min(image.shape[:2]) <= 2 * scale:
         size = f"{image.shape[1]}x{image.shape[0]}"
         raise UserError(f"{size} pixels, of which none are left without a border of {scale}; leave it out")
@@ -167,7 +167,7 @@ def _with_inside(image: Picture, scale: int) -> Picture:
 
 
 def content(picture: Picture) -> str:
-    """A digest of a picture's pixels."""
+    """Return a digest of a picture's pixels."""
     return _digest(picture.shape, np.ascontiguousarray(picture).tobytes())
 
 

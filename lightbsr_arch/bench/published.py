@@ -1,4 +1,4 @@
-"""Figures out of the papers' tables, to stand beside measured ones."""
+"""Figures from the papers' tables, for comparison with measured ones."""
 
 import json
 from functools import cache
@@ -10,7 +10,7 @@ from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.pairs import Pairs, RealPairs
 
 FAMILIES = ("IKC", "DAN", "DCLS", "DASR", "MRDA", "KDSR", "CdCL", "CDFormer", "LightBSR")
-"""The methods whose figures belong beside a measurement; a table's row names one with its size or its denoiser."""
+"""Methods whose figures are shown. A table's row names one with its size or its denoiser."""
 
 _SAME = {"b100": "bsd100", "bsds100": "bsd100"}
 
@@ -18,10 +18,10 @@ _METRICS = ("psnr_y", "ssim_y", "lpips-vgg")
 
 
 def published_rows(bench: Bench) -> list[dict[str, Any]]:
-    """The figures whose scale, data set (by name) and conditions are also measured, as rows of the summary.
+    """Return the figures whose scale, data set (by name) and conditions are also measured, as rows of the summary.
 
-    A row's ``conditions`` hold the paper's figures, where it has them. Its mean is there if the paper covers every
-    condition that is measured. ``footnote`` warns of LR images that may differ from the measured ones.
+    A row's ``conditions`` hold the paper's figures. The row has a mean if the paper covers every measured condition.
+    ``footnote`` warns of LR images that may differ from the measured ones.
     """
     rows: list[dict[str, Any]] = []
     for pairs in bench.pairs:
@@ -34,7 +34,7 @@ def published_rows(bench: Bench) -> list[dict[str, Any]]:
 
 
 def missing_figures(bench: Bench) -> list[str]:
-    """One line per degradation and data set of the papers that names the methods without published figures."""
+    """Return one line per degradation and data set of the papers with the methods that have no figures for it."""
     lines: dict[str, None] = {}
     known = {_canonical(entry["dataset"]) for entry in _figures()}
     for pairs in bench.pairs:
@@ -49,7 +49,7 @@ def missing_figures(bench: Bench) -> list[str]:
 
 
 def published_parameters(method: str) -> float | None:
-    """The number of parameters that the paper states."""
+    """Return the number of parameters that the paper states."""
     millions = _published()["parameters_M"].get(method)
     return None if millions is None else millions * 1e6
 
@@ -100,7 +100,7 @@ def _published() -> dict[str, Any]:
 
 @cache
 def _figures() -> list[dict[str, Any]]:
-    """One entry per method, data set and degradation."""
+    """Return one entry per method, data set and degradation."""
     entries = []
     for table in _published()["tables"]:
         shared = {key: table[key] for key in ("source", "degradation", "scale", "conditions")}

@@ -1,4 +1,4 @@
-"""Goes through models, images and degradations, computes what the cache lacks, and loses nothing that it has."""
+"""Runs a bench: computes all figures that the cache lacks, and stores each as soon as it is known."""
 
 import math
 from collections import deque
@@ -31,22 +31,23 @@ Place = tuple[str, str, str, int]
 
 
 Measured = dict[str, float | Exception]
-"""Metrics by name; a UserError where one does not go with such a picture, another exception where it fails."""
+"""Metrics by name. The value is a UserError if a metric does not apply to the picture, or the exception of a failure.
+"""
 
 
 @dataclass
 class Results:
-    """What came out.
+    """The results of a bench.
 
     Attributes:
-        values: by model and place, the metrics by name.
-        failures: by model and place, why there are none. A model of None stands for all: the picture cannot be read.
-        broken: models that could not be loaded at all, and why.
-        costs: by model, or why there is none.
-        idrs: by model of ours, its figures of ``measure_idr``.
-        crops: by place, the pictures of the viewer by label ("LR", "HR" or a model's name), as WebP.
-        notes: metrics that could not be computed, and why.
-        computed: how many SR pictures were made in this run.
+        values: metrics by model and place.
+        failures: reasons for missing metrics, by model and place. The model None means that the picture is unreadable.
+        broken: models that could not be loaded, with the reason.
+        costs: cost by model, or the reason why there is none.
+        idrs: figures of ``measure_idr`` by model, for our models.
+        crops: pictures of the viewer by place and label ("LR", "HR" or a model's name), as WebP.
+        notes: metrics that could not be computed, with the reason.
+        computed: number of SR pictures that were made in this run.
     """
 
     values: dict[tuple[str, Place], dict[str, float]] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class Results:
 
 @dataclass(frozen=True)
 class _Job:
-    """One LR image, and what each model still has to give for it."""
+    """One LR image with the metrics and crops that each model still lacks."""
 
     pairs: Pairs | RealPairs
     condition: Condition
@@ -83,9 +84,9 @@ class Runner:
     """Runs a bench once.
 
     Args:
-        bench: what to compare.
-        cache: of this and earlier runs.
-        device: where the networks run.
+        bench: models, data sets and degradations.
+        cache: results of this and earlier runs.
+        device: device of the networks.
     """
 
     def __init__(self, bench: Bench, cache: Cache, device: torch.device) -> None:
@@ -108,7 +109,7 @@ class Runner:
         self._loaded: dict[str, Upscaler] = {}
 
     def run(self) -> Results:
-        """Everything; pictures first, as a clock wants the machine for itself."""
+        """Run the bench. Latency is measured last, so that nothing else runs at the same time."""
         jobs = list(self._plan())
         total = sum(len(job.wanted) for job in jobs)
         with tqdm(total=total, desc="pictures", unit="", disable=not total) as progress, ThreadPoolExecutor() as pool:
@@ -130,7 +131,7 @@ class Runner:
     # ------------------------------------------------------------------------------------------ pictures
 
     def _plan(self) -> Iterator[_Job]:
-        """Take what is known from the cache; give the rest."""
+        """Take known values from the cache. Return the missing work."""
         images: dict[tuple[str, int], tuple[str, tuple[int, int]]] = {}
         for pairs in self.bench.pairs:
             shown = pairs.conditions[len(pairs.conditions) // 2]
@@ -139,7 +140,7 @@ class Runner:
                     if (pairs.dataset, index) not in images:
                         hr = pairs.hr(index)
                         images[pairs.dataset, index] = pairs.fingerprint(index, hr), most_detailed(hr, self.bench.scale)
-                except Exception as error:  # whatever a picture brings up is its own failure
+                except Exception as error:  # any error of one picture must not stop the others
                     for condition in pairs.conditions:
                         place = (pairs.dataset, pairs.degradation, condition.name, index)
                         self.results.failures[None, place] = reason_of(error)
@@ -155,7 +156,7 @@ class Runner:
                         yield job
 
     def _take_known(self, model: str, job: _Job) -> list[str]:
-        """Fill in what the cache has; what it lacks comes back."""
+        """Take values from the cache, and return the names of the missing ones."""
         found = {name: self.cache.get(self._metric_key(model, job, name)) for name in self.metrics}
         known = {name: value["value"] for name, value in found.items() if value is not None}
         self.results.values[model, job.place] = known
@@ -178,7 +179,7 @@ class Runner:
         return cache_key(self.digests[model], job.image, job.condition.digest, seed, scale, device, *what)
 
     def _upscale(self, job: _Job, pool: ThreadPoolExecutor) -> Iterator[tuple[str, list[str], Future[Measured]]]:
-        """One LR image through every model that lacks something; the metrics are computed beside it."""
+        """Run every model that lacks a value on one LR image. Threads compute the metrics at the same time."""
         try:
             pair = job.pairs.make(job.index, job.condition)
             hr = tensor2img(pair.gt)
@@ -200,7 +201,7 @@ class Runner:
             yield model, metrics, pool.submit(_measure, metrics, sr, hr, self.bench.scale)
 
     def _try(self, model: str, job: _Job, pair: Pair) -> Picture | None:
-        """The SR picture; None, with the reason in the results, where a model fails."""
+        """Return the SR picture. If the model fails, store the reason in the results and return None."""
         if model in self.results.broken:
             return None
         try:
@@ -226,7 +227,7 @@ class Runner:
                 self.results.notes.append(str(value))
 
     def _keep_crops(self, job: _Job, pair: Pair, hr: Picture) -> None:
-        """HR, and LR with every pixel as large as ``scale`` of HR's."""
+        """Return HR, and LR with each pixel enlarged to ``scale`` x ``scale`` pixels."""
         assert job.box is not None
         scale = self.bench.scale
         top, left = (start // scale for start in job.box)
@@ -237,7 +238,7 @@ class Runner:
     # ------------------------------------------------------------------------------------------ IDR
 
     def _measure_idrs(self) -> None:
-        """On the first data set that is degraded here."""
+        """Measure the IDRs on the first data set without its own LR images."""
         from lightbsr_arch.bench.idr import CROP as IDR_CROP
         from lightbsr_arch.bench.idr import CROPS, measure_idr
 
@@ -285,7 +286,7 @@ class Runner:
 
 
 def most_detailed(hr: Picture, scale: int) -> tuple[int, int]:
-    """Top and left, multiples of the scale, of the crop with the strongest edges."""
+    """Return top and left, multiples of the scale, of the crop with the strongest edges."""
     grey = cv2.cvtColor(hr, cv2.COLOR_BGR2GRAY)
     edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
     height, width = grey.shape

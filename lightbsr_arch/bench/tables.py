@@ -1,4 +1,4 @@
-"""Results as plain data, and that data as Markdown and CSV."""
+"""Results as plain data, as Markdown and as CSV."""
 
 import csv
 import io
@@ -21,18 +21,18 @@ from lightbsr_arch.bench.published import missing_figures, published_parameters,
 from lightbsr_arch.bench.runner import CROP, Place, Results
 
 Row = dict[str, Any]
-"""One model under one degradation on one data set: the means, and the same for each condition."""
+"""One row: a model under one degradation on one data set, with the means and the figures of each condition."""
 
 COSTS = {"parameters": ("Params", 1e6, "M", 2), "macs": ("MACs", 1e9, "G", 1),
          "latency": ("Latency", 1e-3, "ms", 0), "memory": ("Memory", 2**20, "MiB", 0)}  # fmt: skip
-"""Heading, the unit's size, its name, digits."""
+"""Heading, size of the unit, name of the unit, digits."""
 
 
 def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str, Any]:
-    """All that the outputs say, as plain data that JSON and UTF-8 can hold.
+    """Return all results as plain data that JSON and UTF-8 can hold.
 
-    Where a model gives the very HR picture, its PSNR is infinite. The means are then over the other pictures, of every
-    model alike, and a note says so.
+    If a model restores a picture exactly, its PSNR is infinite. The means of all models then leave out this picture,
+    and a note says so.
     """
     infinite = {
         (place, name)
@@ -92,7 +92,7 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
 
 
 def _plain(value: Any) -> Any:
-    """With null for numbers that are not finite, and escapes for the bytes of names that are not UTF-8."""
+    """Replace numbers that are not finite by None, and escape bytes of names that are not UTF-8."""
     if isinstance(value, dict):
         return {_plain(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 
 def failures(summary: dict[str, Any]) -> list[str]:
-    """One line for everything that could not be measured."""
+    """Return one line per figure that could not be measured."""
     lines = [
         f"{row['model']} on {row['dataset']}, {row['degradation']}: {error}"
         for row in summary["rows"]
@@ -114,7 +114,7 @@ def failures(summary: dict[str, Any]) -> list[str]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """One table per degradation. A published row without the mean gives some of the conditions only."""
+    """Return one table per degradation. A published row without a mean covers only some conditions."""
     metrics = summary["metrics"]
     lines = []
     marked: dict[str, None] = {}  # ordered and without repeats
@@ -163,17 +163,17 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line; an underscore inside a word means nothing to it."""
+    """Escape text for Markdown, on one line. An underscore inside a word needs no escape."""
     return re.sub(r"[\\`*\[\]<>&|~$#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", _one_line(text))
 
 
 def _one_line(text: str) -> str:
-    """Without the line ends and control characters that a file's name may hold."""
+    """Remove line ends and control characters, which names of files may hold."""
     return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
 
 
 def csv_table(summary: dict[str, Any]) -> str:
-    """One line per model, data set, degradation and condition, and one for the mean over the conditions."""
+    """Return one line per model, data set, degradation and condition, and one for the mean over the conditions."""
     metrics = [metric["name"] for metric in summary["metrics"]]
     costs = [cost["name"] for cost in summary["costs"]]
     models = {(model["name"], model["published"]): model for model in summary["models"]}
@@ -209,7 +209,7 @@ def _row(model: str, pairs: Pairs | RealPairs, results: Results, infinite: set[t
 
 
 def _means(values: list[dict[str, Any]]) -> dict[str, float]:
-    """Of each metric over those that have it; the name of a condition is none."""
+    """Return the mean of each metric over the entries that have it, ignoring the key of the condition's name."""
     names = dict.fromkeys(name for each in values for name in each if name != "name")
     return {name: fmean(each[name] for each in values if name in each) for name in names}
 

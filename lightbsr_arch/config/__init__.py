@@ -1,4 +1,4 @@
-"""Options files: what may stand in them, and the check before anything is created.
+"""Reading of options files, and the checks before a run creates anything.
 
 Classes that describe their own options use the types of ``lightbsr_arch.option_types``.
 """

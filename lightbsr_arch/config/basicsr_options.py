@@ -9,7 +9,7 @@ from lightbsr_arch.option_types.schema import BasicSROptions, Options
 
 
 class BasicSRDatasetOptions(LoaderOptions, kw_only=True):
-    """Keys that more than one of BasicSR's own data sets read."""
+    """Keys that several of BasicSR's own data sets read."""
 
     io_backend: Annotated[IoBackend, Meta(description="how the images are read")]
     mean: Annotated[PerChannel | None, Meta(description="subtracted from images in [0, 1], by channel")] = None
@@ -28,7 +28,7 @@ class PairedImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
     filename_tmpl: Annotated[str, Meta(description="LR file name for an HR name `{}`, such as `{}x4`")] = "{}"
     meta_info_file: Annotated[str | None, Meta(description="text file naming the images to use, one a line")] = None
     meta_info: Annotated[str | None, Meta(description="RealESRGANPairedDataset: text file of path pairs")] = None
-    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
+    color: Annotated[str | None, Meta(description="y: only the luma channel")] = None
 
 
 class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
@@ -36,7 +36,7 @@ class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
 
     dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
     meta_info_file: Annotated[str | UnsetType, Meta(description="text file naming the images to use")] = UNSET
-    color: Annotated[str | None, Meta(description="y: the luma channel alone")] = None
+    color: Annotated[str | None, Meta(description="y: only the luma channel")] = None
 
 
 class FFHQDatasetOptions(BasicSRDatasetOptions, kw_only=True):

@@ -18,8 +18,8 @@ from lightbsr_arch.option_types import Loss, Network
 from lightbsr_arch.option_types.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.option_types.schema import OpenTrainOptions
 
-MOST_FINDINGS = 200  # finding more takes long and does not help
-# For options without bounds of their own. Networks are built to check them, and large ones take long.
+MOST_FINDINGS = 200  # a longer list takes long and does not help
+# Bound of options that have no bound of their own. Networks are built to check them, and large ones take long.
 LARGEST_NUMBER = 10**10
 LARGEST_IN_NETWORKS = 65536
 
@@ -84,7 +84,7 @@ def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _of_other_models(options: dict[str, Any]) -> Iterator[Finding]:
-    """Keys that the model does not have, but others that describe their options do."""
+    """Find keys that other models have, but not this one."""
     model_type = options.get("model_type")
     if not hasattr(model_of(model_type), "Options"):
         return

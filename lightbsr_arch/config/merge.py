@@ -1,4 +1,4 @@
-"""The options of one run: those of a file over those of its base, and options of the command line over both."""
+"""Merging of the options of one run: a file overrides its base, and the command line overrides both."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -86,7 +86,7 @@ def _base_of(document: Document, path: Path) -> Path:
         text = f"expected the name of an options file, found {describe_value(name)}"
     else:
         base = path.parent / name
-        short = Path(os.path.normpath(base))  # which a link to a folder may make another file
+        short = Path(os.path.normpath(base))  # if a folder is a link, this may name another file
         if os.path.exists(base):  # noqa: PTH110 - pathlib raises an error for a name that is too long
             return short if short.exists() and short.samefile(base) else base
         text = f"no such file: {base}; expected a path relative to the folder of this file"

@@ -18,7 +18,7 @@ KINDS = ("model", "network", "dataset", "degradation", "loss", "metric", "schedu
 PARTIAL = " (partial)"
 ANY_MODEL = "AnyModel"
 PLACES = ((), ("path",), ("train",))
-PLAIN = section_type("model", "BlindSRModel")  # with the keys that all models of this package have
+PLAIN = section_type("model", "BlindSRModel")  # its keys are those that all models of this package have
 
 
 def _section(struct: type[msgspec.Struct], *place: str) -> type[msgspec.Struct]:
@@ -83,7 +83,8 @@ def json_schema() -> str:
         for name in names:
             struct = section_type(kind, name)
             own = _definitions(struct)
-            # Models may share a struct; a section's is named for its class, whose name several kinds may have.
+            # Models may share a struct. The struct of a section is named after its class, and kinds may share that
+            # name.
             alias = {"$ref": f"#/$defs/{struct.__name__}"} if kind == "model" else own.pop(struct.__name__)
             definitions |= {**own, f"{kind} {name}": alias}
         definitions[kind] = _one_of(kind, names, "model_type" if kind == "model" else "type")
@@ -191,7 +192,7 @@ def _as_draft_7(node: Any) -> Any:
 
 
 def _model_table(name: str) -> str:
-    """The keys that a model has besides those of every model."""
+    """Return the table of the keys that not every model has."""
     rows: list[str] = []
     for place in PLACES:
         common = _section(PLAIN, *place).__struct_fields__

@@ -1,4 +1,4 @@
-"""What each kind of section may name in ``type``, and the struct of the section that it then is."""
+"""The registered names that ``type`` may have in each kind of section, and the structs of these sections."""
 
 from collections.abc import Callable
 from functools import cache
@@ -38,7 +38,7 @@ SCHEDULERS = {
 
 
 def registered(kind: str) -> dict[str, Callable[..., Any]]:
-    """Every name that a section of this kind may have as its ``type``."""
+    """Return every name that ``type`` may have in a section of this kind."""
     if kind == "optimizer":
         return {
             name: optimizer
@@ -48,12 +48,12 @@ def registered(kind: str) -> dict[str, Callable[..., Any]]:
     if kind == "scheduler":
         return dict(SCHEDULERS)
     names = dict(iter(REGISTRIES[kind]))
-    # BasicSR registers a few names with a suffix, so that a plugin can take the name itself.
+    # BasicSR registers a few names with a suffix, so that a plug-in can register the name without it.
     return {name.removesuffix("_basicsr"): entry for name, entry in names.items()} | names
 
 
 def not_registered(kind: str, name: str) -> str:
-    """The text for a ``type`` that does not exist."""
+    """Return the message for a ``type`` that does not exist."""
     match = nearest(name, registered(kind))
     if match is not None:
         return f"no {kind} is called {name}; did you mean {match}?"
@@ -117,7 +117,7 @@ class Resolver:
 
 @cache
 def section_type(kind: str, name: str) -> type[msgspec.Struct]:
-    """The keys of a section whose ``type`` is a registered name; of a whole file for the name of a model."""
+    """Return the struct of a section with this registered ``type`` or, for a model, of a whole file."""
     if kind == "model":
         return run_options(name)
     entry = registered(kind)[name]

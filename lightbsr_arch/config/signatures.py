@@ -18,14 +18,14 @@ GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
 VggType = Literal["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 Width = Annotated[int, Meta(ge=1, le=8192)]
 Factor = Annotated[int, Meta(ge=1, le=64)]
-# BasicSR's code has no annotations, and ours keeps to its terms. A wrong value of these is refused only when the class
-# is built or, for a metric, at the first validation.
+# BasicSR's code has no annotations. Without these types, a wrong value would be refused only when the class is built
+# or, for a metric, at the first validation.
 BASICSR_TERMS: Mapping[str, Any] = {
     "reduction": Reduction,
     "gan_type": GanType,
     "layer_weights": dict[str, float],
     "vgg_type": VggType,
-    "criterion": Literal["l1", "fro"],  # its third, l2, is a name that PyTorch does not have
+    "criterion": Literal["l1", "fro"],  # its third one, l2, calls a class that PyTorch does not have
     "input_order": Literal["HWC", "CHW"],
     "crop_border": Annotated[int, Meta(ge=0, le=4096)],
     "num_in_ch": Width,
@@ -47,16 +47,16 @@ ARGUMENT_TEXT = re.compile(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", re.
 
 
 def arguments(registered: Callable[..., Any], *, without: Collection[str] = (), **more: Any) -> type[msgspec.Struct]:
-    """Read a section's keys off a class or function.
+    """Derive the keys of a section from the signature of a class or function.
 
     Args:
-        registered: what the section's ``type`` names.
+        registered: the class or function that ``type`` names.
         without: parameters that are not options.
         more: further keys and their types.
 
     Returns:
-        A struct that forbids other keys, unless the class of another package takes any (``**kwargs``): BasicSR's own
-        do so only to ignore them.
+        A struct that forbids other keys, unless a class of another plug-in accepts any (``**kwargs``). BasicSR's own
+        classes ignore them.
     """
     parameters = inspect.signature(registered).parameters.values()
     hints = _hints(registered)
@@ -91,7 +91,7 @@ def _hints(registered: Callable[..., Any]) -> dict[str, Any]:
     function = registered.__init__ if isinstance(registered, type) else registered  # type: ignore[misc]
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except NameError:  # an annotation for type checkers alone
+    except NameError:  # an annotation that only type checkers can resolve
         return {}
 
 
@@ -106,11 +106,11 @@ def _parameter_type(parameter: inspect.Parameter, hints: Mapping[str, Any], pack
 
 
 def _type_like(default: Any) -> Any:
-    """The values that fit an argument without annotation, by its default."""
+    """Return the type of an argument without annotation, derived from its default."""
     match default:
         case bool():
             return bool
-        case int() | float():  # `res_scale=1` takes 0.1
+        case int() | float():  # `res_scale=1` also accepts 0.1
             return float
         case str():
             return str | None
@@ -121,13 +121,13 @@ def _type_like(default: Any) -> Any:
 
 
 def _checkable(annotation: Any) -> Any:
-    """The part of an annotation that a YAML value can have; ``Any`` where that is unknown."""
+    """Return the part of an annotation that YAML values can have, or ``Any`` if that is unknown."""
     expected = _yaml_type(annotation)
     if expected is None:
         return Any
     try:
         msgspec.inspect.type_info(expected)
-    except TypeError:  # a union that msgspec does not tell apart, such as list | tuple
+    except TypeError:  # a union that msgspec does not support, such as list | tuple
         return Any
     return expected
 

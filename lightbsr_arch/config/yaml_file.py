@@ -242,6 +242,6 @@ def _tag(node: yaml.Node) -> str:
 
 def _short(value: Any, limit: int = 60) -> str:
     if isinstance(value, str | list):
-        value = value[:limit]  # a long one takes long to write out
+        value = value[:limit]  # long values take long to format
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

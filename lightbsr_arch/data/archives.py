@@ -1,4 +1,4 @@
-"""Published archives of pictures: download that resumes, checks, and extraction of the wanted pictures alone."""
+"""Published archives of pictures: resumable download, checks, and extraction of selected pictures."""
 
 import http.client
 import re
@@ -28,11 +28,11 @@ class Archive:
     """A published ZIP or tar file.
 
     Attributes:
-        url: where it is published; its last part names the file.
-        members: pattern that the whole path of a wanted picture inside matches.
-        pictures: how many there are.
-        size: in bytes, where published.
-        sha256: where published; otherwise that of the first complete file is kept beside it, as NAME.sha256.
+        url: its address, whose last part is the name of the file.
+        members: pattern that matches the whole path of each selected picture inside the archive.
+        pictures: number of these pictures.
+        size: size in bytes, if published.
+        sha256: digest, if published. Otherwise the digest of the first complete file is stored as NAME.sha256.
     """
 
     url: str
@@ -47,10 +47,10 @@ class Archive:
 
 
 def download(archive: Archive, folder: Path, timeout: float = 30) -> None:
-    """Download an archive into ``folder``, continuing what an earlier call left; nothing is done if it is there.
+    """Download an archive into ``folder`` if it is not there. An interrupted download is continued.
 
     Raises:
-        UserError: the server cannot be reached, refuses, or ends early; the same call continues.
+        UserError: the server cannot be reached, refuses, or ends early. The same call continues the download.
     """
     target = folder / archive.name
     if target.exists():
@@ -72,7 +72,7 @@ def download(archive: Archive, folder: Path, timeout: float = 30) -> None:
 
 
 def check(archive: Archive, folder: Path) -> None:
-    """Compare an archive's size and SHA-256 with the published ones, or with those kept beside it from the first time.
+    """Compare an archive's size and SHA-256 with the published ones, or else with those stored at the first check.
 
     Raises:
         UserError: it is missing or differs.
@@ -92,9 +92,9 @@ def check(archive: Archive, folder: Path) -> None:
 
 
 def extract(archive: Archive, folder: Path, out: Path) -> None:
-    """Extract the wanted pictures into ``out``, under their file names alone; nothing is done if it is there.
+    """Extract the selected pictures into ``out``, without their folders. Nothing is done if ``out`` exists.
 
-    Paths inside an archive only select members, so none can lead out of ``out``.
+    Paths inside an archive only select members, so no member can be written outside ``out``.
 
     Raises:
         UserError: the archive is damaged or does not hold what was published.
@@ -129,7 +129,7 @@ def extract(archive: Archive, folder: Path, out: Path) -> None:
 
 
 def _receive(archive: Archive, part: Path, tag: Path, timeout: float) -> int | None:
-    """Append to ``part`` what is missing; give the whole size that the server states."""
+    """Append the missing bytes to ``part``. Return the size of the whole file that the server states."""
     start = part.stat().st_size if part.exists() and tag.exists() else 0
     request = urllib.request.Request(archive.url)
     if start:
@@ -161,13 +161,13 @@ def _receive(archive: Archive, part: Path, tag: Path, timeout: float) -> int | N
 
 
 def _reason(error: Exception) -> str:
-    """URLError wraps what happened; an HTTPError says it itself."""
+    """Return the reason of a failure, which a URLError wraps and an HTTPError states itself."""
     return str(getattr(error, "reason", None) or error or type(error).__name__)
 
 
 @contextmanager
 def _members(path: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
-    """The regular files of a ZIP or tar file in its order: (path inside, open file)."""
+    """Yield the regular files of a ZIP or tar file in its order: (path inside, open file)."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             yield ((info.filename, archive.open(info)) for info in archive.infolist() if not info.is_dir())

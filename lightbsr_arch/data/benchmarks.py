@@ -14,7 +14,7 @@ from lightbsr_arch.data.picture_sets import degraded_pictures, write_folder, wri
 
 
 def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[str], scale: int, as_lmdb: bool) -> None:
-    """Write the pairs of benchmarks; existing folders are left as they are, and each appears when it is complete.
+    """Write the pairs of benchmarks. Existing folders are left unchanged, and new ones appear when they are complete.
 
     Args:
         sources: folders of HR pictures, named after their benchmark.
@@ -32,7 +32,7 @@ def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[st
 
 
 def _by_name(sources: Sequence[Path]) -> dict[str, Path]:
-    """The benchmarks by their folders' names, which the targets take; two of one name would be mixed."""
+    """Return the benchmarks by the names of their folders, which must differ, because the targets get these names."""
     named: dict[str, Path] = {}
     for source in sources:
         name = source.resolve().name
@@ -43,7 +43,7 @@ def _by_name(sources: Sequence[Path]) -> dict[str, Path]:
 
 
 def _prepare(source: Path, out: Path, setting: str, scale: int, as_lmdb: bool) -> None:
-    """Write the HR pictures of one benchmark and their LR pictures under one named setting, where not there yet."""
+    """Write the HR pictures of one benchmark and their LR pictures under one named setting, if they do not exist."""
     dataset = DegradedDataset(
         {
             "name": source.name,

@@ -1,4 +1,4 @@
-"""Test images degraded on the fly, the same way every time, over a list of settings."""
+"""Test images that are degraded on the fly under a list of settings, the same way every time."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -24,12 +24,12 @@ from lightbsr_arch.seeds import derive_seed
 
 @DATASET_REGISTRY.register()
 class DegradedDataset(Dataset):
-    """Every ground-truth image under every setting; BasicSR's validation loop takes the items as they are.
+    """Every ground-truth image under every setting, as items that BasicSR's validation loop accepts.
 
     An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY,
-    "degradation": its kernel and noise level}``, the last where these tell all. Images are cut to multiples of the
-    scale. Whatever is drawn depends on the image's place and the setting alone, so that every model on every machine
-    sees the same pictures.
+    "degradation": its kernel and noise level}``. The last entry is missing if kernel and noise level do not describe
+    the degradation. Images are cut to multiples of the scale. Random draws depend only on the image's index and the
+    setting, so that every model on every machine sees the same pictures.
     """
 
     class Options(DatasetOptions, kw_only=True):
@@ -44,7 +44,7 @@ class DegradedDataset(Dataset):
         cache_gb: Annotated[float, msgspec.Meta(ge=0, description="memory for decoded images in GB")] = 0.0
 
     def __init__(self, opt: dict[str, Any], source: GTSource | None = None) -> None:
-        """``source`` stands for the images of ``dataroot_gt``, where they are open already."""
+        """Open the images of ``dataroot_gt``, unless ``source`` holds them already."""
         super().__init__()
         self.opt = opt
         self.scale: int = opt["scale"]
@@ -58,7 +58,7 @@ class DegradedDataset(Dataset):
         self.keys = self.source.keys()
 
     def by_setting(self) -> Iterator["DegradedDataset"]:
-        """One dataset a setting, named "NAME/SETTING", on the same images."""
+        """Return one data set per setting, named "NAME/SETTING", on the same images."""
         for setting in self.settings:
             view = copy(self)
             view.settings = [setting]
@@ -78,7 +78,7 @@ class DegradedDataset(Dataset):
             degraded = setting.degrade(gt[None], self.scale, self.opt.get("downsample", "bicubic"), draws)
         except UserError as error:
             raise UserError(f"{key} in {self.opt['dataroot_gt']}: {error}") from None
-        # BasicSR names saved pictures by the last part of this path, less its ending.
+        # BasicSR names saved pictures by the last part of this path, without its ending.
         name = Path(key).with_suffix("").as_posix().replace("/", "_")
         item = {"lq": degraded.lq[0], "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}
         if degraded.parameters is not None:
@@ -87,7 +87,7 @@ class DegradedDataset(Dataset):
 
 
 def cut_to_multiples(image: Picture, scale: int) -> Picture:
-    """The top left part of H x W x C, of sides that the scale divides; raises `UserError` where nothing is left."""
+    """Cut H x W x C to multiples of the scale, from the top left. Raise `UserError` if nothing is left."""
     height, width = (size - size % scale for size in image.shape[:2])
     if not height * width:
         raise UserError(f"{image.shape[1]}x{image.shape[0]} pixels, of which x{scale} leaves none; leave it out")

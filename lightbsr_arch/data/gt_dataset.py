@@ -1,4 +1,4 @@
-"""Training images for models that degrade on the fly: random crops of ground truth, and nothing else."""
+"""Training images for models that degrade on the fly: random crops of ground truth."""
 
 import random
 from typing import Annotated, Any
@@ -16,11 +16,11 @@ from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.option_types import DatasetOptions
 
 CHECKED = 10_000
-"""Pictures whose size is looked at before training begins; opening more takes too long on some disks."""
+"""Number of pictures whose size is checked before training. Opening more takes too long on some disks."""
 
 
 def to_tensor(image: Picture) -> torch.Tensor:
-    """H x W x 3 uint8 in BGR to 3 x H x W float in RGB, [0, 1]."""
+    """Convert H x W x 3 uint8 in BGR to 3 x H x W float in RGB, [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))).float().div_(255)
 
 
@@ -28,8 +28,8 @@ def to_tensor(image: Picture) -> torch.Tensor:
 class GTDataset(Dataset):
     """Random crops, flips and quarter turns of ground-truth images from a folder or BasicSR's LMDB.
 
-    An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``, or with several patches an item
-    P x 3 x gt_size x gt_size, which models take for P samples. The randomness is that of Python's
+    An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``. With several patches per item,
+    ``gt`` is P x 3 x gt_size x gt_size, and models treat the patches as P samples. Random numbers come from Python's
     ``random``, which ``basicsr train`` seeds for every sample by its place in the run.
     """
 

@@ -1,4 +1,4 @@
-"""The images of an LMDB or a folder, and crops of them read without decoding more than must be."""
+"""Images of an LMDB or a folder, and crops of them, decoded as little as possible."""
 
 import math
 import os
@@ -24,20 +24,20 @@ from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
 class GTSource:
     """Random access to a set of images, with an optional cache of decoded ones.
 
-    A crop of a BMP entry of an LMDB is copied straight out of the memory map; of any other image the whole is decoded.
-    Survives fork, spawn and pickling: an LMDB is opened when first read, and the cache lies in shared memory, so that
+    A crop of a BMP entry of an LMDB is copied out of the memory map. All other images are decoded as a whole. Objects
+    can be forked, spawned and pickled: an LMDB is opened at the first read, and the cache is in shared memory, so that
     DataLoader workers fill it together and each image is decoded about once.
 
     Args:
         root: an LMDB folder made by BasicSR or by ``photos_to_lmdb.py``, or a folder of pictures (searched through).
         backend: ``"lmdb"`` or ``"disk"``.
-        cache_gb: memory for decoded images, in GB (10^9 bytes) for all workers of a process together; images are
-            cached in their order until it is full. 0: no cache.
-        pictures: those of the folder, where they are known; one that is a problem then fails when it is read.
+        cache_gb: memory for decoded images, in GB (10^9 bytes) for all workers of a process together. Images are
+            cached in their order until it is full. 0 means no cache.
+        pictures: the pictures of the folder, if they are known. One with a problem then fails when it is read.
 
     Raises:
-        UserError: no such set, no pictures in it, a folder in it that cannot be listed, or less shared memory than
-            ``cache_gb`` (and the images) need.
+        UserError: the set is missing or empty, a folder in it cannot be listed, or there is less shared memory than
+            ``cache_gb`` or the images need.
     """
 
     def __init__(
@@ -57,20 +57,21 @@ class GTSource:
         return len(self._images.keys)
 
     def keys(self) -> list[str]:
-        """The LMDB keys, or the paths below the folder, in order."""
+        """Return the LMDB keys, or the paths below the folder, in order."""
         return self._images.keys
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Height and width, without decoding."""
+        """Return height and width, without decoding."""
         return self._images.shape(index)
 
     def read(self, index: int) -> Picture:
-        """The whole image, H x W x 3 uint8, BGR."""
+        """Return the whole image, H x W x 3 uint8, BGR."""
         height, width = self.shape(index)
         return self._crop(index, 0, 0, height, width)
 
     def read_crop(self, index: int, top: int, left: int, size: int) -> Picture:
-        """The square ``[top : top + size, left : left + size]`` as a contiguous size x size x 3 uint8 array, BGR.
+        """Return the square ``[top : top + size, left : left + size]`` as a contiguous size x size x 3 uint8 array,
+        BGR.
 
         Raises:
             UserError: the square is not inside the image, or the image cannot be read.
@@ -91,18 +92,18 @@ class GTSource:
 
 
 class _Images(Protocol):
-    """What the two backends have in common."""
+    """Base of the two backends."""
 
     keys: list[str]
 
     def shape(self, index: int) -> tuple[int, int]: ...
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
-        """A copy of its own of one box of an image."""
+        """Return a copy of one box of an image."""
 
 
 class _FolderImages:
-    """Pictures of a folder; sizes come from their headers, when first asked for."""
+    """Pictures of a folder. Sizes are read from their headers on demand."""
 
     def __init__(self, root: Path, pictures: Sequence[PictureFile] | None) -> None:
         if pictures is None:
@@ -137,14 +138,14 @@ def io_type(root: str | Path) -> Literal["lmdb", "disk"]:
 
 
 def open_pictures(root: str, without: Path | None = None) -> GTSource:
-    """The images of NAME.lmdb or of a folder, for those who report an image that cannot be read and go on.
+    """Open the images of NAME.lmdb or of a folder, for callers that report unreadable images and continue.
 
     Args:
         root: the LMDB or the folder.
         without: a folder below ``root`` whose pictures are left out.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no images.
     """
     if io_type(root) == "lmdb":
         return GTSource(root, "lmdb")
@@ -162,7 +163,7 @@ class _LmdbImages:
     """Entries of a BasicSR LMDB; sizes come from its ``meta_info.txt``."""
 
     def __init__(self, root: Path) -> None:
-        open_readonly(root)  # now, so that what is wrong with it is said at the start
+        open_readonly(root)  # so that errors are raised at the start
         lines = read_meta_info(root)
         if not lines:
             raise UserError(f"{root}: its meta_info.txt lists no entries")
@@ -178,7 +179,7 @@ class _LmdbImages:
         key = self.keys[index]
         if self._environment is None:
             self._environment = open_readonly(self._path)
-        with self._environment.begin(buffers=True) as transaction:  # the bytes are valid inside it only
+        with self._environment.begin(buffers=True) as transaction:  # the bytes are valid only inside it
             data = transaction.get(key.encode("ascii"))
             if data is None:
                 raise UserError(f"{self._path}: no entry {key!r}, though meta_info.txt lists it")
@@ -190,7 +191,7 @@ class _LmdbImages:
             return image[top : top + height, left : left + width].copy()
 
     def _decoded(self, data: memoryview, index: int) -> Picture | None:
-        """An entry as `read_image` reads it; OpenCV decodes the usual ones to the same pixels in less time."""
+        """Read an entry as `read_image` does. OpenCV decodes usual entries to the same pixels in less time."""
         if _is_usual(data, self._shapes[index]):
             return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         return read_image(bytes(data), f"{self._path}: entry {self.keys[index]!r}")
@@ -203,7 +204,7 @@ _BACKENDS = ("lmdb", "disk")
 
 
 def _bmp_view(data: memoryview) -> Picture | None:
-    """The pixels of a 24-bit uncompressed BMP, the form OpenCV writes, as a view; None for anything else."""
+    """Return the pixels of a 24-bit uncompressed BMP, as OpenCV writes it, as a view; None for other files."""
     if len(data) < 54 or data[:2] != b"BM":
         return None
     start, width, height, bits, compression = struct.unpack_from("<10xI4xii2xHI", data)
@@ -215,9 +216,9 @@ def _bmp_view(data: memoryview) -> Picture | None:
 
 
 def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
-    """Whether an entry is one that our scripts or BasicSR's write: pixels alone, and of the height and width stated.
+    """Return whether an entry is one that our scripts or BasicSR's write, with the stated height and width.
 
-    That is, an 8-bit RGB PNG without further chunks, or a lossless WebP without further chunks.
+    Such an entry is an 8-bit RGB PNG without further chunks, or a lossless WebP without further chunks.
     """
     height, width = shape
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -230,7 +231,7 @@ def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
 
 
 class _Cache:
-    """Decoded images in shared memory, as many of the first as fit; filled by whoever reads one first."""
+    """Decoded images in shared memory: the first images, as many as fit. The first reader of an image stores it."""
 
     def __init__(self, shapes: list[tuple[int, int]], limit: int) -> None:
         self._shapes = shapes
@@ -249,7 +250,7 @@ class _Cache:
         return self._view(index) if self._filled[index] else None
 
     def fill(self, index: int, image: Picture) -> Picture:
-        """Two workers may fill the same place at once: with the same bytes."""
+        """Store an image. Two workers may do so at once, with the same bytes."""
         self._view(index)[:] = image
         self._filled[index] = 1
         return image
@@ -261,7 +262,7 @@ class _Cache:
 
 
 def _check_shared_memory(size: int) -> None:
-    """Too little of it would end the process with SIGBUS when the cache fills; say so at the start instead."""
+    """Check the shared memory at the start. Too little would end the process with SIGBUS when the cache fills."""
     folder = Path("/dev/shm")
     if not folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""Pictures as BasicSR sees them (8-bit BGR), and writing them losslessly."""
+"""Reading and lossless writing of pictures in BasicSR's form, 8-bit BGR."""
 
 from typing import Any, Final, NamedTuple
 
@@ -28,15 +28,15 @@ Picture = NDArray[np.uint8]
 def read_image(source: Source, name: str | None = None) -> Picture:
     """Read a picture file, or its bytes, as H x W x 3 uint8 in BGR order, upright.
 
-    `read_picture` reads it. Grey becomes three equal channels; alpha is dropped and the colours under it kept; of 16
-    bits the upper 8 are kept; colour profiles are ignored, as BasicSR does, except those of CMYK.
+    Grey becomes three equal channels. Alpha is dropped, and the colours under it are kept. 16 bits are reduced to the
+    upper 8. Colour profiles are ignored, as in BasicSR, except those of CMYK.
 
     Args:
         source: a path or the bytes of a file.
-        name: how to call the picture in errors; the path unless given.
+        name: name of the picture in errors; the path by default.
 
     Raises:
-        UserError: as `read_picture`. The message starts with the name.
+        UserError: see `read_picture`. The message starts with the name.
     """
     pixels = read_picture(source, name).pixels
     if pixels.dtype == np.uint16:
@@ -68,8 +68,8 @@ class Codec(NamedTuple):
     level: int
 
 
-# Level 1, as BasicSR's LMDB writer. With one fixed filter and run lengths, photos take half the time to encode, three
-# quarters to decode and 2 % fewer bytes than with OpenCV's own choice of filters (older OpenCV lets nobody choose).
+# Level 1, as in BasicSR's LMDB writer. With one fixed filter and run lengths, photos take half the time to encode,
+# three quarters to decode and 2 % fewer bytes than with OpenCV's default filters. Older OpenCV has no such option.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 if hasattr(cv2, "IMWRITE_PNG_FILTER"):
     _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]

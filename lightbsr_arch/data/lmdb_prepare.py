@@ -1,7 +1,7 @@
-"""Pictures to an LMDB in one pass: worker processes read, crop and encode; this process alone writes.
+"""Packing of pictures into an LMDB in one pass. Worker processes read, crop and encode; only this process writes.
 
-Each worker has a pipe of its own. It blocks when the writer is behind, which bounds memory to one decoded picture a
-worker and one batch in the writer; and a worker that dies is seen as the end of its pipe.
+Each worker has its own pipe. A pipe blocks when the writer is behind, which limits memory to one decoded picture per
+worker and one batch in the writer. The end of a pipe shows that its worker died.
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ _Pipe: TypeAlias = "Connection[Any, Any]"
 
 @dataclass
 class Report:
-    """What a preparation did: the entries of the LMDB in order, and (path, reason) of each picture left out."""
+    """The result of a preparation: the entries of the LMDB in order, and (path, reason) of each picture left out."""
 
     entries: list[MetaLine] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
@@ -53,18 +53,18 @@ def prepare_lmdb(
     """Crop and encode pictures into the LMDB ``out``, continuing an interrupted run of the same recipe.
 
     Args:
-        pictures: from `find_pictures`; their order is that of ``meta_info.txt``.
+        pictures: pictures from `find_pictures`, in the order of ``meta_info.txt``.
         out: the target, ``NAME.lmdb``.
-        rule: which sub-images to cut.
+        rule: the sub-images to cut.
         codec: ``png``, ``bmp`` or ``webp``.
         strict: raise at the first picture that cannot be used, instead of leaving it out.
         overwrite: replace an existing target.
-        workers: processes that crop and encode; one per available core unless given.
-        start_method: of `multiprocessing`; ``fork`` on Linux unless given, which spares the workers their imports.
-        quiet: no progress bar.
+        workers: processes that crop and encode; by default one per available core.
+        start_method: start method of `multiprocessing`; by default ``fork`` on Linux, which saves the imports.
+        quiet: whether to show no progress bar.
 
     Raises:
-        UserError: see `LmdbWriter`; or no picture could be used; or a worker was killed.
+        UserError: see `LmdbWriter`; no picture could be used; or a worker was killed.
     """
     recipe = {**asdict(rule), "codec": codec, "sources": [_fingerprint(picture) for picture in pictures]}
     report = Report()
@@ -99,7 +99,7 @@ class _Entry(NamedTuple):
 
 
 class _End(NamedTuple):
-    """A worker's message: the picture is through; ``reason`` says why it cannot be used, if so."""
+    """A worker's message: a picture is finished. ``reason`` says why it cannot be used, or is None."""
 
     reason: str | None
 
@@ -107,7 +107,7 @@ class _End(NamedTuple):
 def _run(
     pipes: Sequence[_Pipe], pictures: Sequence[PictureFile], writer: LmdbWriter
 ) -> Iterator[tuple[PictureFile, str | None]]:
-    """Hand pictures to idle workers and put what they send; yield each picture with the reason it was left out for."""
+    """Pass pictures to idle workers and write their entries. Yield each picture with the reason if it was left out."""
     waiting = iter(pictures)
     busy: dict[_Pipe, tuple[PictureFile, list[MetaLine]]] = {}
 
@@ -141,7 +141,7 @@ def _run(
 
 @contextmanager
 def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -> Iterator[list[_Pipe]]:
-    """Start worker processes, each at the end of a pipe, and end them when the block is left."""
+    """Start worker processes with a pipe each, and end them when the block is left."""
     context: Any = multiprocessing.get_context(start_method or ("fork" if sys.platform == "linux" else "spawn"))
     pipes, processes = [], []
     try:
@@ -164,7 +164,7 @@ def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C takes effect after the block: a KeyboardInterrupt in one of Python's hooks around a fork is lost."""
+    """Delay Ctrl-C until the end of the block. Python loses a KeyboardInterrupt in its hooks around a fork."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -177,7 +177,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 @contextmanager
 def _opencv_single_threaded() -> Iterator[None]:
-    """Without threads of OpenCV's: a process forked while they run waits for them for ever, as it has none of them."""
+    """Stop OpenCV's threads. A process that is forked while they run does not have them and waits for them for ever."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -187,11 +187,11 @@ def _opencv_single_threaded() -> Iterator[None]:
 
 
 def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:
-    """A worker's life: until its pipe closes, read a picture, send its sub-images."""
-    other_end.close()  # inherited; while it is open here, the end of the main process would go unseen
+    """Read pictures and send their sub-images until the pipe closes."""
+    other_end.close()  # inherited; while it is open here, the end of the main process is not noticed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(0)  # what cannot be decoded is reported by read_image
+    cv2.utils.logging.setLogLevel(0)  # read_image reports pictures that cannot be decoded
     with suppress(EOFError, OSError):
         while True:
             picture: PictureFile = pipe.recv()
@@ -200,10 +200,10 @@ def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:
 
 
 def _messages(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Entry | _End]:
-    """All that a worker has to say of a picture."""
+    """Yield a worker's messages about one picture."""
     try:
         yield from _entries(picture, rule, codec)
-    except Exception as error:  # whatever a picture brings up is its own failure
+    except Exception as error:  # any error of one picture must not stop the others
         yield _End(reason_of(error))
     else:
         yield _End(None)
@@ -224,7 +224,7 @@ def _entries(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Entr
 
 
 def _fingerprint(picture: PictureFile) -> list[str | int]:
-    """What tells that a source is still the same file; a file that cannot be looked at is left to `read_image`."""
+    """Return values that change when a source changes. Errors of access are left to `read_image`."""
     try:
         status = picture.path.stat()
     except OSError:

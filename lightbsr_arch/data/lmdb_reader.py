@@ -1,4 +1,4 @@
-"""Opening an LMDB for reading, in a way that survives datasets of one file, forks and half-copied files."""
+"""Opening of LMDBs for reading, safe for several users of one file, forked processes and incomplete files."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,16 @@ import lmdb
 
 from lightbsr.errors import UserError
 
-# One process may open an LMDB once only; its users (training and validation sets, say) share it. A forked child goes
-# on using its parent's, which is sound for read-only use without a lock table.
+# A process may open an LMDB only once, so all users in it share one environment (training and validation sets, for
+# example). A forked child uses its parent's, which is safe for read-only use without a lock table.
 _open: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
 
 
 def open_readonly(path: Path) -> lmdb.Environment:
-    """Open an LMDB folder, or give the environment that this process has open already.
+    """Open an LMDB folder, or return the environment if this process has it open already.
 
     Raises:
-        UserError: there is none (its preparation being unfinished is said), or ``data.mdb`` is damaged or cut short.
+        UserError: the LMDB is missing or unfinished, or ``data.mdb`` is damaged or cut short.
     """
     real = os.path.realpath(path)
     environment = _open.get(real)
@@ -35,7 +35,7 @@ def _open_new(path: Path) -> lmdb.Environment:
         environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False, create=False)
     except lmdb.Error as error:
         raise UserError(f"{path}: cannot be opened as an LMDB ({error})") from None
-    # Reading a map beyond the end of its file would kill the process with SIGBUS.
+    # Reading a memory map beyond the end of its file would kill the process with SIGBUS.
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     size = (path / "data.mdb").stat().st_size
     if size < needed:

@@ -1,4 +1,4 @@
-"""Reading an LMDB back: every entry is there, decodes, and is what ``meta_info.txt`` says."""
+"""Verification of an LMDB: every entry exists, decodes, and agrees with ``meta_info.txt``."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ def verify_lmdb(path: Path, *, workers: int | None = None, quiet: bool = False) 
     """Decode all entries of an LMDB and compare them with its ``meta_info.txt``.
 
     Returns:
-        The number of entries listed, and one line for each thing that is wrong.
+        The number of listed entries, and one line per fault.
 
     Raises:
-        UserError: there is no such LMDB, or it cannot be opened at all.
+        UserError: the LMDB is missing or cannot be opened.
     """
     environment = open_readonly(path)
     lines = read_meta_info(path)

@@ -1,13 +1,13 @@
-"""Writing an LMDB that is absent, complete, or marked unfinished, whatever interrupts it.
+"""Writing of an LMDB that is at any moment absent, complete, or marked as unfinished.
 
-Work happens in ``OUT.lmdb.partial/``::
+Unfinished work is in ``OUT.lmdb.partial/``::
 
     recipe.json     sources and settings; a rerun continues only the same recipe
     done.jsonl      one line per picture whose entries are committed
     lmdb/           the database, renamed to ``OUT.lmdb`` when all is done
 
-A picture's line is appended after its entries are committed, so a line never promises too much. Entries without a line
-are written again on continuing, with the same bytes.
+A picture's line is appended after its entries are committed, so every listed picture is complete. Entries without a
+line are written again by a run that continues, with the same bytes.
 """
 
 import json
@@ -26,28 +26,28 @@ from lightbsr_arch.data.meta_info import META_INFO, MetaLine
 from lightbsr_arch.io import write_whole
 from lightbsr_arch.locks import FileLock
 
-_BATCH_BYTES = 32 << 20  # committed at once: bounds memory and what an interruption loses
+_BATCH_BYTES = 32 << 20  # committed at once; limits memory and the loss after an interruption
 _FIRST_MAP = 2 * _BATCH_BYTES
 
 
 class LmdbWriter:
-    """Writes encoded images picture by picture; a context manager that leaves a continuable state on any exception.
+    """Writes encoded images picture by picture. As a context manager it leaves a continuable state on any exception.
 
     Attributes:
-        done: the pictures finished so far, by name, those of an earlier interrupted run included.
+        done: names of the pictures finished so far, including those of an earlier interrupted run.
         bytes_put: bytes of image data written by this run.
     """
 
     def __init__(self, out: Path, recipe: dict[str, Any], overwrite: bool = False) -> None:
-        """Start or continue.
+        """Start a run, or continue an unfinished one.
 
         Args:
-            out: the target; its name ends with ``.lmdb``, as BasicSR's readers ask.
-            recipe: all that decides the result, as JSON values; a run is continued only with an equal one.
-            overwrite: replace a complete target (when the new one is complete), discard an unfinished other one.
+            out: the target, whose name must end with ``.lmdb`` for BasicSR's readers.
+            recipe: JSON values that determine the result. A run is continued only if its recipe is equal.
+            overwrite: replace a complete target when the new one is complete, and discard an unfinished other one.
 
         Raises:
-            UserError: the target exists, or is unfinished with another recipe, or is being written by another process.
+            UserError: the target exists, is unfinished with another recipe, or is being written by another process.
         """
         if out.suffix != ".lmdb":
             raise UserError(f"{out}: the name of the target must end with .lmdb (BasicSR's readers ask for it)")
@@ -68,7 +68,7 @@ class LmdbWriter:
             self._env = lmdb.open(str(self._database), map_size=_FIRST_MAP)
 
     def put(self, key: str, data: bytes) -> None:
-        """Add one entry; it is on disk once its picture is."""
+        """Add one entry. It is on disk when its picture is."""
         self._batch.append((key.encode("ascii"), data))
         self._batch_bytes += len(data)
         self.bytes_put += len(data)
@@ -80,7 +80,7 @@ class LmdbWriter:
         self._batch_done.append((name, lines))
 
     def finish(self, order: Sequence[str]) -> list[MetaLine]:
-        """Commit, write ``meta_info.txt`` with the pictures in this order, and move all to the target."""
+        """Commit, write ``meta_info.txt`` with the pictures in this order, and rename the folder to the target."""
         self._commit()
         lines = [line for name in order for line in self.done.get(name, [])]
         with self._writing():
@@ -132,7 +132,7 @@ class LmdbWriter:
                     f"{self.partial} is an unfinished run with other settings (differing: {changed}); "
                     "finish it with those, or start again with --overwrite"
                 )
-            path.unlink()  # first: what is left without a recipe is never continued
+            path.unlink()  # first, because a folder without a recipe is never continued
         shutil.rmtree(self._database, ignore_errors=True)
         self._done_file.unlink(missing_ok=True)
         write_whole(path, json.dumps(recipe, ensure_ascii=True).encode())
@@ -158,7 +158,7 @@ class LmdbWriter:
         self._batch, self._batch_bytes, self._batch_done = [], 0, []
 
     def _try_batch(self) -> bool:
-        """One transaction; False if the map is too small for it, and then nothing of it is written."""
+        """Write one transaction. Return False, with nothing written, if the memory map is too small."""
         try:
             with self._env.begin(write=True) as transaction:
                 for key, data in self._batch:
@@ -179,6 +179,6 @@ class LmdbWriter:
 
 
 def _free_megabytes(path: Path) -> int:
-    """Of the disk that holds, or would hold, a path: LMDB calls a full disk an input/output error."""
+    """Return the free megabytes of the disk of a path. LMDB reports a full disk as an input/output error."""
     existing = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
     return shutil.disk_usage(existing).free // 10**6

@@ -1,4 +1,4 @@
-"""The lines of BasicSR's ``meta_info.txt``: ``key.png (480,480,3) 1``."""
+"""Lines of BasicSR's ``meta_info.txt``, such as ``key.png (480,480,3) 1``."""
 
 import re
 from pathlib import Path
@@ -32,8 +32,8 @@ def read_meta_info(lmdb_path: Path) -> list[MetaLine]:
     """Read the ``meta_info.txt`` of an LMDB folder.
 
     Raises:
-        UserError: there is no such file, or a line of it is not BasicSR's, or has a key that is no path below a folder;
-            the message gives file and line.
+        UserError: the file is missing, or a line has another form or a key that is not a path below a folder. The
+            message names file and line.
     """
     path = lmdb_path / META_INFO
     try:

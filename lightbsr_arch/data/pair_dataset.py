@@ -1,4 +1,4 @@
-"""LR and HR pictures in pairs, as real data sets come: RealSR, DRealSR, DIV2KRK, NTIRE2020, AIM2019."""
+"""Pairs of LR and HR pictures of real data sets: RealSR, DRealSR, DIV2KRK, NTIRE2020, AIM2019."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from lightbsr_arch.data.picture_files import PictureFile, find_pictures
 from lightbsr_arch.option_types import DatasetOptions
 
 NAMED = 3
-"""Mismatches that an error names; it counts the others."""
+"""Number of mismatches that an error names. It gives the number of the others."""
 
 TEMPLATE = re.compile(r"[^{}/]*\{\}[^{}/]*")
 
@@ -27,19 +27,19 @@ class PicturePairs:
 
     The LR picture of the HR picture ``FOLDER/NAME.png`` is ``FOLDER/LR_NAME.png`` below the LR root, where LR_NAME is
     ``filename_tmpl`` with NAME for its ``{}``. With a ``gt_tmpl``, NAME is the part of the HR name that stands for its
-    ``{}``. Of two roots that are one folder, each takes the pictures that its template describes. Entries of two LMDBs
-    have equal keys.
+    ``{}``. If both roots are the same folder, each takes the pictures that its template describes. Entries of two LMDBs
+    must have equal keys.
 
     Args:
         gt: HR pictures: a folder, or NAME.lmdb.
-        lq: LR pictures, likewise.
-        scale: HR size by LR size. HR pictures may be larger by less than ``scale`` pixels, which are cut.
-        filename_tmpl: LR name without its ending, as "{}x4".
-        gt_tmpl: HR name without its ending, as "{}_HR".
+        lq: LR pictures: a folder, or NAME.lmdb.
+        scale: HR size divided by LR size. HR pictures may be larger by less than ``scale`` pixels, which are cut.
+        filename_tmpl: LR name without its ending, such as "{}x4".
+        gt_tmpl: HR name without its ending, such as "{}_HR".
 
     Raises:
-        UserError: a root holds no pictures, a picture has no partner, a pair is of another scale (the message names the
-            first few), or a template is none.
+        UserError: a root holds no pictures, a picture has no partner, a pair has another scale (the message names the
+            first few), or a template has no ``{}``.
     """
 
     def __init__(self, gt: str, lq: str, scale: int, filename_tmpl: str = "{}", gt_tmpl: str = "{}") -> None:
@@ -64,19 +64,19 @@ class PicturePairs:
         return len(self._partners)
 
     def keys(self) -> list[str]:
-        """Names of the HR pictures, in order."""
+        """Return the names of the HR pictures, in order."""
         return self.gt.keys()
 
     def lq_keys(self) -> list[str]:
-        """Names of the LR pictures in the same order."""
+        """Return the names of the LR pictures, in the same order."""
         names = self.lq.keys()
         return [names[partner] for partner in self._partners]
 
     def read(self, index: int) -> tuple[Picture, Picture]:
-        """One HR and one LR picture, H x W x 3 uint8, BGR; HR is cut to ``scale`` times the size of LR.
+        """Return one HR and one LR picture, H x W x 3 uint8, BGR. HR is cut to ``scale`` times the size of LR.
 
         Raises:
-            UserError: one cannot be read, or they are of another scale.
+            UserError: a picture cannot be read, or their sizes have another ratio.
         """
         gt, lq = self.gt.read(index), self.lq.read(self._partners[index])
         fault = self._fault(index, gt.shape[:2], lq.shape[:2])
@@ -91,7 +91,7 @@ class PicturePairs:
             try:
                 shapes = self.gt.shape(index), self.lq.shape(partner)
             except UserError:
-                continue  # a damaged picture is an error where it is read
+                continue  # reading reports a damaged picture
             faults += filter(None, [self._fault(index, *shapes)])
         if faults:
             raise UserError(_first(faults))
@@ -138,7 +138,7 @@ class PairDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         gt, lq = self.pairs.read(index)
         name = self.pairs.keys()[index]
-        # BasicSR names saved pictures by the last part of this path, less its ending.
+        # BasicSR names saved pictures by the last part of this path, without its ending.
         path = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
         return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": f"{path}.png", "gt_path": name}
 
@@ -148,7 +148,7 @@ def _is_lmdb(root: str) -> bool:
 
 
 def _folder(root: str, template: str, *, only: bool) -> GTSource:
-    """The pictures of a folder; ``only`` those that the template describes."""
+    """List the pictures of a folder; with ``only``, those that the template describes."""
     path = Path(root).expanduser()
     if not path.is_dir():
         raise UserError(f"{root}: no such folder")
@@ -164,7 +164,7 @@ def _folder(root: str, template: str, *, only: bool) -> GTSource:
 
 
 def _shared(name: str, template: str) -> str | None:
-    """The name with what stands for ``{}`` in place of its stem; None where the template does not describe it."""
+    """Return a name whose stem is reduced to the part for ``{}``, or None if the template does not describe it."""
     path = PurePosixPath(name)
     before, _, after = template.partition("{}")
     stem = path.stem
@@ -174,7 +174,7 @@ def _shared(name: str, template: str) -> str | None:
 
 
 def _match(gt: Sequence[str], lq: Sequence[str], gt_tmpl: str, lq_tmpl: str, roots: tuple[str, str]) -> Iterator[int]:
-    """For each HR name, the place of its LR name."""
+    """Return the index of the LR name of each HR name."""
     places = {name: place for place, name in enumerate(lq)}
     partners: list[int] = []
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""From what a user names (folders, globs, files) to a sorted list of pictures with keys for BasicSR's LMDB."""
+"""Search of folders, globs and files for pictures, sorted and with keys for BasicSR's LMDB."""
 
 import glob
 import hashlib
@@ -20,10 +20,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")
 
 
 class PictureFile(NamedTuple):
-    """A picture to read: where it is, its path below the sources' common folder, and its LMDB key.
+    """A picture to read: its path, its path below the common folder of all sources, and its LMDB key.
 
-    A folder that cannot be searched through stands among the pictures, with the reason as its ``problem``, so that it
-    is reported as a picture that cannot be read is.
+    A folder that cannot be searched is listed like a picture, with the reason as its ``problem``, so that it is
+    reported like a picture that cannot be read.
     """
 
     path: Path
@@ -35,13 +35,14 @@ class PictureFile(NamedTuple):
 def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[PictureFile]:
     """List the pictures of folders (searched through), globs and single files, sorted by name.
 
-    Names are relative to the deepest folder that holds all sources, so that files of one name in different folders
-    differ. Hidden files, and files in folders without a picture's ending, are passed over. Pictures of formats that are
-    not read are passed over, too, and a line on standard error counts them.
+    Names are relative to the deepest folder that holds all sources, so that files with equal names in different folders
+    have different names. Hidden files, and files in folders without the ending of a picture, are skipped. Pictures in
+    unsupported formats are skipped too, and a line on standard error counts them.
 
     Args:
-        sources: what the user named; ``**`` in a glob searches through folders.
-        drop_suffix: an ending cut from every name, as ``x4`` in ``0001x4.png``, so that LR keys equal the HR keys.
+        sources: folders, globs and files; ``**`` in a glob searches folders.
+        drop_suffix: an ending to remove from every name, such as ``x4`` in ``0001x4.png``, so that LR keys equal HR
+            keys.
 
     Raises:
         UserError: a source does not exist or holds no picture.
@@ -74,16 +75,16 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
 
 
 def outside(pictures: Sequence[PictureFile], folder: Path) -> list[PictureFile]:
-    """The pictures that do not lie in a folder, links followed."""
+    """Return the pictures that are not inside a folder, with links resolved."""
     real = Path(os.path.realpath(folder))
     return [picture for picture in pictures if real not in Path(os.path.realpath(picture.path)).parents]
 
 
 def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -> list[PictureFile]:
-    """The pictures but those whose file has the name, endings aside, of one that is held back for testing.
+    """Return the pictures except those whose name, without its ending, is that of a picture held out for testing.
 
     Raises:
-        UserError: none has such a name, which is hardly meant, or all have; or some names are not known.
+        UserError: no picture has such a name, all pictures have one, or the folder of held-out pictures is unreadable.
     """
     for picture in held_back:
         if picture.problem:
@@ -100,9 +101,9 @@ def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -
 def lmdb_keys(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
     """Make keys safe for BasicSR and unique: ASCII letters, digits, ``_``, ``-`` and the folder's ``/``.
 
-    BasicSR cuts keys at the first dot and encodes them as ASCII. Anything else becomes ``_``, accents are dropped.
-    Where two keys would be equal, or one too long, a digest of the full name is appended, whatever their order. As
-    paths, all keys lead to files below a folder.
+    BasicSR cuts keys at the first dot and encodes them as ASCII. All other characters become ``_``, and accents are
+    dropped. If two keys would be equal, or a key is too long, a digest of the full name is appended. All keys are paths
+    to files below a folder.
     """
     keys = [_safe(key) for key in wanted]
     for digits in (8, 40):
@@ -117,7 +118,7 @@ def lmdb_keys(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def _expand(source: str | Path) -> list[Path]:
-    """A path, or the sorted matches of a glob, made absolute; links are kept as they are named."""
+    """Return a path, or the sorted matches of a glob, made absolute without resolving links."""
     matches = [source] if os.path.lexists(source) else sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207
     if not matches:
         raise UserError(f"{source}: no such file or folder, and nothing matches it as a pattern")
@@ -125,7 +126,7 @@ def _expand(source: str | Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
-    """Files below a folder, and the folders that cannot be listed, with the reason.
+    """Yield files below a folder, and folders that cannot be listed with the reason.
 
     Linked folders are followed, each real folder once.
     """
@@ -158,12 +159,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link into a folder that may not be entered, or one to itself
+    except OSError:  # a link to a folder without permission, or to itself
         return False
 
 
 def _count(passed_over: Sequence[Path]) -> str:
-    """A line that names endings, how many files have each, and the first file."""
+    """Return a line with the endings, the number of files with each, and the first file."""
     count = Counter(path.suffix.lower() for path in passed_over)
     kinds = ", ".join(f"{number} {suffix} ({PASSED_OVER[suffix]})" for suffix, number in sorted(count.items()))
     return f"passed over: {kinds}; the first is {passed_over[0]}"

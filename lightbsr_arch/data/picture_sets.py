@@ -1,4 +1,4 @@
-"""Writing pictures that are made here, not read, as a folder of PNGs or an LMDB; each appears when it is complete."""
+"""Writing of generated pictures as a folder of PNGs or an LMDB, which appear when they are complete."""
 
 import hashlib
 import io
@@ -26,12 +26,12 @@ from lightbsr_arch.io import write_whole
 
 
 def write_folder(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> None:
-    """Write H x W x 3 uint8 BGR pictures as ``out/NAME.png``; nothing is done if ``out`` exists.
+    """Write H x W x 3 uint8 BGR pictures as ``out/NAME.png``. Nothing is done if ``out`` exists.
 
-    Names are made safe and unique as LMDB keys are, so that both forms have the same.
+    Names are made safe and unique like LMDB keys, so that both forms have the same names.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the folder cannot be written.
     """
     if out.exists():
         return
@@ -48,15 +48,15 @@ def write_folder(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -
 
 
 def write_lmdb(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> None:
-    """Write H x W x 3 uint8 BGR pictures as PNG entries of an LMDB; nothing is done if ``out`` exists.
+    """Write H x W x 3 uint8 BGR pictures as PNG entries of an LMDB. Nothing is done if ``out`` exists.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the LMDB cannot be written.
     """
     if out.exists():
         return
     keys = _keys(names)
-    # A recipe of its own each time: what an interrupted run left is discarded, not continued.
+    # A new recipe each time, so that an interrupted run is discarded and not continued.
     with LmdbWriter(out, {"started": time.time_ns()}, overwrite=True) as writer:
         for key, picture in zip(keys, pictures):
             height, width = picture.shape[:2]
@@ -66,13 +66,13 @@ def write_lmdb(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> 
 
 
 def degraded_pictures(dataset: DegradedDataset, kind: str) -> Iterator[Picture]:
-    """The pictures of a dataset of one setting, in the order of its keys; ``kind`` is "gt" or "lq"."""
+    """Yield the pictures of a data set with one setting, in the order of its keys; ``kind`` is "gt" or "lq"."""
     for index in range(len(dataset)):
         yield _to_picture(dataset[index][kind])
 
 
 def _to_picture(image: torch.Tensor) -> Picture:
-    """3 x H x W in RGB, multiples of 1/255, as H x W x 3 uint8 in BGR."""
+    """Convert 3 x H x W in RGB, multiples of 1/255, to H x W x 3 uint8 in BGR."""
     return (image * 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
 
 
@@ -81,7 +81,7 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 class Degraded(NamedTuple):
-    """What became of a picture: made, there already, or failed with a reason."""
+    """The outcome of a picture: made, already there, or failed with a reason."""
 
     key: str
     status: Literal["made", "there", "failed"]
@@ -89,18 +89,18 @@ class Degraded(NamedTuple):
 
 
 class DegradedFolder:
-    """A folder of low-quality pictures that grows with its source: ``out/NAME.png``.
+    """A folder of low-quality pictures, ``out/NAME.png``, that can be updated when its source changes.
 
-    Each PNG holds a text that says which degradation made it, and of which picture. So what is there and as it would be
-    made again is left, what has a new or another source is made, and what is of another degradation is not touched.
-    Names are made safe and unique as LMDB keys are.
+    Each PNG holds a text with its degradation and its source picture. A picture that would come out the same is left
+    unchanged, a new or changed source picture is degraded, and pictures of another degradation are never replaced.
+    Names are made safe and unique like LMDB keys.
 
     Args:
-        dataset: of one setting.
+        dataset: data set with one setting.
         out: the folder.
 
     Raises:
-        UserError: ``out`` is no folder, or holds pictures of another degradation.
+        UserError: ``out`` is not a folder, or holds pictures of another degradation.
     """
 
     def __init__(self, dataset: DegradedDataset, out: Path) -> None:
@@ -118,11 +118,11 @@ class DegradedFolder:
                 raise UserError(f"{path}: is there, made with {made_by}, not {self._made_by}; name another folder")
 
     def write(self) -> Iterator[Degraded]:
-        """Make what is not there yet, in the order of the keys; one that fails does not keep the rest from it."""
+        """Make the missing pictures in the order of the keys. A failure does not stop the others."""
         for index, key in enumerate(self.dataset.keys):
             try:
                 yield Degraded(key, self._write(index))
-            except Exception as error:  # whatever a picture brings up is its own failure
+            except Exception as error:  # any error of one picture must not stop the others
                 text = reason_of(error)
                 yield Degraded(key, "failed", text if key in text else f"{key}: {text}")
 
@@ -147,7 +147,7 @@ class DegradedFolder:
         return "made"
 
     def _source(self, index: int) -> str:
-        """A digest of the pixels and, for what is drawn, of the place that seeds it."""
+        """Return a digest of the pixels and, for random degradations, of the index that seeds the draws."""
         image = self.dataset.source.read(index)
         place = index if self._random else ""
         return hashlib.sha256(f"{image.shape} {place} ".encode() + image.tobytes()).hexdigest()
@@ -157,9 +157,9 @@ _KEYWORD = "degradation"
 
 
 def _text(path: Path) -> str:
-    """What a PNG says of its making; empty where there is none, or it says nothing."""
+    """Return the text of a PNG about its source, or an empty string if there is none."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return str(image.info.get(_KEYWORD, ""))
-    except Exception:  # none there, or whatever Pillow finds wrong with it
+    except Exception:  # no file, or one that Pillow cannot read
         return ""

@@ -1,6 +1,6 @@
-"""The order and the randomness of training samples, both functions of a sample's place in the run alone.
+"""The order and the seeds of training samples, which depend only on a sample's place in the run.
 
-A resumed run therefore sees what the uninterrupted one would have seen, whatever the number of loader processes.
+A resumed run therefore sees the samples of the uninterrupted run, with any number of loader processes.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from lightbsr_arch.seeds import derive_seed, seeded
 
 
 class SampleIndex(int):
-    """A data set's index, which also carries the seed for all that is random about this one sample.
+    """An index of a data set that also carries the seed of this sample.
 
-    It is an int for data sets that know nothing of the seed. Arithmetic gives plain ints, so read ``seed`` first.
+    It is an int, for data sets that do not use the seed. Arithmetic returns plain ints, so read ``seed`` first.
     """
 
     seed: int
@@ -30,9 +30,9 @@ class SampleIndex(int):
 
 
 class TrainSampler(EnlargedSampler):
-    """BasicSR's sampler, in its order, that can start in the middle of an epoch; it yields ``SampleIndex``.
+    """BasicSR's sampler with the same order, which can start in the middle of an epoch and yields ``SampleIndex``.
 
-    Seeds count places across all processes: two processes draw together what one with twice the batch would draw.
+    Seeds count samples across all processes, so two processes draw the samples of one process with twice the batch.
     """
 
     manual_seed = 0
@@ -40,7 +40,7 @@ class TrainSampler(EnlargedSampler):
     start_sample = 0
 
     def start_at(self, manual_seed: int, epoch: int, sample: int) -> None:
-        """Leave out the first samples of one epoch, those that this process used before the run was interrupted."""
+        """Skip the first samples of one epoch, which this process used before the run was interrupted."""
         self.manual_seed, self.start_epoch, self.start_sample = manual_seed, epoch, sample
 
     def __iter__(self) -> Iterator[SampleIndex]:
@@ -52,9 +52,10 @@ class TrainSampler(EnlargedSampler):
 
 
 class SeededDataset(Dataset):
-    """Any data set with the global generators seeded for each sample.
+    """Wraps any data set and seeds the global random generators for each sample.
 
-    BasicSR seeds each worker process alike at each epoch, so that crops and flips repeat and depend on the workers.
+    BasicSR gives each worker process the same seed in each epoch, so that crops and flips repeat and depend on the
+    number of workers.
     """
 
     def __init__(self, dataset: Any) -> None:

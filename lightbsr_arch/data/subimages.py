@@ -1,4 +1,4 @@
-"""Which sub-images a picture is cut into: the arithmetic of BasicSR's ``extract_subimages.py``."""
+"""Positions of the sub-images of a picture, as in BasicSR's ``extract_subimages.py``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

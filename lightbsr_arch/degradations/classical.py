@@ -1,6 +1,6 @@
-"""The classical degradation of blind SR: blur, downsample, add noise, round to 8 bit.
+"""The classical degradation of blind SR: blur, downsampling, noise, rounding to 8 bit.
 
-As in DASR (CVPR 2021), KDSR (ICLR 2023) and LightBSR (ICCV 2025); the settings of their tables are in ``settings``.
+DASR (CVPR 2021), KDSR (ICLR 2023) and LightBSR (ICCV 2025) use it. The settings of their tables are in ``settings``.
 """
 
 import math
@@ -21,7 +21,7 @@ NonNegative = Annotated[float, Meta(ge=0)]
 
 
 class Parameters(NamedTuple):
-    """What degrades each sample of a batch.
+    """The degradation of each sample of a batch.
 
     Attributes:
         kernel: blur kernels, N x K x K.
@@ -40,9 +40,9 @@ class Degraded(NamedTuple):
 
     Attributes:
         lq: N x 3 x H/scale x W/scale in [0, 1], 8-bit rounded.
-        parameters: what degraded each sample, where two numbers or so can tell.
-        gt: N x 3 x H x W in [0, 1], what a network is to make of ``lq``; not always that which was given to degrade.
-        gt_plain: the same without the sharpening that some training asks for.
+        parameters: kernel and noise level of each sample, or None if they do not describe the degradation.
+        gt: N x 3 x H x W in [0, 1], the ground truth of ``lq``, which may be a crop or sharpened version of the input.
+        gt_plain: the ground truth before any sharpening.
     """
 
     lq: torch.Tensor
@@ -52,7 +52,7 @@ class Degraded(NamedTuple):
 
 
 class Degradation(Protocol):
-    """What a model asks of a degradation."""
+    """The interface of degradations that models use."""
 
     def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded: ...
 
@@ -68,10 +68,11 @@ def degrade(
 
     Args:
         gt: N x 3 x H x W in [0, 1]; H and W multiples of ``scale``, larger than half a kernel.
-        parameters: of each sample.
-        scale: of the downsampling.
-        downsample: MATLAB-style bicubic, or "s-fold": every ``scale``-th pixel, starting with the first.
-        draws: of the noise, which a CPU generator makes the same everywhere; needed where ``parameters`` has noise.
+        parameters: kernel and noise level of each sample.
+        scale: downsampling factor.
+        downsample: "bicubic" (as in MATLAB), or "s-fold": every ``scale``-th pixel, starting with the first.
+        draws: draws of the noise, required if ``parameters`` has noise. With a CPU generator, the noise is the same on
+            every machine.
 
     Returns:
         N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
@@ -82,7 +83,7 @@ def degrade(
     side, half = min(gt.shape[-2:]), parameters.kernel.shape[-1] // 2
     if side <= half:
         raise UserError(f"{side} pixels are too few for this blur: give images of at least {half + 1}")
-    # In batches of one, `filter2D` shares the kernel; the blur is `cv2.filter2D`'s, reflecting without the edge pixel.
+    # In batches of one, because `filter2D` shares the kernel. It reflects without the edge pixel, as `cv2.filter2D`.
     blurred = filter2D(gt, parameters.kernel)
     small = bicubic_resize(blurred, 1 / scale) if downsample == "bicubic" else blurred[..., ::scale, ::scale]
     small = small * 255
@@ -95,17 +96,17 @@ def degrade(
 
 @DEGRADATION_REGISTRY.register()
 class ClassicalDegradation:
-    """Draws a Gaussian blur kernel and a noise level for every sample, or for every batch, and degrades with them.
+    """Degrades images with Gaussian blur kernels and noise levels that are drawn per sample or per batch.
 
     Args:
-        scale: of the downsampling.
-        kernel: "iso": one standard deviation for both axes; "aniso": one each, and an angle in [0, pi).
+        scale: downsampling factor.
+        kernel: "iso" for one standard deviation, or "aniso" for one per axis and an angle in [0, pi).
         sigma: range of the standard deviations, in pixels.
-        noise: range of the noise's standard deviation, on the 8-bit scale; (0, 0) for none.
-        kernel_size: of the blur, odd.
+        noise: range of the noise's standard deviation, on the 8-bit scale; (0, 0) for no noise.
+        kernel_size: side of the blur kernels, odd.
         downsample: "bicubic" or "s-fold".
-        per: "sample": each sample has a kernel and a noise level of its own, as in DASR's and LightBSR's code; "batch":
-            all samples of a step, those of other processes included, share one, as in KDSR's code.
+        per: "sample" for a kernel and noise level per sample, as in the code of DASR and LightBSR, or "batch" for one
+            per training step, in all processes, as in KDSR's code.
 
     Setting 1 of the papers: iso, sigma (0.2, 4.0), no noise. Setting 2: aniso, sigma (0.2, 4.0), noise (0, 25).
     """
@@ -129,7 +130,7 @@ class ClassicalDegradation:
         self.per = per
 
     def sample(self, n: int, draws: Draws) -> Parameters:
-        """Draw the degradations of ``n`` samples, whatever ``per`` says, on the generator's device."""
+        """Draw one degradation per sample for ``n`` samples, even with ``per: batch``, on the generator's device."""
 
         def uniform(low: float, high: float) -> torch.Tensor:
             return low + (high - low) * draws.uniform(n)
@@ -145,7 +146,7 @@ class ClassicalDegradation:
         """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results."""
         if self.per == "sample":
             parameters = self.sample(len(gt), draws)
-        else:  # the generators of all processes are alike, so each draws the same
+        else:  # the generators of all processes have the same state, so all draw the same
             kernel, noise = self.sample(1, Draws(draws.generator))
             parameters = Parameters(kernel.repeat(len(gt), 1, 1), noise.repeat(len(gt)))
         parameters = parameters.to(gt.device)

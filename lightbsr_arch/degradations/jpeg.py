@@ -1,4 +1,4 @@
-"""Compression as files have it."""
+"""JPEG compression by libjpeg."""
 
 import cv2
 import numpy as np

@@ -1,27 +1,27 @@
-"""Gaussian blur kernels, a batch at a time."""
+"""Gaussian blur kernels in batches."""
 
 import torch
 
-# Below this standard deviation (in pixels) a kernel is a single one in double precision too.
+# Below this standard deviation (in pixels) a kernel is one pixel, even in double precision.
 _SMALLEST_SIGMA = 0.01
 
 
 def gaussian_kernels(
     sigma_x: torch.Tensor, sigma_y: torch.Tensor, theta: torch.Tensor, kernel_size: int = 21
 ) -> torch.Tensor:
-    """One normalised Gaussian kernel per sample, on the device of the arguments.
+    """Compute one normalised Gaussian kernel per sample, on the device of the arguments.
 
-    The numbers are those of ``basicsr.data.degradations.bivariate_Gaussian``, which makes one kernel a call, on the
-    CPU, and cannot make the kernel of sigma 0 (no blur).
+    The values are those of ``basicsr.data.degradations.bivariate_Gaussian``, which computes one kernel per call on the
+    CPU and does not support sigma 0 (no blur).
 
     Args:
         sigma_x: standard deviations along the first axis, in pixels; N, at least 0.
-        sigma_y: along the second axis; equal to ``sigma_x`` for isotropic kernels.
+        sigma_y: standard deviations along the second axis; equal to ``sigma_x`` for isotropic kernels.
         theta: angles of the first axis, in radians; N.
-        kernel_size: odd.
+        kernel_size: side of the kernels, odd.
 
     Returns:
-        N x kernel_size x kernel_size, each kernel of sum 1.
+        N x kernel_size x kernel_size, each kernel with sum 1.
     """
     radius = kernel_size // 2
     axis = torch.arange(-radius, radius + 1, device=theta.device, dtype=theta.dtype)

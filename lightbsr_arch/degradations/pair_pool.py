@@ -7,13 +7,13 @@ import torch
 
 
 class PairPool:
-    """Gives for each batch of pairs one that is drawn from many batches.
+    """Exchanges each batch of pairs for one that is drawn from many batches.
 
-    As ``RealESRNetModel._dequeue_and_enqueue`` of BasicSR, which moves the whole pool at every step; here its order
-    alone is shuffled. Until it is full, batches pass through.
+    It replaces ``RealESRNetModel._dequeue_and_enqueue`` of BasicSR, which moves the whole pool at every step. Here only
+    the order is shuffled. Until the pool is full, batches are returned unchanged.
 
     Args:
-        size: pairs that it holds; rounded up to a multiple of the first batch's.
+        size: number of pairs, rounded up to a multiple of the first batch's size.
     """
 
     def __init__(self, size: int) -> None:
@@ -23,18 +23,18 @@ class PairPool:
         self.filled = 0
 
     def exchange(self, *batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Put the samples of ``batch`` in, and take as many out; a sample is a row of each tensor.
+        """Put the samples of ``batch`` into the pool and return as many others. A sample is a row of each tensor.
 
-        The shuffling is drawn from PyTorch's generator on the CPU.
+        The order is drawn from PyTorch's generator on the CPU.
         """
         n = len(batch[0])
-        # Of a resumed run, the options may ask for other sizes.
+        # The options of a resumed run may ask for other sizes.
         fits = [part.shape[1:] for part in self.parts] == [part.shape[1:] for part in batch] and len(self.order) >= n
         if not fits:
             self.filled = 0
             self.order = torch.arange(math.ceil(self.size / n) * n)
             self.parts = [part.new_empty(len(self.order), *part.shape[1:]) for part in batch]
-        self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # a resumed pool may lie elsewhere
+        self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # after resuming
         if (room := len(self.order) - self.filled) > 0:
             for part, new in zip(self.parts, batch):
                 part[self.filled : self.filled + n] = new[:room]

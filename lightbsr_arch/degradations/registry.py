@@ -1,4 +1,4 @@
-"""Degradations by name, as BasicSR keeps its architectures and losses."""
+"""The registry of degradations, like BasicSR's registries of architectures and losses."""
 
 from basicsr.utils.registry import Registry
 

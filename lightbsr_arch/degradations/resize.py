@@ -1,4 +1,4 @@
-"""MATLAB-style bicubic resizing, a batch at a time."""
+"""MATLAB-style bicubic resizing in batches."""
 
 import math
 from functools import lru_cache
@@ -8,15 +8,15 @@ from basicsr.utils.matlab_functions import calculate_weights_indices
 
 
 def bicubic_resize(images: torch.Tensor, scale: float) -> torch.Tensor:
-    """Resize with MATLAB's bicubic kernel, antialiased when it shrinks.
+    """Resize with MATLAB's bicubic kernel, with antialiasing when it shrinks.
 
-    The weights are those of BasicSR's ``imresize``, which takes one image on the CPU and loops over its rows. One thing
-    differs: beyond the border the last pixel is repeated, as in the evaluation code of the published blind SR networks
-    since DASR, where BasicSR mirrors the image; that moves pixels next to the border by a grey level or so.
+    The weights are those of BasicSR's ``imresize``, which takes one image on the CPU and loops over its rows. The
+    border differs: the last pixel is repeated, as in the evaluation code of blind SR networks since DASR, whereas
+    BasicSR mirrors the image. The difference is about one grey level in pixels next to the border.
 
     Args:
-        images: N x C x H x W on any scale of values.
-        scale: of the sides; H * scale and W * scale are rounded up.
+        images: N x C x H x W with any range of values.
+        scale: factor of the sides; H * scale and W * scale are rounded up.
 
     Returns:
         N x C x H*scale x W*scale, neither rounded nor clamped.
@@ -27,8 +27,8 @@ def bicubic_resize(images: torch.Tensor, scale: float) -> torch.Tensor:
 
 @lru_cache(maxsize=256)
 def _resize_matrix(size: int, scale: float) -> torch.Tensor:
-    """The linear map from a line of ``size`` pixels to its resized line, out x in."""
-    size_out = math.ceil(size * scale - 1e-6)  # 1/3 of a multiple of 3 may come out above a whole number
+    """Return the linear map from a line of ``size`` pixels to the resized line, out x in."""
+    size_out = math.ceil(size * scale - 1e-6)  # 1/3 of a multiple of 3 may exceed a whole number by rounding
     weights, indices, padded_before, _ = calculate_weights_indices(
         size, size_out, scale, kernel="cubic", kernel_width=4, antialiasing=True
     )

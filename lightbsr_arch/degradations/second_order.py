@@ -49,7 +49,7 @@ RESIZE_MODES = ("area", "bilinear", "bicubic")
 
 
 class Round(NamedTuple):
-    """The options of one of the two rounds, by their names without the 2."""
+    """Options of one of the two rounds, by their names without the 2."""
 
     kernel_list: list[Kernel]
     kernel_prob: list[float]
@@ -66,7 +66,7 @@ class Round(NamedTuple):
     jpeg_range: Range
 
     def draw_kernel(self) -> np.ndarray:
-        """KERNEL_SIZE x KERNEL_SIZE; a Gaussian of one kind or another, or a sinc filter."""
+        """Draw a Gaussian kernel of a random kind or a sinc filter, KERNEL_SIZE x KERNEL_SIZE."""
         size = random.choice(KERNEL_SIZES)
         if np.random.uniform() < self.sinc_prob:
             cutoff = np.random.uniform(np.pi / (3 if size < 13 else 5), np.pi)
@@ -86,7 +86,7 @@ class Round(NamedTuple):
         return np.pad(kernel, (KERNEL_SIZE - size) // 2)
 
     def draw_resize(self) -> tuple[float, str]:
-        """The factor and the interpolation."""
+        """Draw the factor and the interpolation."""
         change = random.choices(("up", "down", "keep"), self.resize_prob)[0]
         factor = 1.0
         if change == "up":
@@ -105,36 +105,39 @@ class Round(NamedTuple):
 
 @DEGRADATION_REGISTRY.register()
 class SecondOrderDegradation:
-    """Real-ESRGAN's degradation of real photos, in two rounds (a key with a 2 is of the second), or BSRGAN's.
+    """Real-ESRGAN's degradation of real photos in two rounds, or BSRGAN's; keys with a 2 belong to the second round.
 
-    With the same random choices it gives what BasicSR's ``RealESRNetModel`` gives. Every sample has kernels, noise
-    levels and JPEG qualities of its own; a batch shares the kinds of noise, the resizing and the place of the crop, and
-    so ``queue_size`` mixes the pairs of many batches. It knows no ``Parameters`` to tell a teacher.
+    With the same random choices, the result equals that of BasicSR's ``RealESRNetModel``. Each sample has its own
+    kernels, noise levels and JPEG qualities. A batch shares the kinds of noise, the resizing and the position of the
+    crop, so ``queue_size`` mixes the pairs of many batches. There are no ``Parameters`` for teachers that need a
+    kernel.
 
     Args:
-        scale: of the images, gt to lq.
-        gt_size: side of the crop that is left in the end, in ground-truth pixels: data sets give larger ones, whose
-            borders the blur has spoilt; null: no crop.
-        gt_usm: sharpen the ground truth first, as unsharp masking does.
-        queue_size: pairs in the pool that mixes batches, rounded up to whole batches; 0: no pool.
-        order: "fixed" is Real-ESRGAN's; "shuffled" is BSRGAN's, with resizing and final JPEG where they are.
+        scale: size of gt divided by that of lq.
+        gt_size: side of the final crop in ground-truth pixels. Data sets provide larger images, whose borders are
+            affected by the blur. null for no crop.
+        gt_usm: sharpen the ground truth first, by unsharp masking.
+        queue_size: number of pairs in the pool that mixes batches, rounded up to whole batches; 0 for no pool.
+        order: "fixed" for Real-ESRGAN's order; "shuffled" for BSRGAN's, which keeps resizing and the last JPEG in
+            place.
         kernel_list: kinds of blur kernels.
-        kernel_prob: their odds.
-        sinc_prob: probability of a sinc filter instead.
+        kernel_prob: odds of these kinds.
+        sinc_prob: probability of a sinc filter in place of a blur kernel.
         blur_sigma: standard deviations of the blur, in pixels.
         betag_range: shapes of generalised Gaussian kernels.
         betap_range: shapes of plateau kernels.
-        resize_prob: odds of up, down and keep.
+        resize_prob: odds of enlarging, shrinking and keeping the size.
         resize_range: smallest and largest factor.
         gaussian_noise_prob: probability of Gaussian rather than Poisson noise.
         noise_range: standard deviations of Gaussian noise, on the 8-bit scale.
         poisson_scale_range: factors of Poisson noise.
-        gray_noise_prob: probability of noise that is alike in all channels.
+        gray_noise_prob: probability of noise that is equal in all channels.
         jpeg_range: JPEG qualities.
         second_blur_prob: probability of a blur in the second round.
         final_sinc_prob: probability of the sinc filter at the end.
 
-    The defaults are Real-ESRGAN's, but for ``gt_size``, ``gt_usm`` and ``queue_size``: 256, true and 180.
+    The defaults are Real-ESRGAN's, except ``gt_size``, ``gt_usm`` and ``queue_size``, for which it has 256, true and
+    180.
     """
 
     def __init__(
@@ -227,7 +230,7 @@ class SecondOrderDegradation:
         return Degraded(lq, None, gt, plain[0] if plain else gt)
 
     def draw_kernels(self, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The blur kernels of both rounds and the sinc filters of the end, each n x KERNEL_SIZE x KERNEL_SIZE."""
+        """Draw the blur kernels of both rounds and the last sinc filters, each n x KERNEL_SIZE x KERNEL_SIZE."""
         each = [(self.first.draw_kernel(), self.second.draw_kernel(), self._draw_final_sinc()) for _ in range(n)]
         first, second, final = (torch.from_numpy(np.stack(kernels)).float().to(device) for kernels in zip(*each))
         return first, second, final
@@ -243,13 +246,13 @@ class SecondOrderDegradation:
     def degrade(
         self, gt: torch.Tensor, kernel1: torch.Tensor, kernel2: torch.Tensor, sinc_kernel: torch.Tensor
     ) -> torch.Tensor:
-        """Degrade with these kernels; all else is drawn from the global generators.
+        """Degrade with these kernels. All other random numbers come from the global generators.
 
         Args:
             gt: N x 3 x H x W in [0, 1].
-            kernel1: blur of the first round, N x K x K.
-            kernel2: of the second.
-            sinc_kernel: of the end.
+            kernel1: blur kernels of the first round, N x K x K.
+            kernel2: blur kernels of the second round, N x K x K.
+            sinc_kernel: last sinc filters, N x K x K.
 
         Returns:
             N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
@@ -285,7 +288,8 @@ class SecondOrderDegradation:
         steps = [blur1, resize1, self.first.add_noise, jpeg1, blur2, resize2, self.second.add_noise]
         if self.order == "shuffled":
             random.shuffle(steps)
-            # The second resizing goes to a size, the first by a factor: the other way round little would be left.
+            # The second resizing has a fixed output size. If it came first, the other one would shrink the image too
+            # far.
             one, other = sorted((steps.index(resize1), steps.index(resize2)))
             steps[one], steps[other] = resize1, resize2
         out = gt
@@ -297,11 +301,11 @@ class SecondOrderDegradation:
 
     def _compress(self, images: torch.Tensor, options: Round) -> torch.Tensor:
         quality = images.new_zeros(len(images)).uniform_(*options.jpeg_range)
-        # It comes out in the memory order of images, which a blur on the CPU cannot take.
+        # The result is in channels-last memory, which a blur on the CPU does not accept.
         return self.jpeg.to(images.device)(images.clamp(0, 1), quality=quality).contiguous()
 
     def _check_size(self, gt: torch.Tensor) -> None:
-        """A blur reflects half a kernel at each border, and so wants more pixels than that."""
+        """Check the size, which must exceed the half kernel that a blur reflects at each border."""
         side = min(gt.shape[-2:])
         smallest = min(side * min(self.first.resize_range[0], 1), side // self.scale)
         if self.order == "shuffled":
@@ -316,7 +320,7 @@ class SecondOrderDegradation:
     # ------------------------------------------------------------------------------------------ resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """The pool of pairs, without which a resumed run would see others."""
+        """Return the pool of pairs, so that a resumed run sees the same pairs."""
         return {} if self.pool is None else self.pool.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         jpeg: quality, 1 to 100; None for no compression.
     """
 
-    # Bounds on these would be natural; a bounded number beside a tuple corrupts memory in msgspec 0.22.
+    # Without bounds, because a bounded number beside a tuple corrupts memory in msgspec 0.22.
     sigma: float | tuple[float, float]
     theta: float = 0.0
     noise: NonNegative = 0.0
@@ -39,7 +39,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def name(self) -> str:
-        """Names files and log lines: "sigma1.8", "sigma3.5x1.5_theta30_noise10_jpeg60"."""
+        """Return the name in files and logs, such as "sigma1.8" or "sigma3.5x1.5_theta30_noise10_jpeg60"."""
         if isinstance(self.sigma, tuple):
             name = f"sigma{self.sigma[0]:.1f}x{self.sigma[1]:.1f}_theta{self.theta:g}"
         else:
@@ -49,17 +49,17 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def random(self) -> bool:
-        """Whether the result also depends on draws."""
+        """Whether the degradation is random."""
         return self.noise > 0
 
     def parameters(self) -> Parameters:
-        """Of a batch of one, on the CPU."""
+        """Return kernel and noise level as a batch of one, on the CPU."""
         sigma_x, sigma_y = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
         x, y, theta = torch.tensor([[sigma_x], [sigma_y], [math.radians(self.theta)]])
         return Parameters(gaussian_kernels(x, y, theta), torch.tensor([self.noise]))
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
-        """Degrade images alike, N x 3 x H x W in [0, 1]."""
+        """Degrade all images, N x 3 x H x W in [0, 1], with this setting."""
         parameters = Parameters(*(part.expand(len(gt), *part.shape[1:]) for part in self.parameters()))
         lq = degrade(gt, parameters, scale, downsample, draws)
         if self.jpeg is not None:
@@ -68,13 +68,13 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class SecondOrderSetting:
-    """What Real-ESRGAN's degradation draws for each image: "second-order"."""
+    """Real-ESRGAN's degradation, drawn for each image: "second-order"."""
 
     name = "second-order"
     random = True
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
-        """Degrade one image, 1 x 3 x H x W in [0, 1]; ``downsample`` is drawn, too, whatever is asked for."""
+        """Degrade one image, 1 x 3 x H x W in [0, 1]. ``downsample`` is ignored, because it is drawn too."""
         return SecondOrderDegradation(scale)(gt, draws)
 
 
@@ -127,7 +127,7 @@ _GAUSSIAN8_START_STEP = {2: (0.9, 0.1), 3: (1.35, 0.15), 4: (1.8, 0.2)}
 # DASR (CVPR 2021), table 2.
 _SETTING1_SIGMAS = {2: (0.0, 0.6, 1.2, 1.8), 3: (0.0, 0.8, 1.6, 2.4), 4: (0.0, 1.2, 2.4, 3.6)}
 
-# DASR, table 3: sigma along the axes, and the angle in degrees. KDSR's table 2 and MRDA's are of other kernels.
+# DASR, table 3: sigma along the axes, and the angle in degrees. KDSR's table 2 and MRDA use other kernels.
 _SETTING2_KERNELS = (
     ((2.0, 0.5), 0),
     ((2.0, 1.0), 10),
@@ -143,11 +143,11 @@ _SETTING2_NOISE = (0, 5, 10)
 
 
 def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Setting]:
-    """The test degradations that a name stands for, in the order of the published tables; a list passes unchanged.
+    """Return the test degradations of a name, in the order of the published tables. A list is returned unchanged.
 
     Args:
         settings: "bicubic" (no blur), "gaussian8", "setting1" (isotropic), "setting2" (anisotropic with noise).
-        scale: 2, 3 or 4: Gaussian8 and setting 1 depend on it.
+        scale: 2, 3 or 4. Gaussian8 and setting 1 depend on it.
 
     Raises:
         UserError: no degradation has this name, or it is not defined for this scale.

@@ -11,12 +11,12 @@ RADIUS = 51
 
 
 def usm_sharp(images: torch.Tensor, weight: float = 0.5, threshold: float = 10) -> torch.Tensor:
-    """What BasicSR's ``USMSharp`` gives, by a 1-D Gaussian along each axis in place of one of 51 x 51.
+    """Return the result of BasicSR's ``USMSharp``, computed with a 1-D Gaussian per axis in place of one of 51 x 51.
 
     Args:
         images: N x C x H x W in [0, 1]; H and W larger than 25.
-        weight: of what the blur takes away.
-        threshold: on the 8-bit scale: smaller differences are left as they are.
+        weight: factor of the difference between the image and its blurred version.
+        threshold: differences below it, on the 8-bit scale, are not amplified.
     """
     residual = images - _blur(images)
     mask = _blur((residual.abs() * 255 > threshold).to(images))
@@ -31,7 +31,7 @@ def _blur(images: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _blur_matrix(size: int) -> torch.Tensor:
-    """The linear map from a line of ``size`` pixels, reflected at its ends, to its blurred line."""
+    """Return the linear map from a line of ``size`` pixels, reflected at its ends, to the blurred line."""
     kernel = torch.from_numpy(cv2.getGaussianKernel(RADIUS, 0)).view(1, 1, -1)
     lines = F.pad(torch.eye(size, dtype=kernel.dtype)[:, None], (RADIUS // 2, RADIUS // 2), mode="reflect")
     return F.conv1d(lines, kernel)[:, 0].T.float()

@@ -1,7 +1,7 @@
-"""A network as an ONNX file, which runs without PyTorch.
+"""Export of networks as ONNX files, which run without PyTorch.
 
-PyTorch's exporter through ``torch.export`` (``dynamo=True``) writes it. The older one, which traces, is deprecated, and
-binds what it traces to the sizes that it happens to see.
+PyTorch's exporter based on ``torch.export`` (``dynamo=True``) writes the file. The older exporter, which traces, is
+deprecated, and the networks that it traces work only at the traced sizes.
 """
 
 import json
@@ -28,23 +28,23 @@ from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.io import whole_file
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest difference to PyTorch in fp32, of images in [0, 1], at which a file is still written; by its dtype."""
+"""Largest accepted difference between the file's and PyTorch's fp32 output, for images in [0, 1], by dtype."""
 
 EXAMPLE_SIZE = (2, 17, 22)
-"""Batch, height and width of the image on which a network is exported, and its file checked."""
+"""Batch, height and width of the images with which networks are exported and files are checked."""
 
 LARGEST = 2**16
-"""PyTorch 2.6 proves no size dynamic that has no upper bound; the file itself has none."""
+"""Upper bound on dynamic sizes, which PyTorch 2.6 needs for its proof. The file itself has no bound."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Properties of a written file.
 
     Attributes:
         opset: version of the ONNX operators.
         bytes: size of the file.
-        difference: the largest to PyTorch in fp32, of images in [0, 1]; None where onnxruntime is not installed.
+        difference: largest difference from PyTorch's fp32 output, for images in [0, 1]; None without onnxruntime.
     """
 
     opset: int
@@ -53,21 +53,21 @@ class Exported:
 
 
 def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = ONNX_OPSET) -> Exported:
-    """Write a student as ONNX, check it against PyTorch with onnxruntime if that is installed, and put it in place.
+    """Write a student as an ONNX file. If onnxruntime is installed, the file is first compared with PyTorch.
 
-    The file takes ``lq``, N x 3 x H x W, RGB in [0, 1], and gives ``sr``, N x 3 x H*scale x W*scale, not clamped; N, H
-    and W are dynamic. Its metadata hold name, scale, value range, opset, dtype, network and card.
+    The file's input is ``lq``, N x 3 x H x W, RGB in [0, 1]. Its output is ``sr``, N x 3 x H*scale x W*scale, not
+    clamped. N, H and W are dynamic. Its metadata hold name, scale, value range, opset, dtype, network and card.
 
     Args:
         name_or_path: see ``lightbsr_arch.load``.
         dst: the file, NAME.onnx; it appears whole or not at all.
-        dtype: "fp32" or "fp16", of weights and computation; ``lq`` and ``sr`` are fp32 in either, so that one file can
-            take the other's place.
+        dtype: "fp32" or "fp16", for weights and computation. ``lq`` and ``sr`` are always fp32, so that the files are
+            interchangeable.
         opset: version of the ONNX operators.
 
     Raises:
-        UserError: no such weights, or a teacher's; onnxscript is not installed; it cannot be exported or written; the
-            file would give something else than PyTorch.
+        UserError: the weights are missing or a teacher's; onnxscript is not installed; the network cannot be exported;
+            the file cannot be written, or its output differs from PyTorch's.
     """
     src, dst = find_weights(name_or_path), Path(dst)
     if opset < ONNX_OPSET:
@@ -89,7 +89,7 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset))
     program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
     for node in program.model.graph:
-        node.metadata_props.clear()  # where in whose source files it comes from
+        node.metadata_props.clear()  # they name places in source files
 
     with whole_file(dst) as unfinished:
         program.save(str(unfinished), external_data=False)
@@ -101,7 +101,7 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
 
 
 class _HalfInside(nn.Module):
-    """A network in fp16 whose input and output are fp32."""
+    """A network that computes in fp16, with fp32 input and output."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -112,9 +112,9 @@ class _HalfInside(nn.Module):
 
 
 def _program(model: nn.Module, lq: torch.Tensor, opset: int, dst: Path) -> Any:
-    """The exporter's ``ONNXProgram``."""
+    """Return the exporter's ``ONNXProgram``."""
     dim = torch.export.Dim
-    # Bounds of PyTorch's proof, not of the file: for smaller sizes, some layer's map of one pixel is a case of its own.
+    # Bounds of PyTorch's proof, not of the file. For smaller sizes a layer has a map of one pixel, a special case.
     height, width = (dim(name, min=8, max=LARGEST) for name in ("height", "width"))
     sizes = {0: dim("batch", min=1, max=LARGEST), 2: height, 3: width}
     try:
@@ -140,8 +140,9 @@ def _program(model: nn.Module, lq: torch.Tensor, opset: int, dst: Path) -> Any:
 
 
 def _without_batch_norms(model: nn.Module) -> nn.Module:
-    """A copy in eval mode with every batch norm folded into its convolution: PyTorch 2.6 cannot export them with
-    today's onnxscript.
+    """Return a copy in eval mode with every batch norm folded into its convolution.
+
+    PyTorch 2.6 cannot export batch norms with today's onnxscript.
     """
     model = deepcopy(model).eval()
     for layers in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
@@ -153,7 +154,7 @@ def _without_batch_norms(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter logs at length, tracebacks included, also where all is well; what goes wrong is raised."""
+    """Silence the exporter, which logs tracebacks even when it succeeds. Errors are still raised."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -180,7 +181,7 @@ def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: 
 
 
 def _largest_difference(path: Path, lq: torch.Tensor, sr: torch.Tensor) -> float | None:
-    """Between what onnxruntime makes of ``lq`` on the CPU and ``sr``; None where it is not installed."""
+    """Return the largest difference between onnxruntime's output for ``lq`` and ``sr``; None without onnxruntime."""
     try:
         import onnxruntime
     except ImportError:

@@ -1,4 +1,4 @@
-"""Picture files in, upscaled files out."""
+"""Upscaling of picture files."""
 
 import os
 import sys
@@ -21,10 +21,10 @@ from lightbsr_arch.inference.upscaler import upscale
 from lightbsr_arch.io import write_whole
 
 STANDARD_STREAM = "-"
-"""Instead of a file: standard input, standard output."""
+"""Stands for standard input or standard output in place of a file."""
 
 _OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".svg", ".exr", ".hdr", ".dng", ".raw", ".pfm")
-"""Endings of formats that Pillow has no name for, or not in each of its builds."""
+"""Endings of formats that Pillow does not name, or only some of its builds name."""
 
 _CODECS = {suffix: codec for codec, form in FORMATS.items() for suffix in form.suffixes}
 _CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
@@ -32,9 +32,10 @@ _CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to upscale; ``STANDARD_STREAM`` may stand for either end, ``codec`` is None where the input tells.
+    """A picture to upscale, from a source to a target, each of which may be ``STANDARD_STREAM``.
 
-    A ``problem`` says why there is nothing to upscale: the source is a folder that cannot be searched through.
+    ``codec`` is None if the format of the input is kept. ``problem`` is the reason why the source, a folder, cannot be
+    searched.
     """
 
     source: str
@@ -45,7 +46,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What became of a picture."""
+    """The outcome of one picture."""
 
     input: str
     output: str
@@ -62,17 +63,17 @@ class Outcome:
 
 
 def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str = "") -> list[Job]:
-    """What is to be written where.
+    """List the pictures to upscale and the files to write.
 
-    A folder's pictures keep their places below it, and their names but for ``suffix`` and the ending of another format.
-    Without ``codec`` a picture keeps its format, or becomes PNG where that is not written (as GIF and PPM). Pictures
-    that lie in the folder ``out`` are passed over when they come from a folder above it: they are an earlier run's.
+    Pictures keep their paths below a folder and their names, apart from ``suffix`` and the ending of another format.
+    Without ``codec`` a picture keeps its format, or becomes PNG if its format is not written (such as GIF and PPM). An
+    output folder inside an input folder is skipped, because its pictures come from an earlier run.
 
     Args:
-        inputs: folders, globs, files; or "-" alone, standard input.
-        out: the folder to write to; for one picture also a file with the ending of one; "-" is standard output.
+        inputs: folders, globs and files, or only "-" for standard input.
+        out: the folder to write to. For one picture, a file is possible too, and "-" is standard output.
         codec: one of `FORMATS`.
-        suffix: for the names, before the ending.
+        suffix: added to the names, before the ending.
 
     Raises:
         UserError: an input does not exist or holds no pictures; ``out`` has the ending of a format that is not
@@ -106,7 +107,7 @@ def upscale_files(
     advance: Callable[[int, float], None] = lambda number, share: None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Upscale pictures; one that cannot be read, upscaled or written is reported, and the rest go on.
+    """Upscale pictures. A picture that cannot be read, upscaled or written is reported, and the others continue.
 
     Args:
         jobs: from `plan`.
@@ -114,8 +115,8 @@ def upscale_files(
         tile: see `upscale`.
         skip_existing: leave outputs that exist.
         self_ensemble: see `upscale`.
-        advance: is told, for the number of a job, what share of its work has been done since it was last told.
-        report: is told each outcome.
+        advance: receives the index of a job and the share of its work that has been done since the last call.
+        report: receives each outcome.
     """
     outcomes = []
     for number, job in enumerate(jobs):
@@ -127,7 +128,7 @@ def upscale_files(
             else:
                 options = {"tile": tile, "self_ensemble": self_ensemble, "advance": partial(advance, number)}
                 _upscale_file(job, outcome, model, options)
-        except Exception as error:  # whatever a picture brings up is its own failure
+        except Exception as error:  # any error of one picture must not stop the others
             outcome.status = "failed"
             outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
         outcome.seconds = round(time.perf_counter() - start, 3)
@@ -163,7 +164,7 @@ def _write(target: str, data: bytes) -> None:
 
 
 def _is_picture_name(out: str) -> bool:
-    """Whether a name has the ending of a picture's file, of whatever format."""
+    """Return whether a name has the ending of any picture format."""
     return Path(out).suffix.lower() in {*Image.registered_extensions(), *_OTHER_PICTURES}
 
 
@@ -186,7 +187,7 @@ def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
 
 
 def _outside(inputs: Sequence[str], out: Path) -> list[PictureFile]:
-    """The pictures of the inputs, without those in ``out`` where that lies in a folder that is searched through."""
+    """Return the pictures of the inputs, without those in ``out`` if that lies inside an input folder."""
     real = Path(os.path.realpath(out))
     above_out = any(Path(os.path.realpath(text)) in real.parents for text in inputs)
     pictures = find_pictures(inputs)

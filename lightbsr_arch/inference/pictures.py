@@ -1,5 +1,8 @@
-"""What a file format can hold of a picture, and writing it: grey stays grey, 16 bits stay 16 bits, alpha, profile,
-EXIF, XMP, IPTC, density and texts stay where they can, and what cannot is said."""
+"""Writing of upscaled pictures in formats that can hold different parts of a picture.
+
+Grey, 16 bits, alpha, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold them. A notice
+names each part that is lost.
+"""
 
 import io
 import re
@@ -21,19 +24,19 @@ __all__ = ["FORMATS", "Format", "Picture", "check_size", "encode", "fit", "read_
 
 
 class Format(NamedTuple):
-    """What a file format can hold."""
+    """The parts of a picture that a file format can hold."""
 
     suffixes: tuple[str, ...]
     alpha: bool
     deep: bool
-    """16 bits."""
+    """Whether the format holds 16 bits per channel."""
     longest_side: int
     metadata: dict[str, int]
-    """Attributes of `Picture` and the most bytes that each may have."""
+    """Names of attributes of `Picture` that the format holds, with the largest size in bytes of each."""
 
 
 _ANY = 2**30
-_SEGMENT = 2**16 - 1 - 2  # of a JPEG, without its length
+_SEGMENT = 2**16 - 1 - 2  # largest content of a JPEG segment: its length field takes 2 bytes
 
 FORMATS: Final = {
     "png": Format(
@@ -57,10 +60,10 @@ FORMATS: Final = {
     "tiff": Format((".tiff", ".tif"), True, True, 2**31 - 1, dict.fromkeys(("icc", "xmp", "iptc", "dpi"), _ANY)),
     "bmp": Format((".bmp",), False, False, 2**31 - 1, {"dpi": _ANY}),
 }
-"""That are written."""
+"""The formats that are written, by name."""
 
 QUALITY = 95
-"""Of JPEG and lossy WebP."""
+"""Quality of JPEG and lossy WebP."""
 
 _NAMES: Final = {
     "icc": "colour profile",
@@ -71,18 +74,18 @@ _NAMES: Final = {
     "comment": "comment",
 }
 _EXIF_TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)
-"""Description, make, model, software, date, artist, copyright: those that TIFF is given."""
+"""EXIF texts that are written to TIFF: description, make, model, software, date, artist, copyright."""
 _EXIF_DENSITY: Final = {282, 283, 296}
 _TIFF_DATE: Final = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 _SRGB_CHUNKS: Final = {
     b"gAMA": struct.pack(">I", 45455),
     b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
 }
-"""PNG chunks that say nothing which other formats do not take for granted."""
+"""PNG chunks whose loss needs no notice, because other formats imply their content."""
 
 
 def fit(picture: Picture, codec: str) -> Picture:
-    """What a format, one of `FORMATS`, can hold of a picture; a notice says what it cannot."""
+    """Reduce a picture to the parts that a format of `FORMATS` can hold; a notice names each lost part."""
     pixels, notices = picture.pixels, list(picture.notices)
     if not FORMATS[codec].deep and pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257).astype(np.uint8)
@@ -109,16 +112,16 @@ def fit(picture: Picture, codec: str) -> Picture:
 
 
 def check_size(height: int, width: int, codec: str) -> None:
-    """Raises `UserError` where a format cannot hold a picture of that size."""
+    """Raise `UserError` if a format cannot hold a picture of that size."""
     if max(height, width) > (limit := FORMATS[codec].longest_side):
         raise UserError(f"{width}x{height} pixels would come out, {codec} holds {limit} a side; use --format png")
 
 
 def encode(picture: Picture, codec: str) -> bytes:
-    """The bytes of a file in one of `FORMATS`, which can hold the picture (`fit`, `check_size`).
+    """Encode a picture in one of `FORMATS`, after `fit` and `check_size`.
 
-    PNG, TIFF and BMP are lossless; JPEG (4:4:4) is of quality 95, WebP too unless it comes of a lossless one. 16-bit
-    grey with alpha is written as RGBA: few programs read anything else.
+    PNG, TIFF and BMP are lossless. JPEG (4:4:4) has quality 95, and so has WebP unless the input was lossless WebP.
+    16-bit grey with alpha is written as RGBA, because few programs read it.
     """
     pixels = picture.pixels
     if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.shape[2] == 2:
@@ -176,7 +179,7 @@ def _tiff(pixels: Pixels, picture: Picture) -> bytes:
 
 
 def _exif_texts(data: bytes | None) -> dict[int, str]:
-    """Those of EXIF that TIFF takes, which are ASCII."""
+    """Return the ASCII texts of EXIF that are written to TIFF."""
     if not data:
         return {}
     exif = Image.Exif()
@@ -195,7 +198,7 @@ def _has_more_than_texts(data: bytes) -> bool:
 
 
 def _says(kind: bytes, content: bytes) -> bool:
-    """Whether another format lacks something without that PNG chunk."""
+    """Return whether information is lost if another format drops this PNG chunk."""
     return kind not in (b"pHYs", b"sRGB") and _SRGB_CHUNKS.get(kind) != content
 
 
@@ -211,12 +214,12 @@ def _has_alpha(pixels: Pixels) -> bool:
 
 
 def _bgr(pixels: Pixels) -> Pixels:
-    """In OpenCV's order, from or to Pillow's."""
+    """Swap red and blue, which converts between the channel orders of OpenCV and Pillow."""
     return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
 
 
 def _with_png_chunks(png: bytes, picture: Picture) -> bytes:
-    """What goes with the picture, behind the header."""
+    """Return a PNG file with the picture's further chunks inserted behind the header."""
     chunks = [chunk(kind, content) for kind, content in picture.png_chunks if kind in COLOUR_CHUNKS]
     if picture.icc:
         chunks.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc)))
@@ -234,7 +237,7 @@ def _with_png_chunks(png: bytes, picture: Picture) -> bytes:
 
 
 def _with_iptc(jpeg: bytes, iptc: bytes) -> bytes:
-    """With IPTC as Photoshop stores it, behind the first segment (JFIF), which Pillow does not write."""
+    """Return a JPEG file with IPTC, which Pillow does not write, as a Photoshop segment behind the first one (JFIF)."""
     padded = iptc + b"\0" * (len(iptc) % 2)
     content = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + padded
     end_of_first = 4 + struct.unpack_from(">H", jpeg, 4)[0]

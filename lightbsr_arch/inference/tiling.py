@@ -1,8 +1,8 @@
-"""A whole image through a network in strips, with the result of running it at once.
+"""Upscaling in strips, with the result of processing the whole image at once.
 
-The IDR is estimated once, from the whole image, and then guides every strip. Tiles that are run alone get a degradation
-each, and show seams. A strip is as wide as the image, and only a few rows per layer are computed twice. An architecture
-says how it works in strips (``estimate_in_strips``, ``restore_in_strips``); one that does not runs whole.
+The IDR is estimated once, from the whole image, and then guides every strip. Tiles that are processed independently
+each get an IDR of their own, and show seams. A strip is as wide as the image, and only a few rows per layer are
+computed twice. Architectures without ``estimate_in_strips`` or ``restore_in_strips`` process the image as a whole.
 
 Strips and the whole image differ only by the rounding of floating-point sums; ``docs/upscaling.md`` has measurements.
 """

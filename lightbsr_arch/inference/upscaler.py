@@ -1,4 +1,4 @@
-"""An image in, the upscaled image out: NumPy or torch."""
+"""Upscaling of images as NumPy arrays or torch tensors."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,25 +43,26 @@ def upscale(
     Args:
         image: NumPy, RGB: H x W x 3, or H x W grey; H x W x 4 or H x W x 2 with alpha last; uint8, uint16, or floats in
             [0, 1]. Torch: floats in [0, 1], C x H x W or N x C x H x W, with 3 channels (RGB) or 1 (grey).
-        model: what ``lightbsr_arch.load`` gives, the name of shipped weights, or a file; the best shipped weights
-            (`lightbsr.shipped.default_name`) unless given. Load once where there are many images.
-        tile: rows that are worked on at a time, which bounds memory and changes the result by rounding alone
-            (`inference.tiling`): a number, "auto" by the free memory, 0 for the whole image at once.
-        device: where to load a model that is named: "cpu", "cuda", "mps" or "auto", which is the default and takes the
-            first there is of "cuda", "mps", "cpu". A model that is loaded already stays where it is.
-        dtype: of the computation of a model that is named, fp32 unless given.
-        self_ensemble: average over the eight flips and transposes of the image, which takes eight times as long and
+        model: a model from ``lightbsr_arch.load``, the name of shipped weights, or a file. The default is the best
+            shipped weights (`lightbsr.shipped.default_name`). For many images, load the model once.
+        tile: rows that are processed at a time: a number, "auto" for as many as the free memory allows, or 0 for the
+            whole image at once. It bounds memory and changes the result only by rounding (`inference.tiling`).
+        device: device of a model that is given by name: "cpu", "cuda", "mps" or "auto", the default, which is the first
+            available of "cuda", "mps" and "cpu". A loaded model stays on its device.
+        dtype: number format of a model that is given by name; fp32 by default.
+        self_ensemble: average over the eight flips and transposes of the image. This takes eight times as long and
             holds the whole SR image in fp32 twice.
-        advance: is told what share of the work has been done since it was last told.
+        advance: receives the share of the work that has been done since the last call.
 
     Returns:
-        The image ``scale`` times larger, in the form, dtype and range of ``image``, clamped to its range. Grey is the
-        mean of the three channels that the model gives for three equal ones. Alpha is upscaled likewise, as a grey
-        picture; where it is the same everywhere, so is the result's.
+        The image ``scale`` times larger, in the form, dtype and range of ``image``, clamped to its range. Grey is
+        repeated as three channels, and the mean of the output's channels is returned. Alpha is upscaled as a grey
+        image; a constant alpha stays constant.
 
     Raises:
-        ValueError: not such an image.
-        UserError: no such model or device, a teacher's weights, memory that does not suffice, or an overflow in fp16.
+        ValueError: ``image`` has another form, dtype or range.
+        UserError: the model or device is missing, the weights are a teacher's, there is not enough memory, or fp16
+            overflows.
     """
     if isinstance(model, Network):
         if device is not None or dtype is not None:
@@ -84,11 +85,11 @@ _Strips = Callable[[torch.Tensor, float], Iterator[torch.Tensor]]
 def load_student(
     name_or_path: str | Path | None, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
 ) -> Network:
-    """`load` for upscaling; the best shipped weights unless named.
+    """Load a model for upscaling, by default the best shipped weights.
 
     Raises:
-        UserError: no such weights, a teacher's or of another number of channels; no such device, or one that cannot
-            compute in that dtype.
+        UserError: the weights are missing, a teacher's, or not for RGB; the device is missing or cannot compute in that
+            dtype.
     """
     name_or_path = name_or_path or default_name()
     model = load(name_or_path, find_device(device), dtype)
@@ -111,7 +112,7 @@ def _check_dtype(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def check_tile(tile: int | str) -> None:
-    """Raises `ValueError` where that is no size of a tile."""
+    """Raise `ValueError` for a value that is not a tile size."""
     if tile != "auto" and (not isinstance(tile, int) or tile < 0):
         raise ValueError(f'tile is a number of rows, 0 for the whole image, or "auto", not {tile!r}')
 
@@ -122,7 +123,7 @@ def _strips(model: Network, image: torch.Tensor, tile: int | str, advance: Advan
 
 
 def _ensembled(model: Network, image: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
-    """One strip, which is the whole image."""
+    """Yield the whole image as one strip."""
 
     def whole(lq: torch.Tensor) -> torch.Tensor:
         turned = lq.contiguous(memory_format=torch.channels_last)
@@ -135,7 +136,7 @@ def _ensembled(model: Network, image: torch.Tensor, tile: int | str, advance: Ad
 def _clamped_strips(
     model: Network, lq: torch.Tensor, tile: int | str, self_ensemble: bool, advance: Advance
 ) -> Iterator[torch.Tensor]:
-    """The SR image of 3 x H x W or 1 x H x W in [0, 1], in strips of as many channels in fp32."""
+    """Yield the SR image of 3 x H x W or 1 x H x W in [0, 1] as fp32 strips with the same number of channels."""
     parameter = next(model.parameters())
     image = lq[None].to(parameter).contiguous(memory_format=torch.channels_last).expand(-1, 3, -1, -1)
     try:
@@ -213,7 +214,7 @@ def _fill(out: NDArray[Any], image: NDArray[Any], strips: _Strips, share: float)
 
 
 def _check_range(image: torch.Tensor) -> None:
-    """A little more than [0, 1] may come of an interpolation; more is another scale."""
+    """Raise `ValueError` for values outside [0, 1], which an earlier interpolation may exceed a little."""
     if image.numel() == 0:
         raise ValueError("an empty image")
     low, high = (value.item() for value in image.aminmax())

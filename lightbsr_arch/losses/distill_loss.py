@@ -1,4 +1,4 @@
-"""What makes a student's knowledge of the degradation agree with its teacher's."""
+"""Distillation losses, which make a student's knowledge of the degradation agree with its teacher's."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ Knowledge = dict[str, torch.Tensor]
 
 
 class DistillLoss(nn.Module):
-    """A weighted comparison of named knowledge; computed in fp32, whatever its dtype.
+    """Base of losses that compare named knowledge of two networks. The comparison is computed in fp32.
 
     Attributes:
         compares: the names of the knowledge that both networks must have.
@@ -33,15 +33,15 @@ class DistillLoss(nn.Module):
 class KDSRDistillLoss(DistillLoss):
     """KL divergence of the softened distilled vectors: KL(softmax(teacher / T) || softmax(student / T)).
 
-    KDSR (ICLR 2023), equation 5; the mean over the batch, without the T^2 of Hinton's distillation. An L1 distance of
-    the vectors can be added, or can replace it: the KL divergence leaves open a constant that may be added to all
-    numbers of a vector, the L1 distance does not.
+    KDSR (ICLR 2023), equation 5. The loss is the mean over the batch, without the T^2 of Hinton's distillation. An L1
+    distance of the vectors can be added or can replace it. The KL divergence does not change if a constant is added to
+    all numbers of a vector; the L1 distance does.
 
     Args:
-        loss_weight: of this loss in the sum.
+        loss_weight: weight of this loss in the sum.
         temperature: T.
-        kl_weight: of the KL divergence.
-        l1_weight: of the L1 distance.
+        kl_weight: weight of the KL divergence.
+        l1_weight: weight of the L1 distance.
     """
 
     compares = ("idr",)
@@ -55,7 +55,7 @@ class KDSRDistillLoss(DistillLoss):
         self.l1_weight = l1_weight
 
     def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
-        """Of ``idr``, N x D."""
+        """Compare ``idr``, N x D."""
         ours, theirs = student["idr"], teacher["idr"]
         kl = softened_kl(ours, theirs, self.temperature)
         return self.kl_weight * kl + self.l1_weight * F.l1_loss(ours, theirs)
@@ -63,16 +63,17 @@ class KDSRDistillLoss(DistillLoss):
 
 @LOSS_REGISTRY.register()
 class LightBSRDistillLoss(DistillLoss):
-    """What guides the restorer, before it is refined: KL divergence and L1 of channel guides, MSE of spatial guides.
+    """KL divergence and L1 distance of the channel guides, and mean squared error of the spatial guides.
 
-    LightBSR (ICCV 2025), section 3.4; the KL divergence as in KDSR.
+    LightBSR (ICCV 2025), section 3.4. The KL divergence is that of KDSR. The guides are those of the restorer before
+    its groups refine them.
 
     Args:
-        loss_weight: of this loss in the sum.
-        temperature: of the KL divergence.
-        kl_weight: of the KL divergence of channel guides.
-        l1_weight: of the L1 distance of channel guides.
-        spatial_weight: of the mean squared error of spatial guides.
+        loss_weight: weight of this loss in the sum.
+        temperature: T of the KL divergence.
+        kl_weight: weight of the KL divergence of the channel guides.
+        l1_weight: weight of the L1 distance of the channel guides.
+        spatial_weight: weight of the mean squared error of the spatial guides.
     """
 
     compares = ("channel_guide", "spatial_guide")
@@ -92,7 +93,7 @@ class LightBSRDistillLoss(DistillLoss):
         self.spatial_weight = spatial_weight
 
     def distance(self, student: Knowledge, teacher: Knowledge) -> torch.Tensor:
-        """Of ``channel_guide``, N x D, and ``spatial_guide``, N x C x H x W."""
+        """Compare ``channel_guide``, N x D, and ``spatial_guide``, N x C x H x W."""
         ours, theirs = student["channel_guide"], teacher["channel_guide"]
         kl = softened_kl(ours, theirs, self.temperature)
         channel = self.kl_weight * kl + self.l1_weight * F.l1_loss(ours, theirs)
@@ -100,6 +101,6 @@ class LightBSRDistillLoss(DistillLoss):
 
 
 def softened_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """KL(softmax(teacher / T) || softmax(student / T)) of vectors N x D, the mean over the batch."""
+    """Return KL(softmax(teacher / T) || softmax(student / T)) of vectors N x D, as the mean over the batch."""
     log_student, log_teacher = (F.log_softmax(vectors / temperature, dim=1) for vectors in (student, teacher))
     return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)

@@ -35,7 +35,7 @@ class FastMoCoLoss(nn.Module):
         loss_weight: weight of this loss in the sum.
         num_patch: images that share a degradation.
         temperature: T.
-        momentum: EMA decay of the encoder that gives the targets, which the model maintains.
+        momentum: EMA decay of the encoder that computes the targets, which the model maintains.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FastMoCoLoss(nn.Module):
 
     @staticmethod
     def _of_quarters(encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
-        """The predictions, 6 x N x D, for images of different degradations."""
+        """Return the predictions, 6 x N x D, for images of different degradations."""
         vectors = encoder.estimate(torch.cat(quarters(lq)))[1]["idr"].chunk(4)
         pairs = torch.cat([(vectors[a] + vectors[b]) / 2 for a, b in PAIRS])
         predictions: torch.Tensor = encoder.predictor(encoder.projector(pairs))
@@ -76,7 +76,7 @@ class FastMoCoLoss(nn.Module):
 
     @torch.no_grad()
     def targets(self, encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
-        """The projections of whole images, num_patch x N/num_patch x D.
+        """Return the projections of whole images, num_patch x N/num_patch x D.
 
         Args:
             encoder: the moving average of the trained one.

@@ -1,4 +1,4 @@
-"""MM-RealSR's losses of degrees of degradation: which of two images is worse is known, how bad either is is not."""
+"""MM-RealSR's losses of degrees of degradation, which need only the order of images and not their true degrees."""
 
 from typing import Annotated
 

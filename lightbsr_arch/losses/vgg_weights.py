@@ -1,4 +1,4 @@
-"""The weights of the VGG networks whose features a perceptual loss compares: read from a file, never downloaded."""
+"""Weights of the VGG networks of a perceptual loss. They are read from a file, never downloaded."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from lightbsr_arch.io import sha256
 
 
 def layers(vgg_type: str) -> list[str]:
-    """The names of a network's layers, as ``layer_weights`` has them."""
+    """Return the names of a network's layers, which are the keys of ``layer_weights``."""
     return insert_bn(NAMES[vgg_type.removesuffix("_bn")]) if vgg_type.endswith("_bn") else NAMES[vgg_type]
 
 
 def find_weights_file(vgg_type: str) -> Path:
-    """The file of torchvision's weights, where BasicSR looks for it: in the current folder, or in torch.hub's.
+    """Find the file of torchvision's weights below the current folder or in torch.hub's, as BasicSR does.
 
     Raises:
         UserError: it is in neither; the message says how to get it.
@@ -48,14 +48,14 @@ def check_whole(path: Path, vgg_type: str) -> None:
 
 
 def load_vgg(vgg_type: str) -> nn.Module:
-    """torchvision's network; its ``features`` have their weights, its classifier none.
+    """Return torchvision's network with the weights of its ``features``. Its classifier has no weights.
 
     Raises:
-        UserError: the weights are not there, or of another network.
+        UserError: the weights are missing or belong to another network.
     """
     path = find_weights_file(vgg_type)
     content = read_pth(path)
-    with torch.device("meta"):  # no time is lost on weights that are replaced, or not used
+    with torch.device("meta"):  # initialising these weights would take time, and they are replaced or unused
         net = getattr(models, vgg_type)(weights=None)
     try:
         weights = {key: value for key, value in content.items() if not key.startswith("classifier.")}

@@ -1,4 +1,4 @@
-"""BasicSR's SRModel with degradation on the fly, and a training step fit for today's hardware."""
+"""BasicSR's SRModel with degradation on the fly, mixed precision and checks for values that are not finite."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,43 +29,44 @@ from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_arch.training_state import resume_scaler
 
-# So many steps in a row without a finite loss are no accident any more.
+# Stop after this many consecutive steps that are not finite.
 MAX_SKIPPED_STEPS = 10
 
 
 @MODEL_REGISTRY.register()
 class BlindSRModel(PatchedSRModel):
-    """Trains any network that upscales an image alone (EDSR, RCAN, SwinIR, ...) on images degraded on the fly.
+    """Trains any network that upscales images (EDSR, RCAN, SwinIR, ...) on images degraded on the fly.
 
-    The YAML's ``degradation`` section says how. Besides BasicSR's keys, ``train`` may hold ``grad_clip`` (largest norm
-    of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile``, ``nan_loss`` (stop or skip) and
-    ``scheduler_start`` (steps at a constant rate before the scheduler begins).
+    The YAML's ``degradation`` section describes the degradation. Besides BasicSR's keys, ``train`` may hold
+    ``grad_clip`` (largest norm of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile``, ``nan_loss``
+    (stop or skip) and ``scheduler_start`` (steps at a constant rate before the scheduler begins).
 
-    A training step draws its degradations from (manual_seed, iteration) for the batches of all processes, and takes its
-    own. So a resumed run continues as the uninterrupted one would have, and several processes train as one would.
+    A training step draws the degradations of all processes from (manual_seed, iteration), and each process uses its own
+    part. A resumed run therefore continues as the uninterrupted run would have.
 
-    A subclass names ``objective_types``. Those that the options ask for add their losses, networks, optimisers and
-    state. If one of them can train an estimator without restored images, ``train.estimator_iter`` may ask for a first
-    phase. During these iterations the restorer rests, and no image is restored. Of the restorer, only the layers that
-    make its guides of an IDR learn then, as far as an objective compares guides.
+    A subclass lists ``objective_types``. The objectives that the options ask for add their losses, networks, optimisers
+    and state. If one of them can train an estimator without restored images, ``train.estimator_iter`` may ask for a
+    first phase. In this phase no image is restored and the restorer is frozen, except for the layers that compute its
+    guides. These learn if an objective compares guides.
 
-    Where the estimator takes a PCA of blur kernels that no checkpoint has brought, it is fitted to kernels drawn from
-    ``degradation`` with the run's seed.
+    If the estimator needs a PCA of blur kernels that no checkpoint contains, it is fitted to kernels that are drawn
+    from ``degradation`` with the run's seed.
 
-    Several processes train as one with their batches joined would, except for batch normalisation (LightIDE). It takes
-    the statistics of each process's own samples. The published code synchronises it, which PyTorch does on GPUs only.
+    Several processes train as one process with their joined batches would, except for batch normalisation (LightIDE),
+    which uses the statistics of each process's own samples. The published code synchronises them, which PyTorch
+    supports on GPUs only.
 
     Attributes:
         objective_types: the objectives that options can ask for, in the order in which they are built.
-        objectives: those that the options of this training ask for, by their ``option``.
+        objectives: the objectives that the options of this training ask for, by their ``option``.
         Options: the struct of a whole options file.
-        metrics_by_dataset: validation takes of a data set without ground truth only the metrics that need none.
-        gt: ground truth as losses and privileged estimators see it; a degradation may have sharpened it.
-        gt_plain: the same as it was before (training).
-        prior: kernels and noise levels that degraded ``lq``, where they are known.
-        output: restored images; None in the phase of the estimator alone.
+        metrics_by_dataset: whether data sets without ground truth are validated with only the metrics that need none.
+        gt: ground truth of the losses and the privileged estimators; the degradation may have sharpened it.
+        gt_plain: ground truth before any sharpening (training).
+        prior: kernels and noise levels that degraded ``lq``, if they are known.
+        output: restored images; None in the phase that trains only the estimator.
         num_patch: neighbours in a batch that share a degradation.
-        estimator_iter: iterations of the phase that trains the estimator alone.
+        estimator_iter: iterations of the phase that trains only the estimator.
     """
 
     objective_types: ClassVar[tuple[type[Objective], ...]] = ()
@@ -172,7 +173,7 @@ class BlindSRModel(PatchedSRModel):
     def model_to_device(self, net: nn.Module) -> nn.Module:
         if self.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        # Or distributed training waits for gradients of a restorer that rests, or of an embedding that no loss sees.
+        # Otherwise distributed training waits for gradients of a frozen restorer, or of an embedding without a loss.
         knowledge = {
             name for objective in self.objective_types if objective.asked(self.opt) for name in objective.knowledge
         }
@@ -181,7 +182,7 @@ class BlindSRModel(PatchedSRModel):
         return super().model_to_device(net)
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """Any optimiser of ``torch.optim`` by name; BasicSR knows only Adam."""
+        """Build any optimiser of ``torch.optim`` by name; BasicSR's function builds only Adam."""
         return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
 
     def setup_optimizers(self) -> None:
@@ -196,11 +197,11 @@ class BlindSRModel(PatchedSRModel):
     # ------------------------------------------------------------------------------------------ training
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """BasicSR's, which begins at once, or after ``train.scheduler_start`` steps at the scheduler's first rate.
+        """Update the rate as BasicSR does, but start the scheduler after ``train.scheduler_start`` steps.
 
-        The last ``warmup_iter`` of these steps raise the rate from 0 again.
+        These steps have the scheduler's first rate. The last ``warmup_iter`` of them raise the rate from 0 again.
         """
-        self.current_iter = current_iter  # BasicSR tells it here, before it feeds the data
+        self.current_iter = current_iter  # BasicSR passes it here, before it feeds the data
         start = self.opt["train"].get("scheduler_start", 0)
         if not start:
             super().update_learning_rate(current_iter, warmup_iter)
@@ -212,7 +213,7 @@ class BlindSRModel(PatchedSRModel):
             self._set_lr([[factor * rate for rate in rates] for rates in self.first_rates])
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take pairs as they are (validation), or degrade ground truth (training)."""
+        """Take a batch of pairs (validation), or degrade a batch of ground truth (training)."""
         if "lq" not in data:
             gt = data["gt"].to(self.device, non_blocking=True)
             per_item = gt.shape[1] if gt.dim() == 5 else 1
@@ -251,10 +252,10 @@ class BlindSRModel(PatchedSRModel):
             self.model_ema(decay=self.ema_decay)
 
     def update_weights(self, current_iter: int) -> str | None:
-        """Let the networks learn from the batch.
+        """Update the weights.
 
         Returns:
-            The name of a loss or gradient that is not finite, because of which weights stay as they are; or None.
+            The name of a loss or gradient that is not finite, in which case the weights stay unchanged, or None.
         """
         alone = self._estimator_alone(current_iter)
         active = [objective for objective in self.objectives.values() if not (alone and objective.of_image)]
@@ -274,7 +275,7 @@ class BlindSRModel(PatchedSRModel):
         return next((fault for fault in faults if fault is not None), None)
 
     def _estimator_alone(self, current_iter: int) -> bool:
-        """Return whether an iteration belongs to the phase of the estimator alone; set the restorer accordingly."""
+        """Return whether an iteration trains only the estimator, and freeze the restorer accordingly."""
         alone = current_iter <= self.estimator_iter
         if self.estimator_iter:
             restorer = self.get_bare_model(self.net_g).restorer
@@ -284,7 +285,7 @@ class BlindSRModel(PatchedSRModel):
         return alone
 
     def autocast(self) -> torch.autocast:
-        """The precision that ``train.amp`` asks for."""
+        """Return a context with the precision that ``train.amp`` asks for."""
         return torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
 
     def take_step(
@@ -302,7 +303,7 @@ class BlindSRModel(PatchedSRModel):
         if largest is not None:
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
-            # With fp16 an infinite gradient is the scaler's everyday business: it skips the step and lowers the scale.
+            # With fp16, infinite gradients are normal: the scaler skips the step and lowers the scale.
             if not (scaler.is_enabled() or norm.isfinite()):
                 return "the gradient"
         scaler.step(optimizer)
@@ -333,7 +334,7 @@ class BlindSRModel(PatchedSRModel):
             self.output = self.net_g(self.lq, *seen, of_neighbour=True)
             return {}
         if not (knowledge or alone or self.num_patch > 1):
-            self.output = self.net_g(self.lq, *seen)  # of any network
+            self.output = self.net_g(self.lq, *seen)  # networks of other packages take no keywords
             return {}
         result = self.net_g(self.lq, *seen, knowledge=knowledge, restore=not alone, num_patch=self.num_patch)
         self.output, known = result if knowledge else (result, {})
@@ -358,11 +359,11 @@ class BlindSRModel(PatchedSRModel):
         return losses
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """BasicSR's moving average, in one call for all parameters, and with the buffers, which it forgets."""
+        """Update the moving average of the weights, and copy the buffers, which BasicSR does not."""
         move_average(self.net_g_ema, self.get_bare_model(self.net_g), decay)
 
     def _all_ranks_finite(self, total: torch.Tensor) -> bool:
-        """Whether every process has a finite loss: all must go the same way, or the next reduction hangs."""
+        """Return whether all processes have a finite loss; all must take the same branch, or a reduction hangs."""
         finite = total.detach().isfinite().float()
         if self.opt["dist"]:
             torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
@@ -391,7 +392,7 @@ class BlindSRModel(PatchedSRModel):
         super().save(epoch, current_iter)
 
     def more_training_state(self) -> dict[str, Any]:
-        """What a resumed run needs besides networks, optimisers and schedulers."""
+        """Return the state that a resumed run needs besides networks, optimisers and schedulers."""
         state = {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
         if isinstance(self.degradation, SecondOrderDegradation):
             state["degradation"] = self.degradation.state_dict()
@@ -402,7 +403,7 @@ class BlindSRModel(PatchedSRModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
         self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
-        # Of several processes the first saves, and so goes on with its pairs; the others fill their pools anew.
+        # Only the first process saves its pool and continues with it. The other processes fill their pools anew.
         pool = resume_state.get("degradation")
         if pool and isinstance(self.degradation, SecondOrderDegradation) and self.opt["rank"] == 0:
             self.degradation.load_state_dict(pool)
@@ -417,7 +418,8 @@ class BlindSRModel(PatchedSRModel):
         return extra_input(self.get_bare_model(net), {name: getattr(self, name, None) for name in EXTRA_INPUTS})
 
     def test(self) -> None:
-        # Of several processes the first validates alone: its network, out of the wrapper that talks to the others.
+        # Only the first process validates, so it uses the network without the wrapper that communicates with the
+        # others.
         trained: Any = self.get_bare_model(self.net_g)
         net = getattr(self, "net_g_ema", trained)
         net.eval()
@@ -426,9 +428,9 @@ class BlindSRModel(PatchedSRModel):
         net.train(net is trained and self.is_train)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        """BasicSR's loop, once a setting for a dataset of several, and then their mean under the dataset's name.
+        """Run BasicSR's loop once per setting of the data set, and log the mean under the data set's name.
 
-        Of a dataset without ground truth only the metrics are taken that need none.
+        A data set without ground truth is validated with only the metrics that need none.
         """
         dataset = dataloader.dataset
         if isinstance(dataset, SingleImageDataset):
@@ -454,12 +456,12 @@ class BlindSRModel(PatchedSRModel):
 
     @contextmanager
     def _without_gt(self) -> Iterator[None]:
-        self.__dict__.pop("gt", None)  # BasicSR's loop would compare with the last training batch's
+        self.__dict__.pop("gt", None)  # that of the last training batch, with which BasicSR would compare
         val = self.opt["val"]
         every = val.get("metrics")
         kept = {name: of for name, of in (every or {}).items() if not compares_with_gt(METRIC_REGISTRY.get(of["type"]))}
         val["metrics"] = kept or None
-        self.__dict__.pop("metric_results", None)  # its keys are those of all metrics
+        self.__dict__.pop("metric_results", None)  # its keys include the metrics that are left out
         try:
             yield
         finally:
@@ -468,7 +470,7 @@ class BlindSRModel(PatchedSRModel):
 
 
 def compares_with_gt(metric: Callable[..., Any]) -> bool:
-    """Whether one of BasicSR's metrics takes the ground truth beside the restored image."""
+    """Return whether a metric of BasicSR also takes the ground truth."""
     gt = signature(metric).parameters.get("img2")
     return gt is not None and gt.default is gt.empty
 

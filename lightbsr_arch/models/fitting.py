@@ -1,4 +1,4 @@
-"""Fitting what an estimator keeps apart from its weights, such as a PCA of blur kernels, where a training starts."""
+"""Fit tensors of an estimator that are not learnt, such as a PCA of blur kernels, before training starts."""
 
 from typing import Any
 

@@ -11,9 +11,9 @@ class KDStudentModel(BlindSRModel):
     """Trains a ``BlindSR`` with a student's estimator under a frozen ``network_teacher``.
 
     KDSR (ICLR 2023), section 3.3; LightBSR (ICCV 2025), section 3.4. ``train.distill_opt`` is the distillation loss.
-    During the first ``train.estimator_iter`` iterations it is the only one, and the restorer rests; then all losses
-    count. With ``network_d`` and ``train.gan_opt`` it is KDSR's third stage, the GAN, which starts from a student
-    trained without.
+    During the first ``train.estimator_iter`` iterations it is the only loss, and the restorer is frozen. After them all
+    losses are used. With ``network_d`` and ``train.gan_opt``, this is KDSR's third stage, the GAN, which starts from a
+    student that was trained without it.
     """
 
     objective_types = (Distillation, Adversarial)

@@ -1,4 +1,4 @@
-"""The options of a model: those of every blind SR training, and those of its objectives."""
+"""The options of a model: the options of every blind SR training, and the options of the model's objectives."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -65,7 +65,7 @@ def run_options(model: str, doc: str | None, objectives: Sequence[type[Objective
 def _joined(
     name: str, base: type[Struct], more: Sequence[type[Struct]], doc: str | None = None, **sections: tuple[Any, Any]
 ) -> type[Struct]:
-    """Return a struct with the keys of several, each once, and further ones: their types and defaults, or ``...``."""
+    """Return a struct with the keys of several structs and further keys, given by type and default or ``...``."""
     every = {key.name: key for struct in (base, *more) for key in fields(struct)}
     keys: list[Any] = [(key.name, key.type, *_default(key)) for key in every.values()]
     keys += [(key, kind) if default is ... else (key, kind, default) for key, (kind, default) in sections.items()]

@@ -1,4 +1,4 @@
-"""Parts of a training that models are composed of: contrast, distillation, the GAN."""
+"""Objectives of a training, of which models are composed: contrast, distillation and the GAN."""
 
 from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel, move_average
 from lightbsr_arch.objectives.contrast import MomentumContrast

@@ -22,10 +22,10 @@ class TrainedModel(Protocol):
         lq: low-quality images of the batch, N x 3 x H x W.
         gt: their ground truth, N x 3 x H*scale x W*scale.
         gt_plain: ``gt`` before any sharpening.
-        output: the restored images, N/num_patch; None in the phase that trains the estimator alone.
+        output: the restored images, N/num_patch; None in the phase that trains only the estimator.
         logged: scalars that the log shows for this step.
         num_patch: neighbours in a batch that share a degradation.
-        estimator_iter: first iterations, which train the estimator alone.
+        estimator_iter: number of first iterations, which train only the estimator.
     """
 
     opt: dict[str, Any]
@@ -62,20 +62,20 @@ class EstimatorTrainOptions(Struct, kw_only=True):
     """The key of objectives that can train the estimator without restoring images."""
 
     estimator_iter: Annotated[
-        int, Meta(ge=0, description="first steps, which train the estimator alone, by contrast or distillation")
+        int, Meta(ge=0, description="first steps, which train only the estimator, by contrast or distillation")
     ] = 0
 
 
 class Objective:
-    """A loss and all that it needs: networks, optimisers, state, options and their check.
+    """A loss and everything that it needs: networks, optimisers, state, options and their check.
 
     A model lists the classes in ``objective_types``. It builds those whose ``option`` the section ``train``
     holds, once its network has its weights.
 
     Attributes:
         option: the key of ``train`` that asks for the objective.
-        of_image: whether the objective looks at restored images. Such an objective rests in the phase that trains the
-            estimator alone.
+        of_image: whether the objective needs restored images. Such an objective is not used in the phase that trains
+            only the estimator.
         knowledge: names out of ``BlindSR.knows`` that ``losses`` receives.
         num_patch: patches that must share a degradation. They are neighbours in the batch. The estimator sees all of
             them, each position in a pass of its own; the restorer sees the first.
@@ -170,7 +170,7 @@ class Objective:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take the entries from a training state, which may be that of a run without this objective.
+        """Restore the entries from a training state, which may come from a run without this objective.
 
         Raises:
             UserError: the entries are missing, or do not fit the options.

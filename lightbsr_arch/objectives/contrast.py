@@ -23,10 +23,10 @@ from lightbsr_arch.option_types import Loss
 
 
 class MomentumContrast(Objective):
-    """Trains the estimator's embeddings by a loss such as ``MomentumContrastLoss``.
+    """Trains the estimator's embeddings with a loss such as ``MomentumContrastLoss``.
 
-    LightBSR (ICCV 2025), section 3.2; DASR (CVPR 2021), section 3.1. The estimator may be any that has an embedding; it
-    need not be a teacher's.
+    LightBSR (ICCV 2025), section 3.2; DASR (CVPR 2021), section 3.1. Any estimator with an embedding can be
+    trained, not only a teacher's.
     """
 
     option = "contrast_opt"
@@ -44,7 +44,7 @@ class MomentumContrast(Objective):
         self.estimator: Any = net.estimator
         self.cri_contrast = build_loss({"num_dim": self.estimator.idr_ch, **self.opt}).to(model.device)
         self.num_patch = self.cri_contrast.num_patch
-        # Like its model, in training mode: keys are normalised by their own batch, as queries are.
+        # In training mode, so that keys are normalised by the statistics of their own batch, as queries are.
         self.net_key = deepcopy(self.estimator).requires_grad_(False).train()
 
     def losses(self, known: Knowledge) -> Losses:

@@ -20,8 +20,8 @@ from lightbsr_arch.option_types.sections import section
 class Distillation(Objective):
     """Makes ``network_g`` imitate ``network_teacher`` under a loss such as ``KDSRDistillLoss``.
 
-    KDSR (ICLR 2023), section 3.3; LightBSR (ICCV 2025), section 3.4. Unless ``path.pretrain_network_g`` names weights
-    to start from, they are the teacher's: ``train.start_from_teacher`` says which.
+    KDSR (ICLR 2023), section 3.3; LightBSR (ICCV 2025), section 3.4. Unless ``path.pretrain_network_g`` names weights,
+    the student starts from weights of the teacher, which ``train.start_from_teacher`` selects.
 
     A subclass can build another teacher (``build_teacher``) or let it learn (``teach``, ``after_step``).
     """
@@ -46,8 +46,8 @@ class Distillation(Objective):
         start_from_teacher: Annotated[
             Literal["restorer", "all", "none"],
             Meta(
-                description="what a student takes over: the restorer; all, which adds what of the estimator fits; or "
-                "none"
+                description="weights of the teacher that a student starts from: the restorer; all, which adds the "
+                "layers of the estimator with equal names and shapes; or none"
             ),
         ] = "restorer"
 
@@ -112,7 +112,7 @@ class Distillation(Objective):
     # ------------------------------------------------------------------------------------------ training
 
     def teach(self) -> Knowledge:
-        """Return the teacher's ``knowledge`` of the model's batch; a frozen teacher's has no gradient."""
+        """Return the frozen teacher's ``knowledge`` of the model's batch, without gradient."""
         seen = self.model.extra_input(self.net_teacher)
         with torch.no_grad():
             return self.net_teacher(self.model.lq, *seen, knowledge=self.knowledge, restore=False)[1]
@@ -129,7 +129,7 @@ def _taken_over(options: dict[str, Any]) -> str:
 
 
 def _start_from_teacher(student: nn.Module, teacher: nn.Module, which: str) -> None:
-    """Copy the teacher's restorer, or also what of its estimator has the same name and shape in the student."""
+    """Copy the teacher's restorer and, for "all", the tensors of its estimator whose name and shape fit."""
     ours, theirs = student.state_dict(), teacher.state_dict()
     fitting = {key for key, value in ours.items() if key in theirs and theirs[key].shape == value.shape}
     restorer = {key for key in {**ours, **theirs} if key.startswith("restorer.")}

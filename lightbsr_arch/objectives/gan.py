@@ -17,11 +17,11 @@ from lightbsr_arch.training_state import resume_scaler
 
 
 class Adversarial(Objective):
-    """Trains against ``network_d``, step by step as BasicSR's RealESRGANModel.
+    """Trains against ``network_d``, with the steps of BasicSR's RealESRGANModel.
 
-    The GAN begins where the phase of the estimator alone ends. From there, the first ``net_d_init_iters`` iterations
-    train only the discriminator, and so do all except every ``net_d_iters``-th. The real images are the ground truth
-    before any sharpening or, with ``gan_gt_usm``, as the other losses see it.
+    The GAN begins after the phase that trains only the estimator. The first ``net_d_init_iters`` iterations of the GAN
+    train only the discriminator. Later, only every ``net_d_iters``-th iteration trains ``network_g`` too. The real
+    images are the ground truth before any sharpening or, with ``gan_gt_usm``, as the other losses see it.
     """
 
     option = "gan_opt"
@@ -93,7 +93,7 @@ class Adversarial(Objective):
             with model.autocast():
                 verdict = self.net_d(images).float()
                 losses[f"l_d_{name}"] = loss = self.cri_gan(verdict, name == "real", is_disc=True)
-            self.scaler_d.scale(loss).backward()  # one at a time, which halves the memory
+            self.scaler_d.scale(loss).backward()  # one loss at a time, which halves the memory
             model.logged[f"out_d_{name}"] = verdict.detach().mean()
         return model.take_step(self.optimizer_d, self.scaler_d, losses, largest=None)
 

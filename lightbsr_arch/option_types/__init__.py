@@ -22,7 +22,7 @@ Scheduler = Annotated[
 ]
 
 Count = Annotated[int, Meta(ge=1)]
-Pieces = Annotated[int, Meta(ge=1, le=65536)]  # of what is held in memory together
+Pieces = Annotated[int, Meta(ge=1, le=65536)]  # numbers of things that are in memory together
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1025)]  # each process adds its number, and NumPy takes 32 bits
 Processes = Annotated[int, Meta(ge=0, le=1024)]
 CountOrZero = Annotated[int, Meta(ge=0)]
@@ -35,14 +35,14 @@ PerChannel = Annotated[list[float], Meta(min_length=1)]
 
 
 class IoBackend(Struct, kw_only=True, forbid_unknown_fields=True):
-    """How a data set's images are read."""
+    """Storage of a data set's images."""
 
     type: Annotated[
         Literal["disk", "lmdb", "memcached"],
         Meta(description="disk: a folder of image files; lmdb: a folder NAME.lmdb that BasicSR's LMDB maker wrote"),
     ]
-    readonly: Annotated[bool, Meta(description="lmdb: open the database for reading alone")] = True
-    lock: Annotated[bool, Meta(description="lmdb: take a lock, which readers alone do not need")] = False
+    readonly: Annotated[bool, Meta(description="lmdb: open the database read-only")] = True
+    lock: Annotated[bool, Meta(description="lmdb: take a lock, which is not needed if all only read")] = False
     readahead: Annotated[bool, Meta(description="lmdb: let the system read ahead")] = False
     server_list_cfg: Annotated[str | UnsetType, Meta(description="memcached: server list file")] = UNSET
     client_cfg: Annotated[str | UnsetType, Meta(description="memcached: client configuration file")] = UNSET
@@ -50,7 +50,7 @@ class IoBackend(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class LoaderOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What BasicSR's data loader reads from every data set's section."""
+    """Keys that BasicSR's data loader reads from every data set's section."""
 
     name: Annotated[str, Meta(min_length=1, description="name in logs, TensorBoard and result folders")]
     type: Annotated[str, Meta(description="registered data set class")]
@@ -68,7 +68,7 @@ class LoaderOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class DatasetOptions(LoaderOptions, kw_only=True):
-    """What every data set of high-resolution images has.
+    """Keys of every data set of high-resolution images.
 
     A registered class describes its own section with an attribute ``Options``: a subclass of this struct
     (``kw_only=True``) that adds the keys the class reads. ``phase`` and ``scale``, which BasicSR itself writes into

@@ -1,7 +1,7 @@
-"""The valid options, as types: the one source of the check, of ``options/schema.json`` and of ``docs/options.md``.
+"""The valid options as types, from which the check, ``options/schema.json`` and ``docs/options.md`` are derived.
 
-Only what the types cannot say stands elsewhere: the arguments of registered classes are read off their signatures
-(``signatures.py``), and what ties options together is in ``checks/combinations.py``.
+The arguments of registered classes are read off their signatures (``signatures.py``). Rules that involve several
+options are in ``checks/combinations.py``.
 
 A section marked with one of the kinds below names a registered class with ``type``; its other keys are that class's.
 An optional key without a default of its own is ``UNSET``: leaving it out differs from writing ``null``.
@@ -30,11 +30,11 @@ from lightbsr_arch.option_types import (
 
 
 class OpenDatasetOptions(LoaderOptions, kw_only=True, forbid_unknown_fields=False):
-    """BasicSR's video data sets and those of other plugins: they may read keys that are not known here."""
+    """BasicSR's video data sets and those of other plug-ins, which may read further keys."""
 
 
 class OptimizerOptions(Struct, kw_only=True):
-    """An optimiser of torch.optim, and its arguments; BasicSR's own models take Adam alone."""
+    """An optimiser of torch.optim and its arguments. BasicSR's own models accept only Adam."""
 
     type: Annotated[str, Meta(description="Adam, or another class of torch.optim")]
     lr: Annotated[Positive, Meta(description="learning rate")]
@@ -44,7 +44,7 @@ class OptimizerOptions(Struct, kw_only=True):
 
 
 class PathOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Weights to start from. Paths are relative to the folder that the command runs in; `~` alone means none."""
+    """Weights to start from. Paths are relative to the folder that the command runs in; `~` means none."""
 
     pretrain_network_g: Annotated[str | None, Meta(description="weights that network_g starts from")] = None
     param_key_g: Annotated[str | None, Meta(description="key in that file: params or params_ema")] = "params"
@@ -56,7 +56,7 @@ class PathOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class GanPathOptions(PathOptions, kw_only=True):
-    """With the discriminator's weights."""
+    """Weights to start from, including the discriminator's."""
 
     pretrain_network_d: Annotated[str | None, Meta(description="weights that network_d starts from")] = None
     param_key_d: Annotated[str | None, Meta(description="key in that file")] = "params"
@@ -80,24 +80,24 @@ class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class GanTrainOptions(TrainOptions, kw_only=True):
-    """With the keys of a GAN."""
+    """Schedule and losses, including the keys of a GAN."""
 
     optim_d: Annotated[Optimizer | UnsetType, Meta(description="optimiser of network_d")] = UNSET
     gan_opt: Annotated[Loss | None, Meta(description="adversarial loss; needs network_d")] = None
     net_d_iters: Annotated[Steps, Meta(description="train network_g once in this many steps")] = 1
     net_d_init_iters: Annotated[
-        float, Meta(ge=0, multiple_of=1, description="steps that train network_d alone first")
+        float, Meta(ge=0, multiple_of=1, description="first steps, which train only network_d")
     ] = 0
 
 
 class BasicSRTrainOptions(GanTrainOptions, kw_only=True):
-    """With the key of BasicSR's SRGANModel."""
+    """Schedule and losses, including the key of BasicSR's SRGANModel."""
 
     ldl_opt: Annotated[Loss | None, Meta(description="locally discriminative loss")] = None
 
 
 class OpenTrainOptions(GanTrainOptions, kw_only=True, forbid_unknown_fields=False):
-    """BasicSR's face, StyleGAN2 and video models and those of other plugins: they may read other keys too."""
+    """BasicSR's face, StyleGAN2 and video models and those of other plug-ins, which may read further keys."""
 
 
 class ValOptions(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -115,7 +115,7 @@ class OpenValOptions(ValOptions, kw_only=True, forbid_unknown_fields=False):
 
 
 class LoggerOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is logged and saved, and how often."""
+    """Logs and checkpoints, and how often they are written."""
 
     print_freq: Annotated[Steps, Meta(description="steps between lines of the log")]
     save_checkpoint_freq: Annotated[Steps, Meta(description="steps between checkpoints")]
@@ -134,7 +134,7 @@ class DistOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Options(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What every run has."""
+    """Keys of every run."""
 
     base: Annotated[
         str | UnsetType, Meta(description="another options file, whose options this file takes and changes")
@@ -151,7 +151,7 @@ class Options(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class GanOptions(Options, kw_only=True):
-    """With the discriminator."""
+    """Keys of a run with a discriminator."""
 
     network_d: Annotated[Network | UnsetType, Meta(description="the discriminator of a GAN")] = UNSET
 
@@ -166,7 +166,7 @@ class BasicSROptions(GanOptions, kw_only=True):
 
 
 class OpenOptions(GanOptions, kw_only=True, forbid_unknown_fields=False):
-    """One run of BasicSR's other models, or another plugin's: they may read keys that are not known here."""
+    """One run of BasicSR's other models, or of another plug-in's, which may read further keys."""
 
     scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET
     path: Annotated[OpenPathOptions, Meta(description="weights to start from")]

@@ -124,7 +124,7 @@ def _test(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder"
 
 @contextmanager
 def _started(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder") -> Iterator[dict[str, Any]]:
-    """Give the complete options. Several processes are joined within the block, and the folder is released after it."""
+    """Yield the complete options. Several processes are joined in the block, and the folder is released after it."""
     from torch import distributed
 
     from lightbsr_arch.training.options import complete_options

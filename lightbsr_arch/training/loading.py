@@ -23,7 +23,7 @@ class TrainingData:
     """Iterates over the batches of a training, without end, from the batch where a run starts or continues.
 
     Attributes:
-        loader: gives the batches of one epoch.
+        loader: yields the batches of one epoch.
         sampler: orders and seeds the samples.
     """
 

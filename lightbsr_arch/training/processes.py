@@ -11,18 +11,18 @@ from lightbsr.errors import UserError
 
 
 def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> None:
-    """Join the other processes, which torchrun or SLURM describe in the environment.
+    """Join the other processes, which torchrun or SLURM describes in environment variables.
 
-    Unlike BasicSR's function of this name, it also works without a GPU, and it takes the GPU of the process's rank on
-    its machine in place of its rank among all processes.
+    Unlike BasicSR's function of this name, it also works without a GPU. It selects the GPU by the rank on the machine,
+    not by the rank among all processes.
 
     Args:
         launcher: pytorch (torchrun) or slurm.
-        backend: of PyTorch's; gloo is taken where there is no GPU.
-        port: of the first process, under SLURM.
+        backend: PyTorch's backend on GPUs; without a GPU it is gloo.
+        port: port of the first process, under SLURM.
 
     Raises:
-        UserError: the environment does not describe them.
+        UserError: the environment variables are missing.
     """
     variable, command = ("SLURM_PROCID", "srun") if launcher == "slurm" else ("RANK", "torchrun")
     if variable not in os.environ:

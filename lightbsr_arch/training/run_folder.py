@@ -1,4 +1,4 @@
-"""``experiments/NAME`` and ``results/NAME``: locked while a command runs, and made once the run is known to work.
+"""The folders ``experiments/NAME`` and ``results/NAME``, which are locked during a run and made when it works.
 
 BasicSR makes the folders, and moves those of an older run away, before it knows whether it can train.
 """
@@ -66,7 +66,7 @@ class RunFolder:
             _check_place(folder)
 
     def resume(self) -> None:
-        """Say that the run goes on in its folder, which then is not moved away."""
+        """Keep the run's folder, because the run continues in it."""
         self._is_new = False
 
     def create(self) -> None:
@@ -93,12 +93,12 @@ class RunFolder:
                 self.tb_logger = logger.init_tb_logger(str(self._tensorboard))
 
     def release(self) -> None:
-        """Let another process have the run."""
+        """Release the lock of the run."""
         if self._lock is None:
             return
         self._lock.release(remove=True)
         if self._made_parent:
-            with suppress(OSError):  # it holds a run
+            with suppress(OSError):  # the folder is not empty
                 self._root.parent.rmdir()
 
     def start_log(self, file: Path) -> logging.Logger:

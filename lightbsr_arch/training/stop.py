@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and others: training ends after the iteration it is in, when a checkpoint can be saved."""
+"""Ctrl-C, SIGTERM and other signals. Training ends after the current iteration, when a checkpoint can be saved."""
 
 import os
 import signal
@@ -10,22 +10,22 @@ from types import FrameType
 # SLURM's --signal=USR1@60 sends SIGUSR1 before the time is up, and a closed terminal sends SIGHUP. Windows lacks both.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
 TORCHRUN_REPEATS = 1.0
-"""Seconds within which a second signal is the first one again: torchrun passes on what the terminal sent already."""
+"""Seconds within which a second signal is a copy of the first: torchrun repeats the terminal's signals."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user wants the program to end; not an ``Exception``, so that nothing on the way takes it for an error."""
+    """The user asked the program to end. It is not an ``Exception``, so that no handler of errors catches it."""
 
 
 class StopRequest:
-    """What the user's signals ask for.
+    """The state of a stop that the user's signals ask for.
 
     The first signal is only noted while the program is ``busy``, and raises ``Stopped`` otherwise. The second one
     always raises.
 
     Attributes:
-        signum: the signal that asked, 0 so far if none did.
-        busy: an iteration is under way that a checkpoint may want whole.
+        signum: the first signal, or 0 if there was none.
+        busy: whether an iteration is running, which a checkpoint needs complete.
     """
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class StopRequest:
         self._first = 0.0
 
     def listen(self) -> None:
-        """Take ``SIGNALS`` from now on, except SIGHUP where ``nohup`` has it ignored."""
+        """Install the handlers of ``SIGNALS``, except SIGHUP if ``nohup`` ignores it."""
         for signum in SIGNALS:
             if signum.name != "SIGHUP" or signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._handle)
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as in shells: 130 for SIGINT, 143 for SIGTERM; 0 if nobody asked."""
+        """Exit code as in shells, 128 + the signal's number: 130 for SIGINT, 143 for SIGTERM; 0 without a signal."""
         return 128 + self.signum if self.signum else 0
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Work that may be left at any point, even at the first signal; raises ``Stopped`` out of it."""
+        """Raise ``Stopped`` at the first signal within the block, which may be left at any point."""
         was_busy, self.busy = self.busy, False
         try:
             yield

@@ -1,1 +1,1 @@
-"""Faster and leaner ways to the numbers that the architectures define; the tests compare both."""
+"""Implementations of the architectures' layers that need less time or memory. Tests compare both."""

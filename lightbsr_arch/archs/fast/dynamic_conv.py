@@ -7,9 +7,9 @@ from lightbsr_arch.archs.exporting import is_exporting
 
 
 def dynamic_depthwise_conv(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Convolve every channel of every sample with a kernel of its own; stride 1, zero padding, same size out.
+    """Convolve each channel of each sample with its own kernel, with stride 1 and zero padding to the same size.
 
-    The three ways below give the same numbers; which is fastest depends on the memory format.
+    The three implementations return the same values. The fastest one depends on the memory format.
 
     Args:
         x: features, N x C x H x W.

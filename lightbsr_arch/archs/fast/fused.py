@@ -1,7 +1,7 @@
-"""Operations of which oneDNN makes one pass over memory instead of two, and PyTorch's own wherever oneDNN is not.
+"""Operations that oneDNN fuses into one pass over memory, with PyTorch's own as the fallback.
 
-PyTorch uses these itself when it compiles a network. Called directly they need no compiler, and a 1x1 convolution runs
-on oneDNN with a single thread, too.
+PyTorch uses the fused operations when it compiles a network. Called directly, they need no compiler, and a 1x1
+convolution runs on oneDNN with a single thread, too.
 """
 
 from functools import cache
@@ -15,21 +15,21 @@ from lightbsr_arch.archs.fast.row_strips import is_inference_on_cpu
 def conv_gelu(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, padding: int = 0
 ) -> torch.Tensor:
-    """A convolution, then a GELU."""
+    """Return the GELU of a convolution's output."""
     if not _fuses(x, weight):
         return F.gelu(F.conv2d(x, weight, bias, padding=padding))
     return _conv_gelu(x, weight, bias, padding)
 
 
 def gated_gelu(x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """GELU of one image, 1 x C x H x W, of which every channel is multiplied by a number, C."""
+    """Return the GELU of one image, 1 x C x H x W, whose channels are first multiplied by C factors."""
     if not _fuses(x, gate):
         return F.gelu(x * gate[:, None, None])
     return _conv_gelu(x, gate[:, None, None, None], groups=len(gate))
 
 
 def add_conv1x1_(out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
-    """Add a convolution's output to ``out``, which is an image, or rows of one, in channels-last memory."""
+    """Add a convolution's output to ``out``, an image or rows of an image in channels-last memory."""
     if not (_fuses(x, weight) and out.dtype == x.dtype and out.is_contiguous(memory_format=torch.channels_last)):
         out += F.conv2d(x, weight, bias)
         return
@@ -51,7 +51,7 @@ def _fuses(x: torch.Tensor, weight: torch.Tensor) -> bool:
 
 @cache
 def _available(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch and this processor have the operations: they are no part of PyTorch's public interface."""
+    """Return whether the operations, which are not part of PyTorch's public interface, exist on this machine."""
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     ones = torch.ones(1, 1, 2, 2, dtype=dtype).contiguous(memory_format=torch.channels_last)

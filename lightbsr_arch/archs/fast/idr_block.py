@@ -1,4 +1,4 @@
-"""The blocks of LightBSR's restorer on the CPU, where memory takes more of the time than arithmetic.
+"""The blocks of LightBSR's restorer on the CPU, where memory access takes more time than arithmetic.
 
 Images and features are in channels-last memory, so that views with the channels last copy nothing. Where no gradient is
 needed, a block works through the image in strips of rows, so that the intermediate results of a strip stay in the

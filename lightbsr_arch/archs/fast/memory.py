@@ -1,4 +1,4 @@
-"""How much memory is free, how tall strips may be, and where a picture's features are held."""
+"""Free memory, the height of strips that fit into it, and storage for a picture's features."""
 
 import ctypes
 import os
@@ -15,29 +15,29 @@ import torch
 from lightbsr.errors import UserError
 
 STRIP_SHARE = 0.25
-"""Of the free memory, for the work on a strip; the rest is for the picture, its features and everybody else."""
+"""Share of the free memory that a strip may use. The picture, its features and other programs need the rest."""
 
 MAPS_SHARE = 0.6
-"""Of the free memory, for the features of the whole picture."""
+"""Share of the free memory that the features of the whole picture may use."""
 
 BYTES_PER_FEATURE = {"cpu": 32, "other": 48}
-"""That the work on a strip needs for every pixel and feature channel of it, in units of the element size: as measured
-on a CPU, where the upsampler works in smaller strips still; as reckoned elsewhere."""
+"""Working memory per pixel and feature channel of a strip, in elements: measured on the CPU, where the upsampler uses
+smaller strips, and estimated on other devices."""
 
 MOST_PIXELS = {"cpu": 2**17, "other": 2**22}
-"""Of a strip; larger ones are not faster."""
+"""Pixels of a strip above which strips do not become faster."""
 
 FEWEST_ROWS = 8
-"""Of a strip; with fewer, rows that a layer computes twice are most of the work."""
+"""Smallest number of rows of a strip. With fewer, most of the work is on rows that are computed twice."""
 
-_CGROUPS = (  # of a container: limit, use, and the part of the use that is files which can be dropped
+_CGROUPS = (  # files of a container: limit, use, and the part of the use that is droppable file cache
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
 
 
 def free_memory(device: torch.device, cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that may still be taken on a device; a container's limit counts."""
+    """Return the bytes that are free on a device, within the limit of a container."""
     if device.type == "cuda":
         unused_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused_by_torch
@@ -48,14 +48,14 @@ def free_memory(device: torch.device, cgroups: Path = Path("/sys/fs/cgroup")) ->
         try:
             files = dict(line.split() for line in (cgroups / stat).read_text().splitlines())[droppable]
             left = int((cgroups / limit).read_text()) - int((cgroups / use).read_text()) + int(files)
-        except (OSError, ValueError, KeyError):  # no such files, or "max": no limit
+        except (OSError, ValueError, KeyError):  # no container, or the limit "max"
             continue
         free = min(free, max(left, 0))
     return int(free)
 
 
 def rows_that_fit(num_feat: int, lq: torch.Tensor) -> int:
-    """Return the rows of the strips for ``--tile auto``: as many as the free memory allows and are of use.
+    """Return the rows per strip for ``--tile auto``: as many as the free memory allows, up to the fastest size.
 
     Args:
         num_feat: channels of the network's features.
@@ -69,12 +69,12 @@ def rows_that_fit(num_feat: int, lq: torch.Tensor) -> int:
 
 
 def feature_maps(count: int, num_feat: int, lq: torch.Tensor) -> torch.Tensor:
-    """Uninitialised features for every pixel of ``lq``, count x num_feat x H x W in channels-last memory.
+    """Allocate features for every pixel of ``lq``, count x num_feat x H x W in channels-last memory, uninitialised.
 
-    They are on its device if they fit there, else in main memory, else in a temporary file that goes with them.
+    They are on its device if they fit there, else in main memory, else in a temporary file that is deleted with them.
 
     Raises:
-        UserError: the disk is full, too.
+        UserError: they fit nowhere, because the disk is full.
     """
     height, width = lq.shape[2:]
     shape = (count, height, width, num_feat)
@@ -86,7 +86,7 @@ def feature_maps(count: int, num_feat: int, lq: torch.Tensor) -> torch.Tensor:
 
 
 def release_freed() -> None:
-    """Give back to the system what the C library keeps of freed memory, which strips of varying height make much of."""
+    """Return memory to the system that the C library keeps after it was freed, which strips of varying height cause."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # not glibc
             ctypes.CDLL(None).malloc_trim(0)
@@ -97,7 +97,7 @@ def _in_a_file(size: int) -> torch.Tensor:
     try:
         with tempfile.TemporaryFile() as file:
             if sys.platform == "linux":
-                os.posix_fallocate(file.fileno(), 0, size)  # or the disk may turn out to be full in mid-work: a crash
+                os.posix_fallocate(file.fileno(), 0, size)  # otherwise a full disk would crash the program later
             return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=(size,)))
     except OSError as error:
         free = shutil.disk_usage(folder).free

@@ -1,4 +1,4 @@
-"""Working through images strip by strip, so that what becomes of a strip stays in the processor's cache."""
+"""Processing of images strip by strip, so that the intermediate results of a strip stay in the processor's cache."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,16 +6,16 @@ from itertools import pairwise
 import torch
 
 STRIP_BYTES = 2**23
-"""Of the largest tensor that a strip becomes. With much more it leaves the cache; with much less, rows in common with
-the neighbours take a large part of the work."""
+"""Size of the largest tensor of a strip. Much larger tensors leave the cache. With much smaller ones, a large part of
+the work is on rows that neighbouring strips share."""
 
 
 @dataclass(frozen=True)
 class RowStrip:
     """Rows ``start`` to ``stop`` of one image out of N x C x H x W.
 
-    A convolution that pads with zeros takes a strip with its halo for an image: the rows of the halo come out wrong,
-    those of the strip right, also at the image's borders, where the halo ends with the image.
+    A convolution that pads with zeros can be applied to a strip with its halo. The output is wrong in the rows of the
+    halo and right in the rows of the strip, also at the image's borders, where the halo ends with the image.
     """
 
     sample: int
@@ -29,13 +29,13 @@ class RowStrip:
         return images[self.sample : self.sample + 1, :, max(self.start - halo, 0) : self.stop + halo]
 
     def without_halo(self, rows: torch.Tensor, halo: int) -> torch.Tensor:
-        """The strip's rows out of what ``with_halo`` gave, or of what became of it."""
+        """Cut the strip's rows out of a tensor with the rows of ``with_halo``."""
         above = min(self.start, halo)
         return rows[:, :, above : above + self.stop - self.start]
 
 
 def row_strips(images: torch.Tensor, widest: int, halo: int) -> list[RowStrip]:
-    """Strips that cover images, for work on them that has up to ``widest`` channels.
+    """Return strips that cover images, for tensors with up to ``widest`` channels.
 
     No halo reaches further than into the next strip.
     """
@@ -47,8 +47,6 @@ def row_strips(images: torch.Tensor, widest: int, halo: int) -> list[RowStrip]:
 
 
 def is_inference_on_cpu(images: torch.Tensor) -> bool:
-    """Whether work on them may take another way to the same numbers: no gradient needs what is on the way, and nobody
-    records it, to compile or to export it.
-    """
+    """Return True for CPU inference outside tracing, compilation and export, where a faster way may be used."""
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return images.device.type == "cpu" and not torch.is_grad_enabled() and not recorded

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from lightbsr_arch.archs.fast.row_strips import is_inference_on_cpu
 
 REACH = 2
-"""How many low-quality pixels away a pixel of the image looks, whatever the scale."""
+"""Distance in low-quality pixels up to which an output pixel depends on the features, at any scale."""
 
 
 def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tensor:
-    """``tail(upsample(x))``, which may be the largest part of a restorer's memory and a fifth of its time.
+    """Return ``tail(upsample(x))``, which may take most of a restorer's memory and a fifth of its time.
 
     Args:
         x: features, N x C x H x W.
@@ -22,11 +22,11 @@ def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tenso
     """
     channels, height, width = x.shape[1:]
     seen = REACH + 1
-    by_the_layers = (1 + channels) * (2 * REACH + 1) ** 2 + 2 * seen * (height + width)  # pixels, whatever the way
+    by_the_layers = (1 + channels) * (2 * REACH + 1) ** 2 + 2 * seen * (height + width)  # pixels
     if not is_inference_on_cpu(x) or height * width < by_the_layers:
         return _layer_by_layer(x, upsample, tail)
     image = _as_one_convolution(x, nn.Sequential(*upsample, tail))
-    # The layers pad in between, which only the outermost blocks of scale x scale pixels notice.
+    # The layers pad, which affects only the outermost blocks of scale x scale pixels.
     scale = image.shape[2] // height
     image[:, :, :scale] = _layer_by_layer(x[:, :, :seen], upsample, tail)[:, :, :scale]
     image[:, :, -scale:] = _layer_by_layer(x[:, :, -seen:], upsample, tail)[:, :, -scale:]
@@ -36,9 +36,9 @@ def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tenso
 
 
 def _as_one_convolution(x: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
-    """All layers at once, as none of them is non-linear; wrong along the border.
+    """Apply all layers, which are linear, as one convolution. The result is wrong along the border.
 
-    Its weight is read off what the layers make of images that are one at a single place and zero elsewhere.
+    The weight is the layers' response to images that are one at a single place and zero elsewhere.
     """
     channels, side = x.shape[1], 2 * REACH + 1
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -57,7 +57,7 @@ def _as_one_convolution(x: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
 
 
 def _layer_by_layer(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tensor:
-    """What the last pixel shuffle would give is never made: the tail comes before it."""
+    """Apply the tail before the last pixel shuffle, so that the shuffled features are never in memory."""
     *before, shuffle = upsample
     for layer in before:
         x = layer(x)
@@ -65,11 +65,11 @@ def _layer_by_layer(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> tor
 
 
 def conv_of_shuffled(x: torch.Tensor, scale: int, conv: nn.Conv2d) -> torch.Tensor:
-    """``conv(F.pixel_shuffle(x, scale))`` for a 3x3 convolution that pads, without the shuffled tensor.
+    """Return ``conv(F.pixel_shuffle(x, scale))`` for a 3x3 convolution that pads, without the shuffled tensor.
 
     A block of scale x scale pixels that lies one pixel above and left of a shuffled pixel's own block depends on 2x2
-    places of ``x``. So one 2x2 convolution, with an output for each pixel of the block, comes first and its outputs are
-    shuffled.
+    places of ``x``. Therefore a 2x2 convolution with one output per pixel of the block comes first, and its
+    outputs are shuffled.
     """
     spare = 2 * scale - 3
     shifted = [

@@ -24,9 +24,9 @@ from lightbsr_arch.seeds import seeded
 # BasicSR's networks that neither read files nor download weights when they are built.
 BASICSR_RESTORERS = ("EDSR", "MSRResNet", "RCAN", "RRDBNet", "SRVGGNetCompact", "SwinIR")
 BASICSR_DISCRIMINATORS = ("UNetDiscriminatorSN", "VGGStyleDiscriminator")
-# Their parts that are alike, of which a few tell as much as all, and sooner.
+# Numbers of repeated parts. A few of these show the same mistakes in less time.
 FEW = {"num_block": 2, "num_group": 2, "num_conv": 2}
-# Losses that read files, or hold much, when they are built; the types of their arguments say all that can be wrong.
+# Losses that read files or need much memory when they are built. The types of their arguments are checked.
 NOT_BUILT = ("PerceptualLoss", "MomentumContrastLoss")
 LARGEST_TRIAL = 512
 
@@ -43,7 +43,7 @@ def build_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding
 
 
 class _WithoutMemory(TorchFunctionMode):
-    """Tensors without memory, but for a short list of numbers that SwinIR reads while it is built."""
+    """Create tensors without memory, except a short list of numbers that SwinIR reads while it is built."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -79,13 +79,13 @@ def _networks(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
                 elif is_train and is_basicsr:
                     problem = "cannot be trained on these images"
                     yield from _trial(options, key, name, built)
-        except Exception as error:  # whatever a network finds wrong
+        except Exception as error:  # networks raise any exception
             yield Finding((key,), f"{problem}: {error or type(error).__name__}")
 
 
 def _trial(options: dict[str, Any], key: str, name: str, network: nn.Module) -> Iterator[Finding]:
-    """Give a network an image of the training's size; what it raises is the finding."""
-    # A degradation may cut what the data set has cut.
+    """Run a network on an image of the training's size. An exception becomes a finding."""
+    # A degradation may cut the crops of the data set further.
     gt_size = section(options, "degradation").get("gt_size") or section(options, "datasets", "train").get("gt_size")
     scale, count = options.get("scale"), channels(options)
     if gt_size is None or scale is None or count is None:
@@ -105,7 +105,7 @@ def _trial(options: dict[str, Any], key: str, name: str, network: nn.Module) -> 
 
 
 def _optimizers(options: dict[str, Any]) -> Iterator[Finding]:
-    """Let each optimiser make a step, as some want what this training does not give."""
+    """Make one step with each optimiser, because some need arguments that this training does not pass."""
     for key, optimizer in sections(options, "train"):
         if not key.startswith("optim_"):
             continue
@@ -132,7 +132,7 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _metrics(options: dict[str, Any]) -> Iterator[Finding]:
-    """Measure a grey picture: BasicSR registers metrics for tensors, too, which its validation does not give."""
+    """Apply the metrics to a grey picture, because BasicSR also registers metrics that its validation cannot call."""
     for key, metric in sections(options, "val", "metrics"):
         arguments = {name: value for name, value in metric.items() if name not in ("type", "better")}
         measure = registered("metric")[metric["type"]]
@@ -188,7 +188,7 @@ def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Findi
         try:
             held = read_checkpoint(find_weights(weights)).network
         except UserError:
-            continue  # damaged, or of another plugin's estimator: loading them says what is wrong, if anything is
+            continue  # damaged, or of another plug-in's estimator; loading reports any problem
         for part, arguments in held.items():
             origin = f"of {weights} (path.pretrain_{key})"
             yield from _differences(network[part], arguments, (key, part), origin)
@@ -211,5 +211,5 @@ def _with_defaults(network: dict[str, Any]) -> dict[str, Any]:
     name = arguments.pop("type")
     bound = signature(registered("network")[name]).bind(**arguments)
     bound.apply_defaults()
-    bound.arguments.pop("init", None)  # the start of the weights, which loaded ones replace
+    bound.arguments.pop("init", None)  # initial weights, which the loaded ones replace
     return {"type": name, **bound.arguments}

@@ -22,7 +22,7 @@ from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
 
 PHASES = ("train", "val", "test")
-# Read without a default while training alone.
+# BasicSR reads these without a default, in training only.
 TRAIN_LOADER_KEYS = ("batch_size_per_gpu", "num_worker_per_gpu")
 TRAIN_CROP_KEYS = ("gt_size", "use_hflip", "use_rot")
 IMAGE_DATASETS = (
@@ -53,12 +53,12 @@ def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding
 
 
 def phase_of(dataset: str) -> str:
-    """``val_2`` -> ``val``."""
+    """Return a phase without its number: ``val_2`` -> ``val``."""
     return dataset.partition("_")[0]
 
 
 def _names(options: dict[str, Any]) -> Iterator[Finding]:
-    """Texts that become the names of files and folders, of which BasicSR takes any."""
+    """Check the names of files and folders, for which BasicSR accepts any text."""
     keys = [("name",), ("val", "suffix"), *(("datasets", name, "name") for name in section(options, "datasets"))]
     for key in keys:
         value = section(options, *key[:-1]).get(key[-1])
@@ -132,7 +132,7 @@ def _testing(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
-    """Validation on LR images alone."""
+    """Check validation on LR images without HR."""
     types = {name: data.get("type") for name, data in sections(options, "datasets") if phase_of(name) != "train"}
     blind = [name for name, dataset_type in types.items() if dataset_type == "SingleImageDataset"]
     by_dataset = getattr(model_of(options.get("model_type")), "metrics_by_dataset", False)
@@ -149,7 +149,7 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
-    """Data sets to validate or test on that lack the input that ``network_g`` takes besides the LR images."""
+    """Find validation and test sets that lack the extra input of ``network_g``."""
     parts = (network for key, network in _networks(options, ()) if key[0] == "network_g")
     names = [str(network.get("type")) for network in parts]
     needed = [getattr(registered("network").get(name), "extra_input", None) for name in names]
@@ -165,7 +165,7 @@ def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
-    """The check of a model that has one; rules for BasicSR's models."""
+    """Run the check of the model, or the rules for BasicSR's models, which have none."""
     model = model_of(options.get("model_type"))
     if hasattr(model, "check"):
         yield from model.check(options, is_train=is_train)
@@ -198,7 +198,7 @@ def _perceptual(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def perceptual_losses(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """BasicSR's losses on features of a VGG network: their names within ``train``, and which network."""
+    """Yield BasicSR's losses on features of a VGG network: their keys within ``train``, and the network."""
     for name, loss in sections(options, "train"):
         vgg_type = loss.get("vgg_type", "vgg19")
         if loss.get("type") == "PerceptualLoss" and vgg_type in get_args(VggType):
@@ -220,7 +220,7 @@ def _scales(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _networks(options: dict[str, Any], key: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    """Every network, those inside another included."""
+    """Yield every network, including those inside another one."""
     for name, value in options.items():
         if isinstance(value, dict) and (key or name.startswith("network_")):
             yield (*key, name), value
@@ -229,7 +229,7 @@ def _networks(options: dict[str, Any], key: KeyPath) -> Iterator[tuple[KeyPath, 
 
 def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterator[Finding]:
     cls = registered("network").get(str(network.get("type")))
-    # Elsewhere than in our and BasicSR's networks, a default `scale` may mean something else.
+    # In networks of other packages, a default `scale` may mean something else.
     parameters = inspect.signature(cls).parameters if cls is not None and package(cls) in OWN else {}
     for name in ("scale", "upscale"):
         if name in network:
@@ -242,7 +242,7 @@ def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterato
 
 
 def channels(options: dict[str, Any]) -> int | None:
-    """Channels of the images that all data sets give; None if they differ, or a data set is of another kind."""
+    """Return the channels of the images of all data sets; None if they differ or a data set is of another kind."""
     found = set()
     for _, dataset in sections(options, "datasets"):
         if dataset.get("type") not in IMAGE_DATASETS:
@@ -252,7 +252,7 @@ def channels(options: dict[str, Any]) -> int | None:
 
 
 def _colours(options: dict[str, Any]) -> Iterator[Finding]:
-    """Networks take the images of the data sets: RGB, or the luma that ``color: y`` makes of a BasicSR data set."""
+    """Check that networks take the data sets' images: RGB, or luma if a BasicSR data set has ``color: y``."""
     count = channels(options)
     for key, network in _networks(options, ()):
         cls = registered("network").get(str(network.get("type")))

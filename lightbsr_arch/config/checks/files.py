@@ -78,11 +78,11 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
 
 
 def _pairs(dataset: dict[str, Any], scale: Any, key: KeyPath) -> Iterator[Finding]:
-    """Whether each HR picture has its LR picture, of the right size."""
+    """Check that each HR picture has an LR picture of the right size."""
     roots = [dataset.get(name, "") for name in ("dataroot_gt", "dataroot_lq")]
     templates = [dataset.get(name, "{}") for name in ("filename_tmpl", "gt_tmpl")]
     if not isinstance(scale, int) or not all(isinstance(value, str) for value in (*roots, *templates)):
-        return  # the type check says so
+        return  # the type check reports it
     try:
         PicturePairs(roots[0], roots[1], scale, *templates)
     except UserError as error:

@@ -1,7 +1,7 @@
-"""Reading picture files: one reader, for training and for upscaling.
+"""The reader of picture files, for training and for upscaling.
 
-The format is told by the first bytes. Each has a decoder that first parses the header; what it claims is checked
-against a budget in bytes before anything is decoded, and whatever cannot be read is refused with its reason.
+The first bytes of a file determine its format. The decoder of the format first parses the header, whose size is checked
+against a limit in bytes before anything is decoded. Files that cannot be read are refused with a reason.
 """
 
 import logging
@@ -37,7 +37,7 @@ __all__ = [
     "read_picture",
 ]
 
-for _library in ("PIL", "tifffile"):  # what they log of odd files would go to standard error
+for _library in ("PIL", "tifffile"):  # their warnings about odd files would go to standard error
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
 Source = str | PathLike[str] | bytes
@@ -51,7 +51,7 @@ _OTHER: Final = {".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm
 PICTURE_SUFFIXES: Final = frozenset(
     _PNG | _JPEG | _OTHER | (_HEIF if READS_HEIF else set()) | (_AVIF if READS_AVIF else set())
 )
-"""Files with these endings are taken from a folder; a file that is named itself is tried whatever its ending."""
+"""Endings of the files that are taken from a folder. A file that is given by name is read with any ending."""
 
 _NEEDS_HEIF: Final = "pip install 'lightbsr-arch[heic]' reads it"
 _NEEDS_AVIF: Final = "a newer Pillow reads it"
@@ -146,20 +146,20 @@ _SPECIAL: Final = [
 
 
 def read_picture(source: Source, name: str | None = None) -> Picture:
-    """Read a picture file, or its bytes, upright, with all that goes with it.
+    """Read a picture file, or its bytes, upright and with its metadata.
 
     Palettes become RGB, with alpha where they have transparent entries. Black and white becomes grey. 1 to 7 bits
-    become 8 and 9 to 15 bits become 16, over the full range. CMYK and other colour spaces become RGB, CMYK by its
-    profile if it has one, and a notice says so.
+    become 8 and 9 to 15 bits become 16, over the full range. CMYK and other colour spaces become RGB, and a notice
+    says so. CMYK is converted by its profile if it has one.
 
     Args:
         source: a path or the bytes of a file.
-        name: how to call the picture in errors; the path unless given.
+        name: name of the picture in errors; the path by default.
 
     Raises:
-        UserError: the file is missing, empty, no regular file, no picture that is read, cut short, damaged, animated,
-            has several pages, other than unsigned values of 1 to 16 bits, or is larger than the budget
-            (`base.MAX_PIXEL_BYTES`). The message starts with the name.
+        UserError: the file is missing, empty, not a regular file, not a supported picture, cut short, damaged or
+            animated; it has several pages, or values other than unsigned ones of 1 to 16 bits; or it exceeds the limit
+            `base.MAX_PIXEL_BYTES`. The message starts with the name.
     """
     name, data = read_bytes(source, name)
     with _refusals(name):
@@ -174,20 +174,20 @@ def read_picture(source: Source, name: str | None = None) -> Picture:
 
 
 def read_header(source: Source, name: str | None = None) -> Header:
-    """Size and kind of a picture without decoding its pixels; raises `UserError` as `read_picture` does."""
+    """Return size and kind of a picture without decoding its pixels. Raise `UserError` as `read_picture` does."""
     name, data = read_bytes(source, name)
     with _refusals(name):
         return _decoder(data).header
 
 
 def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
-    """What to call a picture in errors, and the bytes of its file; raises `UserError` where it cannot be read."""
+    """Return the name of a picture for errors, and the bytes of its file. Raise `UserError` if it cannot be read."""
     if isinstance(source, bytes):
         return name or "picture", source
     path = Path(source)
     name = name or str(path)
     try:
-        status = path.stat()  # before it is opened: opening a pipe waits for who writes to it
+        status = path.stat()  # before it is opened, because opening a pipe waits for a writer
         for is_kind, reason in _SPECIAL:
             if is_kind(status.st_mode):
                 raise UserError(f"{name}: {reason}")
@@ -225,10 +225,10 @@ def _if_there(data: bytes, kind: str, is_there: bool, needs: str) -> Decoder:
 
 @contextmanager
 def _refusals(name: str) -> Iterator[None]:
-    """Whatever reading raises becomes one line that names the picture."""
+    """Turn any exception of reading into one line that names the picture."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and from half its pixel limit on
+            warnings.simplefilter("ignore")  # Pillow warns about odd metadata, and above half its pixel limit
             yield
             return
     except RefusedError as error:

@@ -1,4 +1,4 @@
-"""What every decoder gives and obeys: the picture, its header, the limits, and how a refusal is raised."""
+"""Classes and limits that all decoders share: the picture, its header and the error of a refusal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,46 +10,46 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 
 MAX_PIXEL_BYTES: Final = 2**30
-"""Decoded pixels: height x width x channels x bytes per sample, checked before anything is decoded."""
+"""Limit of height x width x channels x bytes per sample, checked before anything is decoded."""
 
 MAX_FILE_BYTES: Final = MAX_PIXEL_BYTES + 2**26
 
 MAX_METADATA_BYTES: Final = 2**24
-"""One profile or text after decompression."""
+"""Limit of one profile or text after decompression, in bytes."""
 
 
 class RefusedError(Exception):
-    """Why a picture cannot be read; the reader puts its name in front."""
+    """The reason why a picture cannot be read. The reader puts the name in front."""
 
 
 class Header(NamedTuple):
-    """What a picture's header says. Height and width are those of the upright picture."""
+    """The content of a picture's header. Height and width are those of the upright picture."""
 
     height: int
     width: int
     format: str
-    """As Pillow names it: PNG, JPEG, MPO, WEBP, TIFF, BMP, GIF, PPM, AVIF, HEIF, JXL."""
+    """Pillow's name of the format: PNG, JPEG, MPO, WEBP, TIFF, BMP, GIF, PPM, AVIF, HEIF or JXL."""
     channels: int
     bytes_per_sample: int = 1
 
 
 @dataclass
 class Picture:
-    """An upright picture and what goes with it.
+    """An upright picture with its metadata.
 
     Attributes:
         pixels: uint8 or uint16; H x W grey, H x W x 2 grey and alpha, H x W x 3 RGB, H x W x 4 RGB and alpha. Alpha is
             not multiplied into the colours.
-        icc: colour profile that the pixels are in.
-        exif: without orientation and size.
-        xmp: without orientation and size.
+        icc: colour profile of the pixels.
+        exif: EXIF without orientation and size.
+        xmp: XMP without orientation and size.
         iptc: IPTC-IIM records.
         dpi: horizontal and vertical pixels per inch.
-        comment: of JPEG or GIF.
-        png_chunks: (kind, content) of PNG chunks that are copied to another PNG as they are: texts, density, and
-            those that define colours.
-        lossless_webp: whether WebP is to be lossless, as the file was.
-        notices: what of the file could not be kept, a line each.
+        comment: comment of JPEG or GIF.
+        png_chunks: (kind, content) of PNG chunks that are copied unchanged to another PNG: texts, density, and
+            chunks that define colours.
+        lossless_webp: whether the file was lossless WebP, so that WebP output should be lossless too.
+        notices: one line per part of the file that could not be kept.
     """
 
     pixels: Pixels
@@ -65,7 +65,7 @@ class Picture:
 
 
 class Decoder(Protocol):
-    """A file whose header has been parsed. Anything but `RefusedError` that is raised means a damaged file."""
+    """A file whose header has been parsed. Any exception except `RefusedError` means that the file is damaged."""
 
     header: Header
 
@@ -73,7 +73,7 @@ class Decoder(Protocol):
 
 
 def check_budget(header: Header) -> None:
-    """Raises `RefusedError` where the decoded pixels would exceed `MAX_PIXEL_BYTES`."""
+    """Raise `RefusedError` if the decoded pixels would exceed `MAX_PIXEL_BYTES`."""
     height, width, _, channels, bytes_per_sample = header
     if height < 1 or width < 1:
         raise RefusedError(f"its header claims {width}x{height} pixels")
@@ -85,7 +85,7 @@ def check_budget(header: Header) -> None:
 
 
 def refuse_frames(count: int) -> None:
-    """Raises `RefusedError` where a file holds several pictures."""
+    """Raise `RefusedError` if a file holds several pictures."""
     if count > 1:
         raise RefusedError(f"{count} frames or pages in one file; save the one wanted as a still picture")
 
@@ -102,17 +102,17 @@ _TURNED: Final[dict[int, Callable[[Pixels], Pixels]]] = {
 
 
 def upright(stored: Pixels, orientation: int) -> Pixels:
-    """The pixels as they are to be shown, by EXIF orientation; an unknown one leaves them as they are."""
+    """Turn and flip pixels by EXIF orientation. An unknown orientation leaves them unchanged."""
     return _TURNED.get(orientation, lambda stored: stored)(stored)
 
 
 def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Height and width after `upright`."""
+    """Return height and width after `upright`."""
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
 def rescale(values: Pixels, largest: int) -> Pixels:
-    """Unsigned integers in [0, largest] to the full range of uint8 or, where largest > 255, uint16."""
+    """Scale unsigned integers in [0, largest] to the full range of uint8 or, for largest > 255, uint16."""
     dtype, full = (np.uint8, 255) if largest <= 255 else (np.uint16, 65535)
     if largest == full:
         return values.astype(dtype, copy=False)

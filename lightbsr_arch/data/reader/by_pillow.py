@@ -1,4 +1,4 @@
-"""WebP, BMP, GIF and AVIF by Pillow; HEIC too, where pillow-heif is installed."""
+"""WebP, BMP, GIF and AVIF by Pillow, and HEIC if pillow-heif is installed."""
 
 import io
 import re
@@ -35,7 +35,7 @@ _DEEP: Final = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 class PillowDecoder:
-    """``kind`` is Pillow's name of the format."""
+    """A file that Pillow decodes; ``kind`` is Pillow's name of the format."""
 
     def __init__(self, data: bytes, kind: str) -> None:
         self._data, self._kind = data, kind

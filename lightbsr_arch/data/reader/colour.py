@@ -1,4 +1,4 @@
-"""Colour spaces other than grey and RGB."""
+"""Conversion from colour spaces other than grey and RGB."""
 
 import io
 from typing import Any, Final
@@ -13,9 +13,10 @@ _LAB: Final = ImageCms.createProfile("LAB")
 
 
 def set_rgb(picture: Picture, image: Image.Image) -> None:
-    """Set the pixels to those of CMYK, YCbCr, LAB or HSV in RGB.
+    """Set the pixels to those of a CMYK, YCbCr, LAB or HSV image, converted to RGB.
 
-    CMYK is converted by the picture's profile if there is one. The profile is dropped, and a notice says what was done.
+    CMYK is converted by the picture's profile if there is one. The profile is dropped, and a notice names the
+    conversion.
     """
     profile, picture.icc = picture.icc, None
     picture.notices.append(f"{image.mode} was converted to RGB")

@@ -1,4 +1,4 @@
-"""JPEG. libjpeg fills in what is missing and warns; here a warning that pixels are lost is a refusal."""
+"""JPEG. libjpeg fills in missing pixels with a warning; this decoder refuses such files."""
 
 import io
 import re
@@ -32,14 +32,14 @@ _OTHER_FRAMES: Final = {
     0xCA: "arithmetic-coded",
     0xCB: "lossless arithmetic-coded",
 }
-_MOST_SCANS: Final = 500  # each goes over the whole picture; encoders write about ten
+_MOST_SCANS: Final = 500  # each scan decodes the whole picture; encoders write about ten
 _COLOURS: Final = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _FEW_BYTES, _PADDING = 8, 512
 _IPTC_RESOURCE: Final = 0x0404
 
 
 class JpegDecoder:
-    """Baseline and progressive, 8 bits, of one, three or four components; the preview in an MPO is ignored."""
+    """Baseline and progressive JPEG of 8 bits and one, three or four components. The preview in an MPO is ignored."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -65,7 +65,8 @@ class JpegDecoder:
 
     def decode(self) -> Picture:
         check_budget(self.header)
-        # Each block of 8 x 8 samples takes a bit at least; the largest component has half the picture's or more.
+        # Each block of 8 x 8 samples takes at least one bit, and the largest component has at least half as many
+        # samples as the picture has pixels.
         if self.header.height * self.header.width > 64 * 8 * 2 * len(self._data):
             raise RefusedError(f"cut short or damaged ({len(self._data)} bytes cannot hold so many pixels)")
         info = self._info
@@ -81,7 +82,7 @@ class JpegDecoder:
         return picture
 
     def _walk(self) -> tuple[int, int, int]:
-        """Height, width and components; refuses what has no end of the picture."""
+        """Return height, width and components. Refuse a file without an end of the picture."""
         position, scans = 2, 0
         frame: tuple[int, int, int] | None = None
         while match := _SEGMENT.search(self._data, position):
@@ -138,7 +139,7 @@ class JpegDecoder:
                 picture.pixels = np.asarray(image)
 
     def _by_libjpeg(self, strict: bool = True) -> Pixels | None:
-        """The samples, or None where this interface to libjpeg does not know the sampling factors."""
+        """Return the samples, or None if this interface to libjpeg does not support the sampling factors."""
         try:
             return np.asarray(simplejpeg.decode_jpeg(self._data, _COLOURS[self._components], strict=strict))
         except ValueError as error:
@@ -150,11 +151,9 @@ class JpegDecoder:
 
 
 def _loses_nothing(warning: str, data: bytes) -> bool:
-    """Whether libjpeg's first warning leaves the pixels as they were: some cameras pad the end of the data.
+    """Return whether libjpeg's first warning is harmless: some cameras pad the end of the data.
 
-    More surplus than that comes of data that were lost or overwritten before.
-
-    ``data`` ends before the marker of the end.
+    A larger surplus means that earlier data were lost or overwritten. ``data`` ends before the end marker.
     """
     if warning.startswith(("Warning: unknown JFIF revision", "Unknown Adobe color transform code")):
         return True

@@ -1,4 +1,4 @@
-"""EXIF and XMP: the orientation out of them, and what of them still holds of an upright picture of another size."""
+"""EXIF and XMP: reading the orientation, and removing entries that are wrong for an upright, resized picture."""
 
 import math
 import re
@@ -19,20 +19,20 @@ _XMP_STALE: Final = re.compile(
 
 
 def parse_exif(data: bytes | None) -> Image.Exif | None:
-    """EXIF, or None where there is none or it is damaged."""
+    """Return EXIF, or None if it is missing or damaged."""
     if not data:
         return None
     exif = Image.Exif()
     try:
         exif.load(data)
-        dict(exif)  # values are parsed when they are asked for
+        dict(exif)  # values are parsed on access
     except Exception:  # damaged entries raise nearly anything
         return None
     return exif
 
 
 def orientation(exif: Image.Exif | None, xmp: bytes | None) -> int:
-    """1 to 8; EXIF's, or XMP's where EXIF has none."""
+    """Return the orientation, 1 to 8, of EXIF or, if EXIF has none, of XMP."""
     value: Any = None if exif is None else exif.get(ORIENTATION)
     if value is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
         value = int(match[1])
@@ -40,7 +40,7 @@ def orientation(exif: Image.Exif | None, xmp: bytes | None) -> int:
 
 
 def attach(picture: Picture, exif: Image.Exif | None, xmp: bytes | None) -> None:
-    """Give an upright picture EXIF and XMP, without orientation and size; a notice says what cannot be kept."""
+    """Set EXIF and XMP of an upright picture, without orientation and size. A notice names parts that are lost."""
     picture.xmp = _XMP_STALE.sub(b"", xmp) if xmp else None
     if exif is None:
         return
@@ -50,12 +50,12 @@ def attach(picture: Picture, exif: Image.Exif | None, xmp: bytes | None) -> None
         for tag in _EXIF_SIZE:
             details.pop(tag, None)
         picture.exif = exif.tobytes() if len(exif) else None
-    except Exception:  # entries that no standard knows: cameras write them, Pillow cannot
+    except Exception:  # cameras write entries outside the standard, which Pillow cannot write
         picture.notices.append("its EXIF has entries that cannot be written, and was left out")
 
 
 def valid_dpi(dpi: Any) -> tuple[float, float] | None:
-    """A pair of densities, or None where it is none that a format can hold."""
+    """Return a pair of densities, or None if no format can hold it."""
     try:
         x, y = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -1,7 +1,6 @@
-"""PNG. The chunks are walked here, and a decoder is given those that hold pixels alone.
+"""PNG. The chunks are parsed here, and a decoder receives only those that hold pixels.
 
-So what the others claim of their size costs nothing, long ones do no harm, and no decoder applies a gamma or an
-orientation of its own.
+Other chunks thus cost no memory, whatever size they claim, and no decoder applies gamma or orientation.
 """
 
 import io
@@ -37,7 +36,7 @@ _COPIED: Final = (*COLOUR_CHUNKS, *TEXT_CHUNKS, b"pHYs")
 _CRITICAL: Final = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _CHANNELS: Final = {**_SAMPLES, 3: 3}
-_MOST_COMPRESSION: Final = 1032  # of Deflate
+_MOST_COMPRESSION: Final = 1032  # largest ratio of Deflate
 _DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _MOST_CHUNKS: Final = 10**6
 _GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
@@ -46,17 +45,17 @@ _GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 class _Chunk(NamedTuple):
     kind: bytes
     start: int
-    """Of its content."""
+    """Offset of the content in the file."""
     end: int
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """The bytes of a chunk."""
+    """Return the bytes of a chunk."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 class PngDecoder:
-    """Pillow decodes up to 8 bits; of 16 it would keep 8, so imagecodecs or OpenCV decodes these."""
+    """A PNG file. Pillow decodes up to 8 bits; imagecodecs or OpenCV decodes 16 bits, of which Pillow keeps 8."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -136,7 +135,7 @@ class PngDecoder:
         return bool(zlib.crc32(memoryview(self._data)[start:end], zlib.crc32(kind)) == stored)
 
     def _content(self, wanted: bytes) -> bytes | None:
-        """Of the first such chunk."""
+        """Return the content of the first chunk of a kind."""
         return next((self._data[start:end] for kind, start, end in self._chunks if kind == wanted), None)
 
     def _slim(self, *kinds: bytes) -> bytes:
@@ -158,7 +157,7 @@ class PngDecoder:
         data = self._slim(*_CRITICAL)
         if not self._is_interlaced:
             return imagecodecs.png_decode(data)
-        # imagecodecs decodes these, too, but libpng then warns on standard error.
+        # imagecodecs also decodes these, but libpng then prints warnings to standard error.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
             raise RefusedError("cut short or damaged (PNG header, but the pixels cannot be decoded)")
@@ -188,7 +187,7 @@ class PngDecoder:
             return None
 
     def _text(self, keyword: bytes) -> bytes | None:
-        """A text by its keyword, whichever chunk holds it."""
+        """Return the text with a keyword, from any kind of text chunk."""
         for kind, start, end in self._chunks:
             if kind in TEXT_CHUNKS and self._data[start:end].startswith(keyword + b"\0"):
                 content = self._data[start + len(keyword) + 1 : end]
@@ -204,7 +203,7 @@ class PngDecoder:
         return None
 
     def _raw_profile(self) -> bytes | None:
-        """EXIF as ImageMagick once wrote it: its length and hexadecimal digits."""
+        """Return EXIF as older versions of ImageMagick wrote it: its length and hexadecimal digits."""
         text = self._text(b"Raw profile type exif") or self._text(b"Raw profile type APP1")
         if text is None:
             return None

@@ -1,4 +1,4 @@
-"""PBM, PGM and PPM of any maxval, plain and raw."""
+"""PBM, PGM and PPM with any maxval, plain and raw."""
 
 import re
 from typing import Final
@@ -12,7 +12,7 @@ _COMMENT: Final = re.compile(rb"#[^\r\n]*")
 
 
 class PnmDecoder:
-    """``P1`` to ``P6``; what follows the first picture is ignored."""
+    """A file of ``P1`` to ``P6``. Bytes after the first picture are ignored."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

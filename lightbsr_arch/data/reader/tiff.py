@@ -1,6 +1,6 @@
-"""TIFF. tifffile gives the samples as they are stored; what they mean is worked out here.
+"""TIFF. tifffile returns the stored samples, and this module interprets them.
 
-JPEG compression and subsampled YCbCr are left to libtiff, through Pillow.
+JPEG compression and subsampled YCbCr are decoded by libtiff, through Pillow.
 """
 
 import io
@@ -54,24 +54,24 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 _MOST_PAGES: Final = 1000
 _DPI_PER_UNIT: Final = {2: 1.0, 3: 2.54}
 _TEXT_TAGS: Final = (270, 271, 272, 305, 306, 315, 33432)
-"""Description, make, model, software, date, artist, copyright."""
+"""Tags of texts that are kept: description, make, model, software, date, artist, copyright."""
 _DIRECTORIES: Final = (0x8769, 0x8825)  # EXIF and GPS
 
 
 class _Alpha(NamedTuple):
     values: Pixels
     is_associated: bool
-    """Multiplied into the colours."""
+    """Whether alpha is multiplied into the colours."""
 
 
 class TiffDecoder:
-    """One picture of 1 to 16 bits; reduced versions and masks beside it are ignored."""
+    """One picture of 1 to 16 bits. Reduced versions and masks are ignored."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             pages = [file.pages[0], *_further_pages(file)]
-            if file.is_imagej:  # which lists one page where all follow each other
+            if file.is_imagej:  # which lists only one page if the pages are contiguous
                 refuse_frames(int((file.imagej_metadata or {}).get("images", 1)))
         page = pages[0]
         assert isinstance(page, tifffile.TiffPage)
@@ -88,9 +88,9 @@ class TiffDecoder:
     def decode(self) -> Picture:
         page = self._page
         check_budget(self.header)
-        if page.is_tiled:  # one may be larger than the picture
+        if page.is_tiled:  # a tile may be larger than the picture
             check_budget(self.header._replace(height=page.tilelength, width=page.tilewidth))
-        if page.compression != _OLD_JPEG:  # which lists its parts in other ways, too
+        if page.compression != _OLD_JPEG:  # which can also list its parts in other ways
             self._check_parts()
         samples = self._by_libtiff() if self._needs_libtiff() else self._samples()
         picture = Picture(samples, _bytes(page, 34675), iptc=_bytes(page, 33723), dpi=self._dpi())
@@ -100,7 +100,7 @@ class TiffDecoder:
         return picture
 
     def _layout(self) -> tuple[int, int, int]:
-        """Photometric interpretation, number of colour samples, bits of each; refuses what is not read."""
+        """Return photometric interpretation, number of colour samples and bits of each. Refuse unsupported kinds."""
         page = self._page
         photometric = int(page.photometric)
         if photometric in _OTHER_PHOTOMETRIC:
@@ -137,7 +137,7 @@ class TiffDecoder:
         return self._page.compression in _BY_LIBTIFF or self._photometric == _YCBCR
 
     def _by_libtiff(self) -> Pixels:
-        """Samples as they are stored, but for YCbCr, which becomes RGB."""
+        """Return the stored samples, except that YCbCr is converted to RGB."""
         with Image.open(io.BytesIO(self._data), formats=("TIFF",)) as image:
             image.load()
             image = ImageOps.exif_transpose(image)
@@ -150,7 +150,7 @@ class TiffDecoder:
         return samples.reshape(*samples.shape[:2], -1)[..., : max(self._colours, self._page.samplesperpixel)]
 
     def _check_parts(self) -> None:
-        """Raises `RefusedError` where strips or tiles are missing."""
+        """Raise `RefusedError` if strips or tiles are missing."""
         page = self._page
         expected = int(np.prod(page.chunked))
         if len(page.dataoffsets) != expected or len(page.databytecounts) != expected:
@@ -160,7 +160,7 @@ class TiffDecoder:
                 raise RefusedError("cut short or damaged (pixels are missing or lie behind the end of the file)")
 
     def _samples(self) -> Pixels:
-        """H x W x S, as stored."""
+        """Return the stored samples, H x W x S."""
         with tifffile.TiffFile(io.BytesIO(self._data)) as file:
             samples = file.pages[0].asarray(squeeze=False, maxworkers=1)
         if samples.dtype == bool:
@@ -170,7 +170,7 @@ class TiffDecoder:
         return np.moveaxis(samples, 0, -1)[..., 0, :] if planes > 1 else samples[0]
 
     def _interpret(self, picture: Picture) -> None:
-        """From samples to grey or RGB, with alpha where there is one, in the full range of 8 or 16 bits."""
+        """Convert samples to grey or RGB, with alpha if there is one, in the full range of 8 or 16 bits."""
         samples, largest = picture.pixels, 2**self._bits - 1
         colours = samples[..., : self._colours]
         is_palette = self._photometric == _PALETTE
@@ -198,12 +198,12 @@ class TiffDecoder:
             picture.pixels = colours[..., 0] if colours.shape[2] == 1 else colours
 
     def _alpha(self, samples: Pixels, picture: Picture) -> _Alpha | None:
-        """The channel that is alpha and whether it is multiplied into the colours; a notice tells of others."""
+        """Return the alpha channel and whether it is multiplied into the colours. A notice names other channels."""
         extra = samples.shape[2] - self._colours
         if extra < 1:
             return None
         tag = self._page.tags.get(338)
-        kinds = [int(kind) for kind in self._page.extrasamples] if tag else [_UNASSOCIATED]  # as Pillow takes it
+        kinds = [int(kind) for kind in self._page.extrasamples] if tag else [_UNASSOCIATED]  # as in Pillow
         found = next((i for i, kind in enumerate(kinds[:extra]) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
         if (left_out := extra - (found is not None)) > 0:
             picture.notices.append(f"{left_out} channel(s) besides the colours and alpha were left out")
@@ -226,7 +226,7 @@ class TiffDecoder:
         return valid_dpi(factor * value[0] / value[1] for value in values)
 
     def _exif(self) -> Image.Exif | None:
-        """The texts of the first directory and a camera's and GPS's; the rest says how the pixels are stored."""
+        """Return the texts of the first directory and the EXIF and GPS directories, without tags about storage."""
         exif = Image.Exif()
         for code in _TEXT_TAGS:
             text = self._page.tags.valueof(code)
@@ -239,7 +239,7 @@ class TiffDecoder:
                         directory = exif.get_ifd(code)
                         directory.update(entries)
                         exif[code] = directory
-        except Exception:  # Pillow knows fewer kinds of TIFF
+        except Exception:  # Pillow supports fewer kinds of TIFF
             pass
         return exif if len(exif) else None
 
