@@ -25,4 +25,5 @@ def patched_vgg() -> AbstractContextManager[Any]:
     # BasicSR loads the file VGG_PRETRAIN_PATH, which is of vgg19, into any VGG network. Without that file it downloads
     # weights. It finds torchvision's networks in a module that 1.4.2 imports as `vgg`, later states as `models`.
     module = "vgg" if hasattr(vgg_arch, "vgg") else "models"
-    return patch.multiple(vgg_arch, VGG_PRETRAIN_PATH="", **{module: _VggFromFile()})
+    replacements: dict[str, Any] = {"VGG_PRETRAIN_PATH": "", module: _VggFromFile()}
+    return patch.multiple(vgg_arch, **replacements)

@@ -138,8 +138,8 @@ def _yaml_type(annotation: Any) -> Any:
         return annotation
     if origin is Annotated:
         inner = _yaml_type(args[0])
-        metadata = annotation.__metadata__
-        return None if inner is None else Annotated[(inner, *metadata)]
+        parts = [inner, *annotation.__metadata__]
+        return None if inner is None else Annotated[tuple(parts)]
     if origin in (Union, types.UnionType):
         members = [member for member in map(_yaml_type, args) if member is not None]
         return Union[tuple(members)] if members else None  # noqa: UP007 - members are known at run time only

@@ -1,9 +1,11 @@
 """Training by contrast between degradations, without a teacher."""
 
+from typing import ClassVar
+
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.models.blindsr_model import BlindSRModel
-from lightbsr_arch.objectives import CyclicContrast, MomentumContrast
+from lightbsr_arch.objectives import CyclicContrast, MomentumContrast, Objective
 
 
 @MODEL_REGISTRY.register()
@@ -16,4 +18,4 @@ class ContrastiveSRModel(BlindSRModel):
     only the first. During the first ``train.estimator_iter`` iterations contrast is the only loss.
     """
 
-    objective_types = (MomentumContrast, CyclicContrast)
+    objective_types: ClassVar[tuple[type[Objective], ...]] = (MomentumContrast, CyclicContrast)
