@@ -47,7 +47,8 @@ class CyclicContrast(Objective):
         self.cri_cyclic = build_loss(self.opt).to(model.device)
         self.num_patch = self.cri_cyclic.num_patch
         # In training mode, like the trained one: targets are normalised by their own batch.
-        self.net_average = deepcopy(self.estimator).requires_grad_(False).train()
+        average: Any = deepcopy(self.estimator)
+        self.net_average = average.requires_grad_(False).train()
 
     def extend(self, gt: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         size, copies = len(gt), self.num_patch - 1
