@@ -12,7 +12,8 @@ from tests.models.helpers import batch, build, train
 from tests.option_files import OPTIONS
 
 REAL = sorted(OPTIONS.glob("kdsr_real_*.yml"))  # tests/test_real_recipes.py
-PUBLISHED = sorted({*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")} - {*REAL, *OPTIONS.glob("mrda_*.yml")})  # MRDA: tests/test_family_recipes.py
+FAMILY = sorted(OPTIONS.glob("mrda_*.yml"))  # tests/test_family_recipes.py
+PUBLISHED = sorted({*OPTIONS.glob("*teacher.yml"), *OPTIONS.glob("*student.yml")} - {*REAL, *FAMILY})
 RECIPES = [*PUBLISHED, *option_files.WEIGHTS]
 BASELINES = sorted((OPTIONS / "baselines").glob("*.yml"))
 KDSR = [path for path in PUBLISHED if path.stem.startswith("kdsr_")]

@@ -14,11 +14,7 @@ class ContrastiveSRModel(BlindSRModel):
 
     Each ``num_patch`` neighbours of a batch then share a degradation. With ``train.contrast_opt`` they are of one image
     if ``datasets.train`` has ``patches_per_item``, else of different images; ``train.cyclic_opt`` adds them by a
-<<<<<<< HEAD
     cyclic shift of the batch. The estimator sees all of them, each position in a pass of its own; the restorer sees
-=======
-    cyclic shift of the batch. The estimator sees all of them, each position in a pass of its own, and the restorer
->>>>>>> dasr
     only the first. During the first ``train.estimator_iter`` iterations contrast is the only loss.
     """
 
