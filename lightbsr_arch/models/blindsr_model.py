@@ -112,6 +112,9 @@ class BlindSRModel(PatchedSRModel):
             return
         if train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
             yield Finding(("train", "pixel_opt"), "missing; training needs it or perceptual_opt")
+        data = section(options, "datasets", "train")
+        if data and "dataroot_lq" not in data and "degradation" not in options:
+            yield Finding(("degradation",), f"missing; {data.get('type')} has no LR images, which it makes")
         if train.get("idr_of") == "neighbour":
             asked = [objective.option for objective in cls.objective_types if objective.asked(options)]
             if asked:

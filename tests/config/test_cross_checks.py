@@ -58,6 +58,8 @@ num_worker_per_gpu: 0 -> # num_worker_per_gpu
     6: datasets.train.num_worker_per_gpu: missing; training needs it
 gt_size: 96 -> gt_size: 96\n    prefetch_mode: cuda
     13: datasets.train.prefetch_mode: cuda needs `pin_memory: true` beside it
+scale: 4\nnum_gpu -> num_gpu
+    1: scale: missing; the PairedImageDataset of datasets.train needs it
 \n  val: -> \n  test:
     17: datasets.test: training takes train and val data sets; use `basicsr test` for this file
 \n  val: -> \n  vla:
@@ -186,3 +188,10 @@ def test_the_idr_of_a_neighbour_needs_an_idr_and_no_other_objective() -> None:
     assert any("train.idr_of: neighbour needs a network_g with an IDR" in line for line in refusals(text))
     student = (OPTIONS / "student.yml").read_text().replace("  pixel_opt", "  idr_of: neighbour\n  pixel_opt")
     assert any("train.idr_of: neighbour cannot be combined with distill_opt" in line for line in refusals(student))
+
+
+def test_hr_images_alone_need_a_degradation() -> None:
+    student = (OPTIONS / "student.yml").read_text()
+    start, end = student.index("degradation:\n"), student.index("datasets:\n")
+    found = refusals(student[:start] + student[end:])
+    assert any(": degradation: missing; GTDataset has no LR images, which it makes" in line for line in found), found

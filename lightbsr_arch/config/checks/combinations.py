@@ -206,6 +206,11 @@ def perceptual_losses(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _scales(options: dict[str, Any]) -> Iterator[Finding]:
+    if "scale" not in options:
+        cropping = [name for name, data in sections(options, "datasets") if data.get("type") in CROPPING_DATASETS]
+        if cropping:
+            name = cropping[0]
+            yield Finding(("scale",), f"missing; the {options['datasets'][name]['type']} of datasets.{name} needs it")
     scale = options.get("scale")
     if not isinstance(scale, int) or scale < 1:
         return
