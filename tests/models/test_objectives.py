@@ -203,7 +203,7 @@ def test_objectives_must_share_degradations_alike(tmp_path: Any) -> None:
 
     MODEL_REGISTRY.register(ManyModel)
     try:
-        with pytest.raises(UserError, match=r"train.two_opt and train.three_opt must have the same num_patch"):
+        with pytest.raises(UserError, match=r"train.two_opt.num_patch and train.three_opt.num_patch must agree"):
             build(options(tmp_path, "ManyModel", EDSR, two_opt={}, three_opt={}))
         model = build(options(tmp_path, "ManyModel", lightbsr("student"), two_opt={}))
         (log,) = train(model, 1, 1, batch(4))
