@@ -106,3 +106,14 @@ def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     assert figures["r2"] > 0.8
     assert figures["mean_costs"] > 0.3
     assert figures["wrong_costs"] > 1
+
+
+def test_the_idr_of_real_photos_tells_second_order_degradations_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "4", "-o", str(tmp_path / "idr.png")]
+    assert lightbsr(["idr", "kdsr_s_x4_real", *photos, "--factors", "second-order", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["models"]["kdsr_s_x4_real"]["figures"]["second-order"]
+    assert figures["knn"] > 0.2  # chance is 0.125
+    assert figures["degradation"] > 0.1  # 0.000 in an IDR that is dead
+    assert figures["wrong_costs"] > 0.1

@@ -154,9 +154,15 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
         if cls is None or package(cls) not in OWN or name in NOT_BUILT or key.startswith("optim_"):
             continue
         try:
-            cls(**arguments)
+            built = cls(**arguments)
         except Exception as error:
             yield Finding(("train", key), f"cannot be built: {error or type(error).__name__}")
+            continue
+        if key == "pixel_opt":
+            try:
+                built(torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16))
+            except Exception:
+                yield Finding(("train", key, "type"), f"{name} does not compare images; choose another loss")
 
 
 def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
