@@ -133,7 +133,7 @@ def _readme_table(results: dict[str, Any]) -> str:
                 each = card["psnr_y"][degradation].values()
                 values[name, degradation] = [figure[0] if isinstance(figure, list) else figure for figure in each]
     for row in results["rows"]:
-        if "psnr_y" in row:
+        if row.get("psnr_y") is not None:  # a paper may lack some of the conditions
             values.setdefault((row["model"], row["degradation"]), []).append(round(row["psnr_y"], 2))
     best = {
         degradation: [max(column) for column in zip(*(values[name, degradation] for name in ours))]
@@ -208,10 +208,15 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
             if row["degradation"] == degradation and "psnr_y" in row:
                 values = [row["psnr_y"]] if degradation == "gaussian8" else [c["psnr_y"] for c in row["conditions"]]
                 model = f"{row['model']} (published)" if "published" in row else row["model"]
-                table.setdefault(model, {})[row["dataset"]] = " / ".join(f"{value:.2f}" for value in values)
+                table.setdefault(model, {})[row["dataset"]] = " / ".join(map(_figure, values))
         lines += [f"| {model} | {' | '.join(cells.get(d, '') for d in datasets)} |" for model, cells in table.items()]
         lines.append("")
     return "\n".join(lines)
+
+
+def _figure(psnr: float | None) -> str:
+    """Return a figure as text; a paper may lack some of the conditions."""
+    return "–" if psnr is None else f"{psnr:.2f}"
 
 
 if __name__ == "__main__":
