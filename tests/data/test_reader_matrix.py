@@ -578,3 +578,22 @@ def _jpeg_with(**options: object) -> bytes:
     file = io.BytesIO()
     PHOTO.save(file, "JPEG", **options)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+@pytest.mark.parametrize(("tag", "line"), [(257, "pixels, rows or samples"), (277, "has 3 values, expected 1")])
+def test_absurd_sizes_of_a_tiff_are_refused_at_once(tag: int, line: str, is_big: bool) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((32, 32, 3), np.uint8), bigtiff=is_big, byteorder="<")
+    data = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        entry = file.pages[0].tags[tag].offset
+    if tag == 257:
+        kind, value = (4, struct.pack("<I", 4_000_000_000))
+        place = entry + (12 if is_big else 8)
+        data[entry + 2 : entry + 4] = struct.pack("<H", kind)
+        data[place : place + 4] = value
+    else:
+        data[entry + 4 : entry + 8] = struct.pack("<I", 3)
+    with pytest.raises(UserError, match=line):
+        read_picture(bytes(data), "p.tif")
