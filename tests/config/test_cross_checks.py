@@ -61,7 +61,9 @@ gt_size: 96 -> gt_size: 96\n    prefetch_mode: cuda
 scale: 4\nnum_gpu -> num_gpu
     1: scale: missing; the PairedImageDataset of datasets.train needs it
 pixel_opt: {type: L1Loss} -> pixel_opt: {type: DegreeRankingLoss}
-    29: train.pixel_opt.type: DegreeRankingLoss does not compare images; choose another loss
+    29: train.pixel_opt.type: DegreeRankingLoss is not a pixel loss; choose another one
+pixel_opt: {type: L1Loss} -> pixel_opt: {type: MomentumContrastLoss}
+    29: train.pixel_opt.type: MomentumContrastLoss is not a pixel loss; choose another one
 \n  val: -> \n  test:
     17: datasets.test: training takes train and val data sets; use `basicsr test` for this file
 \n  val: -> \n  vla:

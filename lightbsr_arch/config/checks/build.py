@@ -151,6 +151,8 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
         arguments = dict(loss)
         name = str(arguments.pop("type", None))
         cls = registered("loss").get(name)
+        if key == "pixel_opt" and name in NOT_BUILT:
+            yield Finding(("train", key, "type"), f"{name} is not a pixel loss; choose another one")
         if cls is None or package(cls) not in OWN or name in NOT_BUILT or key.startswith("optim_"):
             continue
         try:
@@ -162,7 +164,7 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
             try:
                 built(torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16))
             except Exception:
-                yield Finding(("train", key, "type"), f"{name} does not compare images; choose another loss")
+                yield Finding(("train", key, "type"), f"{name} is not a pixel loss; choose another one")
 
 
 def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
