@@ -1,5 +1,6 @@
 """Options that are right one by one, and wrong together."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,16 @@ def test_refused(right: str, wrong: str, refusal: str) -> None:
     right = right.replace("MULTI_STEP", MULTI_STEP)
     assert PLAIN.count(right) == 1
     assert refusal in refusals(PLAIN.replace(right, wrong))
+
+
+def test_more_loader_processes_than_a_machine_can_start_in_seconds() -> None:
+    cores = os.cpu_count() or 1
+    most = max(64, 2 * cores)
+    assert refusals(PLAIN.replace("num_worker_per_gpu: 0", "num_worker_per_gpu: 1024")) == [
+        f"15: datasets.train.num_worker_per_gpu: 1024 loader processes, but this machine has {cores} cores; "
+        f"expected at most {most}"
+    ]
+    assert refusals(PLAIN.replace("num_worker_per_gpu: 0", f"num_worker_per_gpu: {most}")) == []
 
 
 def test_basicsr_s_own_models_take_the_optimizers_that_basicsr_knows() -> None:

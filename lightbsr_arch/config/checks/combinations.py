@@ -5,6 +5,7 @@ them.
 """
 
 import inspect
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from lightbsr_arch.option_types.sections import section, sections
 PHASES = ("train", "val", "test")
 # BasicSR reads these without a default, in training only.
 TRAIN_LOADER_KEYS = ("batch_size_per_gpu", "num_worker_per_gpu")
+MOST_WORKERS = max(64, 2 * (os.cpu_count() or 1))
 TRAIN_CROP_KEYS = ("gt_size", "use_hflip", "use_rot")
 IMAGE_DATASETS = (
     "DegradedDataset",
@@ -99,6 +101,13 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
     for key in keys if train else ():
         if key not in train:
             yield Finding(("datasets", "train", key), "missing; training needs it")
+    workers = train.get("num_worker_per_gpu")
+    if isinstance(workers, int) and workers > MOST_WORKERS:
+        yield Finding(
+            ("datasets", "train", "num_worker_per_gpu"),
+            f"{workers} loader processes, but this machine has {os.cpu_count()} cores; "
+            f"expected at most {MOST_WORKERS}",
+        )
     for key in ("optim_g", "optim_d"):
         optimizer = section(options, "train", key)
         if optimizer and "lr" not in optimizer:
