@@ -4,7 +4,7 @@
 # make coverage  runs the tests, and fails if they cover less than 90 % of the code
 # make docs   makes the documentation site in build/site; warnings are errors
 # make release  builds wheel and sdist in dist, checks them, and tags the commit; nothing is uploaded
-# make check  ruff, mypy and the rules on imports
+# make check  ruff, mypy, the rules on imports, and the schemas of .github
 # make reference  makes docs/options.md and options/schema.json again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
@@ -54,6 +54,8 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 
 reference: $(READY)
 	$(BIN)/lightbsr options --reference > docs/options.md.new && mv docs/options.md.new docs/options.md

@@ -61,6 +61,7 @@ setup(
         "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff"],
         "release": ["build", "twine"],
         "dev": [
+            "check-jsonschema",
             "import-linter",
             "jsonschema",
             "matplotlib",
