@@ -232,6 +232,9 @@ def test_cdcl_contrasts_over_the_cyclic_shift_then_restores(folder):
     shifts = [next(s for s in range(5) if torch.equal(views[:, i], data["gt"].roll(s, 0))) for i in range(4)]
     assert shifts[0] == 0
     assert len({*shifts}) == 4
+    generator, numbers = torch.Generator().manual_seed(0), torch.arange(40)
+    extended = [model.objectives["cyclic_opt"].extend(numbers, generator).view(40, 4) for _ in range(50)]
+    assert {40 - shifted for views in extended for shifted in views[0, 1:].tolist()} == {*range(1, 16)}
     kernels = model.prior.kernel.unflatten(0, (5, 4))
     assert torch.equal(kernels, kernels[:, :1].expand_as(kernels))
     assert not torch.equal(kernels[0], kernels[1])
