@@ -134,5 +134,5 @@ def test_the_gan_stage_in_two_parts_is_the_uninterrupted_one(trained):
     }
     resumed = build(opt)
     resumed.resume_training(torch.load(folder / "6.state", weights_only=True))
-    for log, log_of_whole in zip(steps(resumed, 7, 16), expected[6:]):
+    for log, log_of_whole in zip(steps(resumed, 7, 16), expected[6:], strict=True):
         assert log == pytest.approx(log_of_whole, abs=1e-5)

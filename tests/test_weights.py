@@ -52,8 +52,11 @@ def test_card_is_true(name: str) -> None:
         assert recipe["path"]["pretrain_network_teacher"].split("/")[1] == f"weights_{name}_teacher"
 
     text = path.with_suffix(".md").read_text(encoding="utf-8")
-    for figure in card["psnr_y"]["gaussian8"].values():
-        assert f"{figure:.2f}" in text
+    figures = card["psnr_y"]["gaussian8"]
+    assert [*figures] == ["Set5", "Set14", "BSD100"]
+    table = text.partition("\ngaussian8 (")[2].partition("\nsetting1 (")[0].splitlines()
+    assert "| | Set5 | Set14 | BSD100 |" in table
+    assert f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures.values())} |" in table
     assert "CC BY-SA 4.0" in text
 
 
