@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SHORT = [
     "train:total_iter=24", "logger:print_freq=1", "val:val_freq=100", "datasets:val:settings=[{sigma: 2.6}]",

@@ -16,6 +16,8 @@ from basicsr.utils import tensor2img
 from tests.models.every_stage import ALONE, STAGES, STEPS
 from tests.models.helpers import batch, lightbsr
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

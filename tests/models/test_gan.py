@@ -260,6 +260,7 @@ def test_a_trained_discriminator_to_start_from(tmp_path, student_file):
         build(opt)
 
 
+@pytest.mark.slow
 def test_the_command_trains_validates_saves_and_resumes(tmp_path, student_file):
     """On pairs, and on LR pictures without HR, of which it takes NIQE alone."""
     for folder, images in (("photos", batch(2, 200)["gt"]), ("real", batch(2, 100, seed=1)["gt"])):
