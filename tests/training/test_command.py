@@ -16,6 +16,8 @@ import yaml
 
 from lightbsr_arch.training.command import build_parser, main
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = yaml.safe_load("""
 name: toy
 model_type: SRModel
