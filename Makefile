@@ -3,6 +3,7 @@
 # make test   sets up .venv and runs the tests
 # make check  ruff, mypy and the rules on imports
 # make reference  makes docs/options.md and options/schema.json again
+# make messages   makes tests/config/messages.txt again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-data weights test check reference fuzz clean
+.PHONY: demo demo-data weights test check reference messages fuzz clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -46,6 +47,9 @@ check: $(READY)
 reference: $(READY)
 	$(BIN)/lightbsr options --reference > docs/options.md.new && mv docs/options.md.new docs/options.md
 	$(BIN)/lightbsr options --schema > options/schema.json.new && mv options/schema.json.new options/schema.json
+
+messages: $(READY)
+	$(BIN)/python -m pytest --update-messages tests/config tests/bench/test_bench.py tests/models/test_objectives.py tests/test_own_estimator.py
 
 MINUTES ?= 30
 
