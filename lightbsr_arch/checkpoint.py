@@ -59,7 +59,7 @@ class Checkpoint:
 
     def build(self) -> Network:
         """Return the network with these weights, in eval mode, as fp32 on the CPU."""
-        model = class_of(self.type)(**self.network)
+        model: Network = class_of(self.type)(**self.network)
         model.load_state_dict(self.state)
         return model.eval()
 

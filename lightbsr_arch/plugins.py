@@ -12,7 +12,8 @@ def load_plugins() -> None:
     """Import every plugin.
 
     Raises:
-        UserError: a plugin cannot be imported; without it an options file would fail later and less clearly.
+        UserError: a plugin cannot be imported. Without it, an options file or a checkpoint would fail later and less
+            clearly.
     """
     for plugin in entry_points(group=PLUGINS):
         try:

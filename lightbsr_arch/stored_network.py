@@ -111,7 +111,8 @@ def _fit(cls: type[Part], arguments: Arguments, state: State) -> float:
         return -math.inf
     keys = wanted.keys() | state.keys()
     fitting = sum(key in wanted and key in state and wanted[key].shape == state[key].shape for key in keys)
-    return 2 * fitting - len(keys)
+    fit: float = 2 * fitting - len(keys)
+    return fit
 
 
 # ------------------------------------------------------------------------------------------ checking

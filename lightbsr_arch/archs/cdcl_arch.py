@@ -109,7 +109,8 @@ class DegradationConv(nn.Module):
         """Gate features N x C x H x W; ``pooled``, N x C, is the image's mean, for an ``x`` that is only a strip."""
         pooled = x.mean(dim=(2, 3)) if pooled is None else pooled
         gate = (self.channel_gate(pooled) + self.channel_gate(channel_guide)).sigmoid()
-        return self.conv(x * gate[:, :, None, None]) + x * self.spatial_gate(spatial_guide).sigmoid()
+        out: torch.Tensor = self.conv(x * gate[:, :, None, None]) + x * self.spatial_gate(spatial_guide).sigmoid()
+        return out
 
 
 class CdCLBlock(ConvNeXtBlock):
@@ -143,7 +144,8 @@ class CdCLGroup(nn.Module):
         y = x
         for block in blocks:
             y = block(y, channel_guide, spatial_guide)
-        return x + self.conv(convnext(y))
+        out: torch.Tensor = x + self.conv(convnext(y))
+        return out
 
 
 @ARCH_REGISTRY.register()

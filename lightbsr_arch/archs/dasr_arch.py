@@ -94,7 +94,8 @@ class DAConv(nn.Module):
 
     def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         convolved = self.conv(F.leaky_relu(self.ddc(x, vector), SLOPE))
-        return convolved + x * self.gate(vector[:, :, None, None])
+        out: torch.Tensor = convolved + x * self.gate(vector[:, :, None, None])
+        return out
 
 
 class DABlock(nn.Module):
@@ -116,7 +117,8 @@ class DABlock(nn.Module):
         y = F.leaky_relu(self.da_conv1(x, vector), SLOPE)
         y = F.leaky_relu(self.conv1(y), SLOPE)
         y = F.leaky_relu(self.da_conv2(y, vector), SLOPE)
-        return x + self.conv2(y)
+        out: torch.Tensor = x + self.conv2(y)
+        return out
 
     def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
         """Yield the block's output for features in strips."""
@@ -135,7 +137,8 @@ class DAGroup(nn.Module):
         y = x
         for block in self.body:
             y = block(y, vector)
-        return x + self.conv(y)
+        out: torch.Tensor = x + self.conv(y)
+        return out
 
     def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
         """Yield the group's output for features in strips; the skip connection holds back a strip and a few rows."""

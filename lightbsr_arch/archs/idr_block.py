@@ -64,7 +64,8 @@ class IDRBlock(ConvNeXtBlock):
     def wide_gate(self, pooled: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
         """Return the factors of the wide channels, N x 3C/4, under 1."""
         pooled = pooled[:, -channel.shape[1] :]
-        return self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
+        out: torch.Tensor = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
+        return out
 
 
 def local_and_wide(num_feat: int) -> tuple[int, int]:

@@ -74,7 +74,8 @@ class RDAConv(nn.Module):
         self.mask = nn.Conv2d(num_feat, 1, 1)
 
     def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-        return x + F.leaky_relu(self.ddc(x, vector), SLOPE) * self.mask(x).sigmoid()
+        out: torch.Tensor = x + F.leaky_relu(self.ddc(x, vector), SLOPE) * self.mask(x).sigmoid()
+        return out
 
 
 @ARCH_REGISTRY.register()

@@ -24,7 +24,8 @@ def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
     if rows * columns < 2:
         size = f"{img.shape[1]}x{img.shape[0]}"
         raise UserError(f"NIQE wants two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
-    return basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
+    niqe: float = basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
+    return niqe
 
 
 def patched_niqe() -> AbstractContextManager[Any]:

@@ -100,7 +100,7 @@ class ModelSpec:
         assert self.network is not None
         logging.getLogger("basicsr").setLevel(logging.WARNING)  # BasicSR reports every network that it builds
         try:
-            net = build_network(self.network)
+            net: nn.Module = build_network(self.network)
         except Exception as error:  # constructors raise any exception
             raise UserError(f"{self.network['type']} cannot be built: {error}") from error
         load_weights(net, self.weights)

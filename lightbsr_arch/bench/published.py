@@ -95,7 +95,8 @@ def _canonical(name: str) -> str:
 
 @cache
 def _published() -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    figures: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    return figures
 
 
 @cache

@@ -23,7 +23,7 @@ from lightbsr_arch.seeds import derive_seed
 
 
 @DATASET_REGISTRY.register()
-class DegradedDataset(Dataset):
+class DegradedDataset(Dataset[dict[str, Any]]):
     """Every ground-truth image under every setting, as items that BasicSR's validation loop accepts.
 
     An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY,

@@ -51,7 +51,7 @@ class TrainSampler(EnlargedSampler):
                 yield SampleIndex(index, derive_seed(self.manual_seed, self.epoch, place))
 
 
-class SeededDataset(Dataset):
+class SeededDataset(Dataset[Any]):
     """Wraps any data set and seeds the global random generators for each sample.
 
     BasicSR gives each worker process the same seed in each epoch, so that crops and flips repeat and depend on the

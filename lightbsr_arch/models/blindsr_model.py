@@ -111,20 +111,26 @@ class BlindSRModel(PatchedSRModel):
         if not train:
             return
         if train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
-            yield Finding(("train", "pixel_opt"), "missing; training needs it or perceptual_opt")
+            yield Finding(("train", "pixel_opt"), "missing-key", "missing; training needs it or perceptual_opt")
         data = section(options, "datasets", "train")
         if data and "dataroot_lq" not in data and "degradation" not in options:
-            yield Finding(("degradation",), f"missing; {data.get('type')} has no LR images, which it makes")
+            yield Finding(
+                ("degradation",), "missing-key", f"missing; {data.get('type')} has no LR images, which it makes"
+            )
         if train.get("idr_of") == "neighbour":
             asked = [objective.option for objective in cls.objective_types if objective.asked(options)]
             if asked:
-                yield Finding(("train", "idr_of"), f"neighbour cannot be combined with {' and '.join(asked)}")
+                yield Finding(
+                    ("train", "idr_of"),
+                    "objectives-conflict",
+                    f"neighbour cannot be combined with {' and '.join(asked)}",
+                )
             if section(options, "network_g").get("type") != "BlindSR":
-                yield Finding(("train", "idr_of"), "neighbour needs a network_g with an IDR: type BlindSR")
+                yield Finding(("train", "idr_of"), "needs-idr", "neighbour needs a network_g with an IDR: type BlindSR")
         fault = cls._no_estimator_objective(options) if train.get("estimator_iter") else None
         able = {("train", objective.option) for objective in cls.objective_types if not objective.of_image}
         if fault is not None and able and not any(finding.key in able for finding in findings):
-            yield Finding(("train", "estimator_iter"), fault)
+            yield Finding(("train", "estimator_iter"), "no-estimator-objective", fault)
 
     @classmethod
     def equal_networks(cls, options: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
@@ -186,7 +192,8 @@ class BlindSRModel(PatchedSRModel):
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """Build any optimiser of ``torch.optim`` by name; BasicSR's function builds only Adam."""
-        return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+        optimizer: torch.optim.Optimizer = getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+        return optimizer
 
     def setup_optimizers(self) -> None:
         super().setup_optimizers()
@@ -339,6 +346,7 @@ class BlindSRModel(PatchedSRModel):
         if not (knowledge or alone or self.num_patch > 1):
             self.output = self.net_g(self.lq, *seen)  # networks of other packages take no keywords
             return {}
+        known: Knowledge
         result = self.net_g(self.lq, *seen, knowledge=knowledge, restore=not alone, num_patch=self.num_patch)
         self.output, known = result if knowledge else (result, {})
         return known

@@ -17,6 +17,8 @@ class Finding(NamedTuple):
     """A mistake that a check found, before its place in the file is looked up."""
 
     key: KeyPath
+    code: str
+    """The kind of mistake, such as ``unknown-key``, for programs and tests. The message does not show it."""
     text: str
     meant: str | None = None
     """For an unknown key: the known key in the same section that the user probably meant."""
@@ -42,6 +44,7 @@ class Problem:
     """One line for the user, with the place, the key and the correction."""
 
     location: Location
+    code: str
     text: str
     key: KeyPath = ()
 

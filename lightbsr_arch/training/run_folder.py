@@ -103,7 +103,7 @@ class RunFolder:
 
     def start_log(self, file: Path) -> logging.Logger:
         """Return BasicSR's logger, which writes ``file`` once there is a folder for it."""
-        log = get_root_logger()
+        log: logging.Logger = get_root_logger()
         for handler in log.handlers[:]:
             if isinstance(handler, logging.FileHandler | MemoryHandler):  # of an earlier run of this process
                 log.removeHandler(handler)
