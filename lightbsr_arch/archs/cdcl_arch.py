@@ -30,7 +30,7 @@ REDUCTION = 4  # of the channels in the gates, the predictor and from the IDR to
 class CdCLEncoder(DegradationEncoder):
     """Reads the IDR, a map, off the low-quality image.
 
-    ``projector`` and ``predictor`` serve the contrast in training only; see ``losses/fast_moco_loss.py``.
+    ``projector`` and ``predictor`` are for the contrast in training only; see ``losses/fast_moco_loss.py``.
 
     Args:
         num_in_ch: channels of ``lq``.
@@ -41,6 +41,7 @@ class CdCLEncoder(DegradationEncoder):
     """
 
     knows = ("idr",)
+    contrast_layers = ("projector", "predictor")
 
     published_names = (
         (r"E\.(?!encoder\.|predictor\.)", None),  # the momentum encoder of the contrast in training

@@ -47,6 +47,7 @@ class DASREncoder(DegradationEncoder):
     """
 
     knows = ("idr", "embedding")
+    contrast_layers = ("mlp",)
 
     published_names = (
         (r"E\.(encoder_k\.|queue$|queue_ptr$)", None),  # of the contrast in training

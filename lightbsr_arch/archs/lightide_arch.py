@@ -106,6 +106,7 @@ class LightIDETeacher(LightIDE, KnowsPrior):
 
     is_teacher = True
     knows = ("idr", "embedding")
+    contrast_layers = ("mlp",)
 
     def __init__(
         self,

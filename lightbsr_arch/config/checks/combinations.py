@@ -18,7 +18,7 @@ from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
-from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
 
@@ -105,8 +105,7 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(workers, int) and workers > MOST_WORKERS:
         yield Finding(
             ("datasets", "train", "num_worker_per_gpu"),
-            f"{workers} loader processes, but this machine has {os.cpu_count()} cores; "
-            f"expected at most {MOST_WORKERS}",
+            f"{workers} loader processes, but this machine has {os.cpu_count()} cores; expected at most {MOST_WORKERS}",
         )
     for key in ("optim_g", "optim_d"):
         optimizer = section(options, "train", key)
