@@ -153,23 +153,27 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
         cls = registered("loss").get(name)
         if cls is None or package(cls) not in OWN or key.startswith("optim_"):
             continue
-        built = None
+        kind = {"pixel_opt": "pixel", "perceptual_opt": "perceptual"}.get(key)
+        found: str | None = "perceptual"
         if name != NOT_BUILT:
             try:
-                with torch.device("cpu" if key == "pixel_opt" else "meta"):  # a queue of keys takes no memory on meta
+                with torch.device("meta" if kind is None else "cpu"):  # a queue of keys takes no memory on meta
                     built = cls(**arguments)
             except Exception as error:
                 yield Finding(("train", key), f"cannot be built: {error or type(error).__name__}")
                 continue
-        if key == "pixel_opt" and not _compares_images(built):
-            yield Finding(("train", key, "type"), f"{name} is not a pixel loss; choose another one")
+            found = None if kind is None else _kind_of(built)
+        if kind is not None and found != kind:
+            yield Finding(("train", key, "type"), f"{name} is not a {kind} loss; choose another one")
 
 
-def _compares_images(loss: nn.Module | None) -> bool:
+def _kind_of(loss: nn.Module) -> str | None:
+    """Apply a loss to two images: a pixel loss gives a number, a perceptual loss one and that of the style."""
     try:
-        return loss is not None and loss(torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)) is not None
+        value = loss(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
     except Exception:
-        return False
+        return None
+    return "pixel" if isinstance(value, torch.Tensor) else "perceptual"
 
 
 def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
