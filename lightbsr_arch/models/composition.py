@@ -119,8 +119,9 @@ class ComposedModel(PatchedSRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         # Otherwise distributed training waits for gradients of a frozen restorer, or of layers without a loss.
+        layers = getattr(getattr(net, "estimator", None), "contrast_layers", None)
         contrasts = any(issubclass(objective, Contrast) for objective in self.asked(self.opt))
-        if self.estimator_iter or (getattr(getattr(net, "estimator", None), "contrast_layers", ()) and not contrasts):
+        if self.estimator_iter or (layers and not contrasts):
             self.opt["find_unused_parameters"] = True
         return super().model_to_device(net)
 
