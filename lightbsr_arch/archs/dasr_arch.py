@@ -13,14 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.degradation_encoder import (
+    CONTRAST_NAMES,
     SLOPE,
     DegradationEncoder,
-    map_in_strips,
+    mean_in_strips,
     refuse_extra_input,
     two_linear_layers,
 )
 from lightbsr_arch.archs.estimator_init import Init
-from lightbsr_arch.archs.fast.row_streams import Mean, Strips, added, streamed
+from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
 from lightbsr_arch.archs.guided_restorer import GuidedRestorer
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
@@ -47,9 +48,10 @@ class DASREncoder(DegradationEncoder):
     """
 
     knows = ("idr", "embedding")
+    contrast_layers = ("mlp",)
 
     published_names = (
-        (r"E\.(encoder_k\.|queue$|queue_ptr$)", None),  # of the contrast in training
+        *CONTRAST_NAMES,
         (r"E\.encoder_q\.E\.", "features."),
         (r"E\.encoder_q\.mlp\.", "mlp."),
     )
@@ -71,10 +73,7 @@ class DASREncoder(DegradationEncoder):
         return super().from_state(state) if is_it else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        mean = Mean()
-        for part, _ in map_in_strips(self.features, PEAK * lq, rows, advance):
-            mean.add(part)
-        return mean.value
+        return mean_in_strips(self.features, PEAK * lq, rows, advance)
 
 
 class DAConv(nn.Module):

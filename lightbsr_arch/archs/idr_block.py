@@ -7,6 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+GROUP_NAMES = (
+    (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
+    (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
+    (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
+    (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"body.\1.conv.\2"),
+    (r"G\.body\.(\d+)\.body\.(\d+)\.", r"body.\1.body.\2."),
+)
+"""Published names of groups of ``ConvNeXtBlock``s, each with a 3x3 convolution behind them."""
+
 
 class ConvNeXtBlock(nn.Module):
     """ConvNeXt (CVPR 2022) with an expansion of two: depthwise 7x7 convolution, then a perceptron at every pixel."""

@@ -8,8 +8,8 @@ from torch import nn
 from torchvision import models
 
 from lightbsr.errors import UserError
-from lightbsr_arch.checkpoint import read_pth
 from lightbsr_arch.io import sha256
+from lightbsr_arch.weight_files import read_pth
 
 
 def layers(vgg_type: str) -> list[str]:

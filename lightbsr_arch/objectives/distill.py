@@ -11,12 +11,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from torch import nn
 
 from lightbsr.errors import UserError
-from lightbsr_arch.objectives.base import EstimatorTrainOptions, Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.objectives.base import (
+    OBJECTIVE_REGISTRY,
+    EstimatorTrainOptions,
+    Knowledge,
+    Losses,
+    Objective,
+    TrainedModel,
+)
 from lightbsr_arch.option_types import Loss, Network
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section
 
 
+@OBJECTIVE_REGISTRY.register()
 class Distillation(Objective):
     """Makes ``network_g`` imitate ``network_teacher`` under a loss such as ``KDSRDistillLoss``.
 

@@ -9,13 +9,14 @@ from basicsr.losses import build_loss
 from msgspec import Meta
 from torch import nn
 
-from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.objectives.base import OBJECTIVE_REGISTRY, Knowledge, Losses, Objective, TrainedModel
 from lightbsr_arch.option_types.problems import Finding
 from lightbsr_arch.option_types.schema import GanOptions, GanPathOptions, GanTrainOptions
 from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.training_state import resume_scaler
 
 
+@OBJECTIVE_REGISTRY.register()
 class Adversarial(Objective):
     """Trains against ``network_d``, with the steps of BasicSR's RealESRGANModel.
 

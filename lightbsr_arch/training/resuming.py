@@ -6,8 +6,8 @@ from typing import Any
 from basicsr.utils import check_resume
 
 from lightbsr.errors import UserError
-from lightbsr_arch.checkpoint import read_pth
 from lightbsr_arch.training_state import check_state
+from lightbsr_arch.weight_files import read_pth
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
-from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
 
