@@ -1,0 +1,18 @@
+"""Training by ranking of degrees of degradation, and the GAN."""
+
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from lightbsr_arch.models.blindsr_model import BlindSRModel
+from lightbsr_arch.objectives import Adversarial, DegreeRanking
+
+
+@MODEL_REGISTRY.register()
+class RankedSRModel(BlindSRModel):
+    """Trains a ``BlindSR`` whose estimator reads degrees of degradation by their ranking: ``train.ranking_opt``.
+
+    MM-RealSR (ECCV 2022). ``degradation`` makes several versions of each image, in a known order, all of which are
+    restored. With ``network_d`` and ``train.gan_opt``, this is MM-RealSR's second stage, the GAN, which starts from a
+    network that was trained without it and keeps its estimator (``train.freeze_estimator``).
+    """
+
+    objective_types = (DegreeRanking, Adversarial)
