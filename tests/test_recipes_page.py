@@ -23,7 +23,7 @@ UNLISTED = (
     "name", "model_type", "scale", "num_gpu", "manual_seed", "path.*", "val.*", "datasets.val.*", "logger.*", "*.type",
     "*.scale", "network_teacher.*", "datasets.train.dataroot_gt", "datasets.train.io_backend.*",
     "datasets.train.num_worker_per_gpu", "datasets.train.pin_memory", "datasets.train.dataset_enlarge_ratio",
-    "datasets.train.persistent_workers", "train.channels_last", "find_unused_parameters",
+    "datasets.train.persistent_workers", "train.channels_last",
 )  # fmt: skip
 
 

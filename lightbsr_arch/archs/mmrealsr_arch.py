@@ -138,8 +138,7 @@ class DegreeEstimator(Estimator):
         """Return the IDR, N x idr_ch, and the knowledge ``{"idr": N x idr_ch, "degrees": N x num_degree}``."""
         refuse_extra_input(self, extra)
         degrees = self.degrees(lq)
-        is_adjusted = self.training and self.adjust is not None
-        idr = self.as_idr(self.adjust(degrees) if is_adjusted else degrees)  # type: ignore[misc]
+        idr = self.as_idr(degrees if self.adjust is None or not self.training else self.adjust(degrees))
         return idr, {"idr": idr, "degrees": degrees}
 
     def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Training by ranking of degrees of degradation, and the GAN."""
 
 from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
 
 from lightbsr_arch.models.blindsr_model import BlindSRModel
 from lightbsr_arch.objectives import Adversarial, DegreeRanking
@@ -16,3 +17,9 @@ class RankedSRModel(BlindSRModel):
     """
 
     objective_types = (DegreeRanking, Adversarial)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        # Otherwise distributed training waits for the gradients of a frozen estimator.
+        if (self.opt.get("train") or {}).get("freeze_estimator", False):
+            self.opt["find_unused_parameters"] = True
+        return super().model_to_device(net)

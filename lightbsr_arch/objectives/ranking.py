@@ -49,12 +49,16 @@ class DegreeRanking(Objective):
         loss = dict(iter(LOSS_REGISTRY)).get(str(name))
         if isinstance(loss, type) and not issubclass(loss, DegreeRankingLoss):
             yield Finding(("train", cls.option, "type"), f"{name} ranks no degrees; choose DegreeRankingLoss")
-        if "degradation" in options and not _versions(options):
-            able = " or ".join(name for name, made in DEGRADATION_REGISTRY if hasattr(made, "num_version"))
-            name = section(options, "degradation").get("type")
-            yield Finding(
-                ("degradation", "type"), f"{name} makes one version of each image; train.ranking_opt needs {able}"
+        able = " or ".join(name for name, made in DEGRADATION_REGISTRY if hasattr(made, "num_version"))
+        data, degradation = section(options, "datasets", "train"), section(options, "degradation")
+        if "dataroot_lq" in data:
+            text = (
+                f"{data.get('type')} has LR images, of which train.ranking_opt knows no order: use GTDataset and {able}"
             )
+            yield Finding(("datasets", "train", "type"), text)
+        elif degradation and not _versions(options):
+            text = f"{degradation.get('type')} makes one version of each image; train.ranking_opt needs {able}"
+            yield Finding(("degradation", "type"), text)
         if is_frozen and train.get("estimator_iter"):
             yield Finding(("train", "freeze_estimator"), "leaves the first train.estimator_iter steps nothing to train")
         path = section(options, "path")

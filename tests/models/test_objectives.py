@@ -169,7 +169,8 @@ def test_an_option_of_other_models_is_refused(
     }
     others = {
         "contrast_opt": "ContrastiveSRModel and KDTeacherModel have it",
-        "estimator_iter": "ContrastiveSRModel and KDStudentModel and KDTeacherModel have it",
+        "estimator_iter": "ContrastiveSRModel and KDStudentModel and KDTeacherModel and RankedSRModel have it",
+        "gan_opt": "KDStudentModel and RankedSRModel have it",
     }
     monkeypatch.chdir(tmp_path)
     text = PLAIN.replace("SRModel", model_type).replace("  pixel_opt", f"  {key}: {values[key]}\n  pixel_opt")

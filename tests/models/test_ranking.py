@@ -159,6 +159,7 @@ def test_networks_that_do_not_fit_are_refused(tmp_path):
 
 RANKED = (
     PLAIN.replace("SRModel", "RankedSRModel")
+    .replace("PairedImageDataset\n    dataroot_gt: .\n    dataroot_lq: .", "GTDataset\n    dataroot_gt: .", 1)
     .replace("\npath:", "\ndegradation: {type: RankedSecondOrderDegradation, jpeg_gap: [5, 60]}\npath:")
     .replace("  pixel_opt", "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n  pixel_opt")
 )
@@ -189,6 +190,14 @@ MISTAKES = [
         "jpeg_gap: [5, 60]",
         "jpeg_gap: 5",
         ["degradation.jpeg_gap: expected a list of 2: a number >= 0, a number >= 0, found 5"],
+    ),
+    (
+        "type: GTDataset",
+        "type: PairedImageDataset\n    dataroot_lq: .",
+        [
+            "datasets.train.type: PairedImageDataset has LR images, of which train.ranking_opt knows no order: use "
+            "GTDataset and RankedSecondOrderDegradation"
+        ],
     ),
     (
         "  pixel_opt",
