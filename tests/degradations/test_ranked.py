@@ -1,5 +1,6 @@
 """The five versions of each image: one degree is worse in each, and nothing else."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -168,5 +169,6 @@ def test_what_does_not_fit_is_refused(tmp_path):
         RankedSecondOrderDegradation(4, gt_size=30)
     with pytest.raises(UserError, match=r"RankedSecondOrderDegradation degrades each image by itself"):
         RankedSecondOrderDegradation(4)(pictures(2, 104), draws(group=2))
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
     with pytest.raises(UserError, match=r"RankedSecondOrderDegradation makes several versions of each picture"):
         Pairs("set", str(tmp_path), "ranked", {"type": "RankedSecondOrderDegradation"}, 4, "bicubic")
