@@ -4,6 +4,7 @@ The IDR is a few numbers in [0, 1], one per kind of degradation, that a user can
 clean image and 1 for the worst.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,10 @@ class DegreeEstimator(Estimator):
     The IDR is the degrees themselves. For a restorer that takes more channels, ``idr_ch`` adds a linear layer and a
     ReLU behind them. Its knowledge is the ``degrees``, N x num_degree, and the ``idr``, N x idr_ch.
 
+    Attributes:
+        adjust: function that replaces degrees, N x num_degree, in training mode before they become the IDR, or None.
+            The knowledge keeps the estimated degrees.
+
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first three stages; the fourth has 2C, at half the size.
@@ -64,6 +69,7 @@ class DegreeEstimator(Estimator):
         (r"de_net\.fc_degree\.", "to_degree."),
     )
     knows = ("idr", "degrees")
+    adjust: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __init__(
         self,
@@ -133,7 +139,7 @@ class DegreeEstimator(Estimator):
         """Return the IDR, N x idr_ch, and the knowledge ``{"idr": N x idr_ch, "degrees": N x num_degree}``."""
         refuse_extra_input(self, extra)
         degrees = self.degrees(lq)
-        idr = self.as_idr(degrees)
+        idr = self.as_idr(degrees if self.adjust is None or not self.training else self.adjust(degrees))
         return idr, {"idr": idr, "degrees": degrees}
 
     def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:

@@ -87,6 +87,8 @@ class Pairs:
         self.images = self.source.keys()
         if isinstance(how, dict):
             self._drawn = build_degradation(how, scale)
+            if getattr(self._drawn, "num_version", 1) > 1:
+                raise UserError(f"{how['type']} makes several versions of each picture; it is for training only")
             digest = _digest(json.dumps(how, sort_keys=True, default=str), scale)
             self.conditions = [Condition(degradation, None, digest, random=True)]
             return

@@ -5,6 +5,7 @@ from typing import Any
 from lightbsr_arch.degradations.classical import ClassicalDegradation, Degradation, Degraded, Parameters
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.degradations.ranked import RankedSecondOrderDegradation
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
 from lightbsr_arch.degradations.second_order import SecondOrderDegradation
@@ -18,6 +19,7 @@ __all__ = [
     "Draws",
     "FixedSecondOrder",
     "Parameters",
+    "RankedSecondOrderDegradation",
     "SecondOrderDegradation",
     "Setting",
     "bicubic_resize",

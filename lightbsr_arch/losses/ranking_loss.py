@@ -40,14 +40,14 @@ class DegreeRankingLoss(nn.Module):
     def forward(self, degrees: torch.Tensor) -> torch.Tensor:
         """Compute the loss of degrees, N x D in [0, 1], in fp32.
 
-        The ranking is the mean over images of max(0, mild - worse + margin), summed over the kinds. The anchors' is the
-        mean squared error of either, summed.
+        The ranking is the mean over images of max(0, mild - worse + margin), summed over the kinds. The loss of the
+        anchors is the mean over images of the squared error, summed over the kinds and both anchors.
         """
         versions = by_version(degrees.float())
         mild, worse, clean, worst = versions[:, 0], versions[:, 1:-2], versions[:, -2], versions[:, -1]
         exceeded = mild - worse.diagonal(dim1=1, dim2=2)  # of each version, the degree that is worse
         ranking = F.relu(exceeded + self.margin).mean(dim=0).sum()
-        anchors = clean.square().mean() + (1 - worst).square().mean()
+        anchors = (clean.square() + (1 - worst).square()).mean(dim=0).sum()
         return self.loss_weight * (self.rank_weight * ranking + self.anchor_weight * anchors)
 
 

@@ -65,7 +65,7 @@ class EstimatorTrainOptions(Struct, kw_only=True):
     """The key of objectives that can train the estimator without restoring images."""
 
     estimator_iter: Annotated[
-        int, Meta(ge=0, description="first steps, which train only the estimator, by contrast or distillation")
+        int, Meta(ge=0, description="first steps, which train only the estimator, by an objective of its own")
     ] = 0
 
 

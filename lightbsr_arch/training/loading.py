@@ -112,7 +112,7 @@ def build_dataset(dataset_opt: dict[str, Any]) -> Any:
     return _OneLineErrors(dataset, where) if of_basicsr else dataset
 
 
-class _OneLineErrors(Dataset):
+class _OneLineErrors(Dataset[Any]):
     """One of BasicSR's data sets, whose errors about a picture become a UserError."""
 
     def __init__(self, dataset: Any, where: str) -> None:

@@ -20,7 +20,7 @@ def test_ranking_and_anchors_by_hand():
     loss = build_loss({"type": "DegreeRankingLoss", "loss_weight": 2.0, "rank_weight": 1.0, "anchor_weight": 10.0})
     blur = [0.50 - 0.40 + 0.05, 0.0]
     noise = [0.30 - 0.33 + 0.05, 0.60 - 0.60 + 0.05]
-    anchors = (0.10**2 + 0.20**2) / 4 + (0.30**2 + 0.40**2) / 4
+    anchors = (0.10**2 + 0.20**2) / 2 + (0.30**2 + 0.40**2) / 2
     wanted = 2 * ((sum(blur) + sum(noise)) / 2 + 10 * anchors)
     assert loss(DEGREES.flatten(0, 1)).item() == pytest.approx(wanted, abs=1e-6)
 
@@ -29,12 +29,12 @@ def test_the_gradient_pushes_the_degrees_apart_and_the_anchors_outwards():
     degrees = DEGREES.flatten(0, 1).clone().requires_grad_()
     DegreeRankingLoss()(degrees).backward()
     gradient = degrees.grad.view(2, 5, 2)
-    # A ranked pair: 0.01 over two images. An anchor: 1e-4 * 2 * distance over four numbers.
+    # A ranked pair: 0.01 over two images. An anchor: 1e-4 * 2 * distance over two images.
     assert gradient[0, 0].tolist() == pytest.approx([0.005, 0.005])
     assert gradient[0, 1].tolist() == pytest.approx([-0.005, 0])
     assert gradient[0, 2].tolist() == pytest.approx([0, -0.005])
-    assert gradient[0, 3].tolist() == pytest.approx([0.1 * 5e-5, 0.2 * 5e-5])
-    assert gradient[0, 4].tolist() == pytest.approx([-0.3 * 5e-5, 0])
+    assert gradient[0, 3].tolist() == pytest.approx([0.1 * 1e-4, 0.2 * 1e-4])
+    assert gradient[0, 4].tolist() == pytest.approx([-0.3 * 1e-4, 0])
     assert gradient[1, 0].tolist() == pytest.approx([0, 0.005])  # blur is apart by more than the margin
 
 

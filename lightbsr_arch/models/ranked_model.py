@@ -1,0 +1,26 @@
+"""Training by ranking of degrees of degradation, and the GAN."""
+
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+
+from lightbsr_arch.models.blindsr_model import BlindSRModel
+from lightbsr_arch.objectives.gan import Adversarial
+from lightbsr_arch.objectives.ranking import DegreeRanking
+
+
+@MODEL_REGISTRY.register()
+class RankedSRModel(BlindSRModel):
+    """Trains a ``BlindSR`` whose estimator reads degrees of degradation by their ranking: ``train.ranking_opt``.
+
+    MM-RealSR (ECCV 2022). ``degradation`` makes several versions of each image, in a known order, all of which are
+    restored. With ``network_d`` and ``train.gan_opt``, this is MM-RealSR's second stage, the GAN, which starts from a
+    network that was trained without it and keeps its estimator (``train.freeze_estimator``).
+    """
+
+    objective_types = (DegreeRanking, Adversarial)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        # Otherwise distributed training waits for the gradients of a frozen estimator.
+        if (self.opt.get("train") or {}).get("freeze_estimator", False):
+            self.opt["find_unused_parameters"] = True
+        return super().model_to_device(net)
