@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import re
 import sys
 from itertools import count
 
@@ -32,6 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; default: the input's"
     )
+    parser.add_argument(
+        "--outscale",
+        type=_outscale,
+        metavar="FACTOR",
+        help="factor of both sides, such as 2 or 3.5, at most twice the model's scale; default: the model's scale",
+    )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="largest width and height in pixels, such as 4000x3000, 4000x or x3000; the aspect is kept",
+    )
     parser.add_argument("--suffix", default="", help="text added to the names, such as _x4")
     parser.add_argument("--skip-existing", action="store_true", help="leave existing outputs unchanged")
     parser.add_argument(
@@ -59,9 +73,30 @@ def _tile(text: str) -> int | str:
     raise argparse.ArgumentTypeError(f"{text}: expected a number of rows, 0 or auto")
 
 
+def _outscale(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 0 < factor < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a positive number, such as 3.5")
+    return factor
+
+
+def _size(text: str) -> tuple[int | None, int | None]:
+    """Return height and width."""
+    match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
+    width, height = (int(side) if side else None for side in match.groups()) if match else (None, None)
+    if (width, height) == (None, None) or 0 in (width, height):
+        raise argparse.ArgumentTypeError(f"{text}: expected pixels, as 4000x3000, 4000x or x3000")
+    return height, width
+
+
 def run(args: argparse.Namespace) -> int:
     if args.json and args.output == "-":
         raise UserError("--json and the picture cannot both go to standard output")
+    if args.outscale is not None and args.size is not None:
+        raise UserError("--outscale and --size exclude each other; leave one out")
 
     from tqdm import tqdm
 
@@ -89,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
             tile=args.tile,
             skip_existing=args.skip_existing,
             self_ensemble=args.self_ensemble,
+            outscale=args.outscale,
+            fit_inside=args.size,
             advance=advance,
             report=report,
         )
@@ -96,6 +133,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**number, "scale": model.scale, "pictures": [one.as_json() for one in outcomes]}, indent=2))
     else:
-        summary = f"{number['done']} upscaled x{model.scale}, {number['skipped']} skipped, {number['failed']} failed"
+        size = f"x{args.outscale or model.scale:g}" if args.size is None else "to fit inside " + _in_pixels(*args.size)
+        summary = f"{number['done']} upscaled {size}, {number['skipped']} skipped, {number['failed']} failed"
         print(f"{summary}: {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 1 if number["failed"] else 0
+
+
+def _in_pixels(height: int | None, width: int | None) -> str:
+    return f"{width or ''}x{height or ''}"
