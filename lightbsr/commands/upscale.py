@@ -63,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="average over the eight flips and transposes of the picture; takes eight times as long",
     )
+    parser.add_argument(
+        "--strength",
+        type=_number,
+        default=1.0,
+        metavar="S",
+        help="of the restoration, from 0, as if the picture were not blurred, to 1.5, sharper than read off it; "
+        "default %(default)g; docs/upscaling.md says for which models it works",
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -74,19 +82,23 @@ def _tile(text: str) -> int | str:
 
 
 def _outscale(text: str) -> float:
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = math.nan
+    factor = _number(text)
     if not 0 < factor < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: expected a positive number, such as 3.5")
     return factor
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
+
+
 def _size(text: str) -> tuple[int | None, int | None]:
     """Return height and width."""
     match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
-    width, height = (int(side) if side else None for side in match.groups()) if match else (None, None)
+    width, height = (int(side) if side else None for side in (match.groups() if match else ("", "")))
     if (width, height) == (None, None) or 0 in (width, height):
         raise argparse.ArgumentTypeError(f"{text}: expected pixels, as 4000x3000, 4000x or x3000")
     return height, width
@@ -101,10 +113,14 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
+    from lightbsr_arch.inference.strength import check_effect, with_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
     model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype])
+    if args.strength != 1:
+        read, model = model, with_strength(model, args.strength)
+        check_effect(read)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:

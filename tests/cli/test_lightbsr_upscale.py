@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightbsr_arch import upscale
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import files
 from lightbsr_arch.inference.pictures import FORMATS, Picture, encode, read_picture
+from lightbsr_arch.inference.strength import with_strength
 from tests.corpus import BROKEN_LINK, READ, base, too_deep, write_corpus
 from tests.inference.networks import network
 
@@ -177,6 +179,8 @@ def test_an_earlier_runs_output_is_no_input(tmp_path, run):
             ["in/a.png", "-o", "out", "--outscale", "4.1"],
             "x4.1 is more than the largest output of a x2 model",
         ),
+        (["a.png"], ["in/a.png", "-o", "out", "--strength", "1.6"], "strength 1.6: expected 0 to 1.5"),
+        (["a.png"], ["in/a.png", "-o", "out", "--strength", "0.5"], "sharpness of this model's output hardly follows"),
         (["a.png"], ["in/a.png", "-o", "out", "--device", "gpu"], "device gpu: expected auto, cpu, cuda or mps"),
         *(
             (["a.png"], [source, "-o", f"out.{kind}"], f"out.{kind}: that format cannot be written; png, jpg, webp, ")
@@ -289,7 +293,26 @@ def test_a_size_that_is_none(run, size, capfd):
 def test_a_factor_that_is_none(run, factor, capfd):
     with pytest.raises(SystemExit):
         run("a.png", "-o", "out", f"--outscale={factor}")
-    assert f"--outscale: {factor}: expected a positive number, such as 3.5" in capfd.readouterr().err
+    assert re.search(rf"--outscale: {factor}: expected a (positive )?number", capfd.readouterr().err)
+
+
+def test_strength(tmp_path, capfd):
+    source, name = save(tmp_path / "a.png"), "kdsr_s_x4_iso"
+    made = []
+    for strength in ("0", "1", "1.5"):
+        out = tmp_path / f"{strength}.png"
+        assert main(["upscale", str(source), "-o", str(out), "-m", name, "--strength", strength, "-q"]) == 0
+        made.append(np.asarray(Image.open(out)))
+        np.testing.assert_array_equal(made[-1], upscale(SMALL, with_strength(load(name), float(strength))))
+    assert np.abs(made[0].astype(int) - made[1]).max() > 1
+    assert np.abs(made[2].astype(int) - made[1]).max() > 1
+    before = tree(tmp_path)
+    for model in ("kdsr_s_x4_real", None):  # which is the default
+        chosen = ["-m", model] if model else []
+        assert main(["upscale", str(source), "-o", str(tmp_path / "b.png"), "--strength", "0.5", *chosen]) == 2
+        said = capfd.readouterr().err
+        assert "the sharpness of this model's output hardly follows its IDR; leave --strength out" in said
+    assert tree(tmp_path) == before
 
 
 def test_an_input_behind_a_link_is_not_written_over(tmp_path, run):
