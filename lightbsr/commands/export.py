@@ -11,7 +11,8 @@ DESCRIPTION = (
     "Write a student as an ONNX file, for programs without PyTorch. Its input is lq, N x 3 x H x W, RGB in [0, 1], and "
     "its output sr, N x 3 x H*scale x W*scale, not clamped, both in fp32; batch, height and width are dynamic. If "
     "onnxruntime is installed, the file is first compared with PyTorch. Its metadata hold name, scale, value range, "
-    "opset, dtype, network and card. Needs: pip install 'lightbsr-arch[onnx]'"
+    "opset, dtype, network and card. With --split it writes the estimator and the restorer as two files. "
+    "Needs: pip install 'lightbsr-arch[onnx]'"
 )
 
 
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of weights and computation; lq and sr are always fp32; default %(default)s",
     )
     parser.add_argument(
+        "--split",
+        action="store_true",
+        help="write NAME_estimator.onnx, from lq to idr, and NAME_restorer.onnx, from lq and idr to sr, so that tiles "
+        "can share the IDR of the whole picture",
+    )
+    parser.add_argument(
         "--opset", type=int, default=ONNX_OPSET, metavar="N", help="version of the ONNX operators; default %(default)s"
     )
 
@@ -35,11 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     load_plugins()
     print(f"exporting {args.model}; a large network takes a minute or two ...", file=sys.stderr)
-    exported = export_onnx(args.model, args.dst, args.dtype, args.opset)
+    exported = export_onnx(args.model, args.dst, args.dtype, args.opset, args.split)
     checked = (
         "not compared with PyTorch: onnxruntime is not installed"
         if exported.difference is None
         else f"differs from PyTorch in fp32 by {exported.difference:.1e} at most, of 1"
     )
-    print(f"{args.dst}: opset {exported.opset}, {args.dtype}, {exported.bytes / 1e6:.1f} MB, {checked}")
+    names = ", ".join(str(file) for file in exported.files)
+    print(f"{names}: opset {exported.opset}, {args.dtype}, {exported.bytes / 1e6:.1f} MB, {checked}")
     return 0

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import re
 import sys
 from itertools import count
 
@@ -32,6 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; default: the input's"
     )
+    parser.add_argument(
+        "--outscale",
+        type=_outscale,
+        metavar="FACTOR",
+        help="factor of both sides, such as 2 or 3.5, at most twice the model's scale; default: the model's scale",
+    )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="largest width and height in pixels, such as 4000x3000, 4000x or x3000; the aspect is kept",
+    )
     parser.add_argument("--suffix", default="", help="text added to the names, such as _x4")
     parser.add_argument("--skip-existing", action="store_true", help="leave existing outputs unchanged")
     parser.add_argument(
@@ -49,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="average over the eight flips and transposes of the picture; takes eight times as long",
     )
+    parser.add_argument(
+        "--strength",
+        type=_number,
+        default=1.0,
+        metavar="S",
+        help="of the restoration, from 0, as if the picture were not blurred, to 1.5, sharper than read off it; "
+        "default %(default)g; docs/upscaling.md says for which models it works",
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -59,19 +81,48 @@ def _tile(text: str) -> int | str:
     raise argparse.ArgumentTypeError(f"{text}: expected a number of rows, 0 or auto")
 
 
+def _outscale(text: str) -> float:
+    factor = _number(text)
+    if not 0 < factor < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a positive number, such as 3.5")
+    return factor
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
+
+
+def _size(text: str) -> tuple[int | None, int | None]:
+    """Return height and width."""
+    match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
+    width, height = (int(side) if side else None for side in (match.groups() if match else ("", "")))
+    if (width, height) == (None, None) or 0 in (width, height):
+        raise argparse.ArgumentTypeError(f"{text}: expected pixels, as 4000x3000, 4000x or x3000")
+    return height, width
+
+
 def run(args: argparse.Namespace) -> int:
     if args.json and args.output == "-":
         raise UserError("--json and the picture cannot both go to standard output")
+    if args.outscale is not None and args.size is not None:
+        raise UserError("--outscale and --size exclude each other; leave one out")
 
     from tqdm import tqdm
 
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
+    from lightbsr_arch.inference.strength import check_effect, with_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
     from lightbsr_arch.plugins import load_plugins
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
     load_plugins()
     model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype])
+    if args.strength != 1:
+        read, model = model, with_strength(model, args.strength)
+        check_effect(read)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:
@@ -91,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
             tile=args.tile,
             skip_existing=args.skip_existing,
             self_ensemble=args.self_ensemble,
+            outscale=args.outscale,
+            fit_inside=args.size,
             advance=advance,
             report=report,
         )
@@ -98,6 +151,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**number, "scale": model.scale, "pictures": [one.as_json() for one in outcomes]}, indent=2))
     else:
-        summary = f"{number['done']} upscaled x{model.scale}, {number['skipped']} skipped, {number['failed']} failed"
+        size = f"x{args.outscale or model.scale:g}" if args.size is None else "to fit inside " + _in_pixels(*args.size)
+        summary = f"{number['done']} upscaled {size}, {number['skipped']} skipped, {number['failed']} failed"
         print(f"{summary}: {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 1 if number["failed"] else 0
+
+
+def _in_pixels(height: int | None, width: int | None) -> str:
+    return f"{width or ''}x{height or ''}"

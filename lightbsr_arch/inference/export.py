@@ -8,7 +8,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +23,8 @@ from torch.nn.utils import fuse_conv_bn_eval
 from lightbsr.defaults import ONNX_OPSET
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
-from lightbsr_arch.archs.part import needs_lq_only
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.part import Network, needs_lq_only
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.io import whole_file
 
@@ -39,20 +40,24 @@ LARGEST = 2**16
 
 @dataclass(frozen=True)
 class Exported:
-    """Properties of a written file.
+    """Properties of a written file, or of the two files of a split network.
 
     Attributes:
+        files: their paths.
         opset: version of the ONNX operators.
-        bytes: size of the file.
+        bytes: size of the files together.
         difference: largest difference from PyTorch's fp32 output, for images in [0, 1]; None without onnxruntime.
     """
 
+    files: tuple[Path, ...]
     opset: int
     bytes: int
     difference: float | None
 
 
-def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = ONNX_OPSET) -> Exported:
+def export_onnx(
+    name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = ONNX_OPSET, split: bool = False
+) -> Exported:
     """Write a student as an ONNX file. If onnxruntime is installed, the file is first compared with PyTorch.
 
     The file's input is ``lq``, N x 3 x H x W, RGB in [0, 1]. Its output is ``sr``, N x 3 x H*scale x W*scale, not
@@ -61,13 +66,15 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     Args:
         name_or_path: see ``lightbsr_arch.load``.
         dst: the file, NAME.onnx; it appears whole or not at all.
-        dtype: "fp32" or "fp16", for weights and computation. ``lq`` and ``sr`` are always fp32, so that the files are
+        dtype: "fp32" or "fp16", for weights and computation. Inputs and outputs are always fp32, so that the files are
             interchangeable.
         opset: version of the ONNX operators.
+        split: write two files instead: NAME_estimator.onnx computes ``idr`` from ``lq``, and NAME_restorer.onnx
+            computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles under the IDR of the whole image.
 
     Raises:
-        UserError: the weights are missing or a teacher's; onnxscript is not installed; the network cannot be exported;
-            the file cannot be written, or its output differs from PyTorch's.
+        UserError: the weights are missing or a teacher's; onnxscript is not installed; the network cannot be exported
+            or split; a file cannot be written, or its output differs from PyTorch's.
     """
     src, dst = find_weights(name_or_path), Path(dst)
     if opset < ONNX_OPSET:
@@ -85,48 +92,93 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     needs_lq_only(model, src)
     n, height, width = EXAMPLE_SIZE
     lq = torch.rand(n, model.num_in_ch, height, width, generator=torch.Generator().manual_seed(0))
-    program = _program(_HalfInside(model) if dtype == "fp16" else model, lq, opset, dst)
-    program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset))
-    program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
-    for node in program.model.graph:
-        node.metadata_props.clear()  # they name places in source files
+    graphs = _split(model, lq, src, dst) if split else [_Graph(dst, model, {"lq": lq}, "sr")]
+    programs = []
+    for graph in graphs:
+        program = _program(graph, dtype, opset)
+        program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset, graph))
+        program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
+        for node in program.model.graph:
+            node.metadata_props.clear()  # they name places in source files
+        programs.append(program)
 
-    with whole_file(dst) as unfinished:
-        program.save(str(unfinished), external_data=False)
+    with ExitStack() as stack:
+        unfinished = [stack.enter_context(whole_file(graph.dst)) for graph in graphs]
+        for program, path in zip(programs, unfinished, strict=True):
+            program.save(str(path), external_data=False)
         with torch.inference_mode():
             difference = _largest_difference(unfinished, lq, model(lq))
         if difference is not None and not difference <= TOLERANCE[dtype]:
             raise UserError(f"{dst}: not written: onnxruntime differs from PyTorch by {difference:.1e}")
-    return Exported(opset, dst.stat().st_size, difference)
+    files = tuple(graph.dst for graph in graphs)
+    return Exported(files, opset, sum(file.stat().st_size for file in files), difference)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A file to write: its path, the network, examples of its inputs by name, and the name of its output."""
+
+    dst: Path
+    network: nn.Module
+    inputs: dict[str, torch.Tensor]
+    output: str
+
+
+def _split(model: Network, lq: torch.Tensor, src: Path, dst: Path) -> list[_Graph]:
+    if not isinstance(model, BlindSR):
+        raise UserError(f"{src}: a {type(model).__name__} has no estimator of its own; export it without --split")
+    with torch.no_grad():
+        idr = model.estimator(lq)
+    return [
+        _Graph(dst.with_name(f"{dst.stem}_estimator.onnx"), model.estimator, {"lq": lq}, "idr"),
+        _Graph(dst.with_name(f"{dst.stem}_restorer.onnx"), _Restorer(model), {"lq": lq, "idr": idr}, "sr"),
+    ]
+
+
+class _Restorer(nn.Module):
+    """The restorer of a network, with the IDR as its second input."""
+
+    def __init__(self, model: BlindSR) -> None:
+        super().__init__()
+        self.restorer = model.restorer
+
+    def forward(self, lq: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
+        return self.restorer(lq, self.restorer.guides(idr, *lq.shape[2:]))
 
 
 class _HalfInside(nn.Module):
-    """A network that computes in fp16, with fp32 input and output."""
+    """A network that computes in fp16, with fp32 inputs and output."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = deepcopy(model).half()
 
-    def forward(self, lq: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.model(lq.half()).float()
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.model(*(x.half() for x in inputs)).float()
         return out
 
 
-def _program(model: nn.Module, lq: torch.Tensor, opset: int, dst: Path) -> Any:
+def _program(graph: _Graph, dtype: str, opset: int) -> Any:
     """Return the exporter's ``ONNXProgram``."""
+    dst, network = graph.dst, _HalfInside(graph.network) if dtype == "fp16" else graph.network
     dim = torch.export.Dim
-    # Bounds of PyTorch's proof, not of the file. For smaller sizes a layer has a map of one pixel, a special case.
-    height, width = (dim(name, min=8, max=LARGEST) for name in ("height", "width"))
-    sizes = {0: dim("batch", min=1, max=LARGEST), 2: height, 3: width}
+    batch = dim("batch", min=1, max=LARGEST)
+    sizes = []
+    for name, example in graph.inputs.items():
+        # Bounds of PyTorch's proof, not of the file. For smaller sizes a layer has a map of one pixel, a special case.
+        least = 8 if name == "lq" else 2
+        prefix = "" if name == "lq" else f"{name}_"
+        sides = [dim(prefix + side, min=least, max=LARGEST) for side in ("height", "width")]
+        sizes.append({0: batch, **dict(zip(range(2, example.dim()), sides, strict=False))})
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _without_batch_norms(model),
-                (lq,),
+                _without_batch_norms(network),
+                tuple(graph.inputs.values()),
                 dynamo=True,
-                dynamic_shapes=(sizes,),
-                input_names=["lq"],
-                output_names=["sr"],
+                dynamic_shapes=(tuple(sizes),) if dtype == "fp16" else tuple(sizes),
+                input_names=list(graph.inputs),
+                output_names=[graph.output],
                 opset_version=opset,
                 optimize=True,
                 verbose=False,
@@ -166,13 +218,18 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: int) -> dict[str, str]:
+def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: int, graph: _Graph) -> dict[str, str]:
+    ports = {
+        "lq": "lq: N x 3 x H x W, RGB in [0, 1], fp32",
+        "sr": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] but for overshoot (not clamped), fp32",
+        "idr": "idr: the degradation of the whole picture, N x C or, as a map, N x C x H/4 x W/4 (rounded up), fp32",
+    }
     return {
         "name": name,
         "scale": str(scale),
         "value_range": "[0, 1]",
-        "input": "lq: N x 3 x H x W, RGB in [0, 1], fp32",
-        "output": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] but for overshoot (not clamped), fp32",
+        "input": "; ".join(ports[name] for name in graph.inputs),
+        "output": ports[graph.output],
         "dtype": dtype,
         "opset": str(opset),
         "type": checkpoint.type,
@@ -181,11 +238,18 @@ def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: 
     }
 
 
-def _largest_difference(path: Path, lq: torch.Tensor, sr: torch.Tensor) -> float | None:
-    """Return the largest difference between onnxruntime's output for ``lq`` and ``sr``; None without onnxruntime."""
+def _largest_difference(paths: list[Path], lq: torch.Tensor, sr: torch.Tensor) -> float | None:
+    """Return the largest difference between onnxruntime's output for ``lq`` and ``sr``; None without onnxruntime.
+
+    With two files, the output of the first is the second input of the other.
+    """
     try:
         import onnxruntime
     except ImportError:
         return None
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return (torch.from_numpy(session.run(["sr"], {"lq": lq.numpy()})[0]) - sr).abs().max().item()
+    known = {"lq": lq.numpy()}
+    for path in paths:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (output,) = session.get_outputs()
+        known[output.name] = session.run(None, {port.name: known[port.name] for port in session.get_inputs()})[0]
+    return (torch.from_numpy(known["sr"]) - sr).abs().max().item()

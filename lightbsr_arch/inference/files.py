@@ -9,14 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from lightbsr.errors import UserError, reason_of
+from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
+from lightbsr_arch.data.reader import Pixels
 from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
+from lightbsr_arch.inference.resize import check_outscale, output_size
 from lightbsr_arch.inference.upscaler import upscale
 from lightbsr_arch.io import write_whole
 
@@ -104,6 +108,8 @@ def upscale_files(
     tile: int | str = "auto",
     skip_existing: bool = False,
     self_ensemble: bool = False,
+    outscale: float | None = None,
+    fit_inside: tuple[int | None, int | None] | None = None,
     advance: Callable[[int, float], None] = lambda number, share: None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -115,9 +121,17 @@ def upscale_files(
         tile: see `upscale`.
         skip_existing: leave outputs that exist.
         self_ensemble: see `upscale`.
+        outscale: see `upscale`.
+        fit_inside: see `upscale`.
         advance: receives the index of a job and the share of its work that has been done since the last call.
         report: receives each outcome.
+
+    Raises:
+        UserError: ``outscale`` is more than the model allows.
     """
+    if outscale is not None:
+        check_outscale(outscale, model.scale)
+    size = {"outscale": outscale, "fit_inside": fit_inside}
     outcomes = []
     for number, job in enumerate(jobs):
         outcome = Outcome(job.source, job.target, "done")
@@ -127,7 +141,7 @@ def upscale_files(
                 outcome.status = "skipped"
             else:
                 options = {"tile": tile, "self_ensemble": self_ensemble, "advance": partial(advance, number)}
-                _upscale_file(job, outcome, model, options)
+                _upscale_file(job, outcome, model, size, options)
         except Exception as error:  # any error of one picture must not stop the others
             outcome.status = "failed"
             outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
@@ -137,7 +151,7 @@ def upscale_files(
     return outcomes
 
 
-def _upscale_file(job: Job, outcome: Outcome, model: Network, options: dict[str, Any]) -> None:
+def _upscale_file(job: Job, outcome: Outcome, model: Network, size: dict[str, Any], options: dict[str, Any]) -> None:
     if job.problem:
         raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
@@ -146,13 +160,29 @@ def _upscale_file(job: Job, outcome: Outcome, model: Network, options: dict[str,
         name, data = read_bytes(job.source, None)
     header = read_header(data, name)
     codec = job.codec or _CODECS_OF_INPUTS.get(f".{header.format.lower()}", "png")
-    height, width = header.height * model.scale, header.width * model.scale
+    height, width = output_size(header.height, header.width, model.scale, **size)
     check_size(height, width, codec)
     picture = fit(read_picture(data, name), codec)
     outcome.notices = picture.notices
     outcome.size = width, height
-    picture.pixels = upscale(picture.pixels, model, **options)
+    _check_bytes(height, width, picture.pixels, codec)
+    picture.pixels = upscale(picture.pixels, model, **size, **options)
     _write(job.target, encode(picture, codec))
+
+
+def _check_bytes(height: int, width: int, pixels: Pixels, codec: str) -> None:
+    """Raise `UserError` if the output, with the channels of ``pixels``, fits neither in memory nor in the format."""
+    size = height * width * pixels[0, 0].size * pixels.itemsize
+    if size > (free := free_memory(torch.device("cpu"))):
+        raise UserError(
+            f"{width}x{height} pixels would take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; ask for a "
+            "smaller --size"
+        )
+    if size > (limit := FORMATS[codec].most_bytes):
+        raise UserError(
+            f"{width}x{height} pixels would take {size / 1e9:.1f} GB, and {codec} holds {limit / 1e9:.1f}; "
+            "use --format png"
+        )
 
 
 def _write(target: str, data: bytes) -> None:

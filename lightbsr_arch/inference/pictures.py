@@ -33,6 +33,8 @@ class Format(NamedTuple):
     longest_side: int
     metadata: dict[str, int]
     """Names of attributes of `Picture` that the format holds, with the largest size in bytes of each."""
+    most_bytes: float = float("inf")
+    """Largest size of the pixels."""
 
 
 _ANY = 2**30
@@ -58,7 +60,7 @@ FORMATS: Final = {
     ),
     "webp": Format((".webp",), True, False, 16383, dict.fromkeys(("icc", "exif", "xmp"), _ANY)),
     "tiff": Format((".tiff", ".tif"), True, True, 2**31 - 1, dict.fromkeys(("icc", "xmp", "iptc", "dpi"), _ANY)),
-    "bmp": Format((".bmp",), False, False, 2**31 - 1, {"dpi": _ANY}),
+    "bmp": Format((".bmp",), False, False, 2**31 - 1, {"dpi": _ANY}, 2**32 - 2**24),  # the rest is padding of rows
 }
 """The formats that are written, by name."""
 

@@ -15,6 +15,7 @@ from lightbsr_arch.archs.fast.memory import release_freed, rows_that_fit
 from lightbsr_arch.archs.part import Advance, Network, needs_lq_only
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.device import find_device
+from lightbsr_arch.inference.resize import output_size, resized
 from lightbsr_arch.inference.self_ensemble import TURNS
 from lightbsr_arch.inference.self_ensemble import self_ensemble as mean_over_turns
 from lightbsr_arch.inference.tiling import sr_strips
@@ -34,6 +35,8 @@ def upscale(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     self_ensemble: bool = False,
+    outscale: float | None = None,
+    fit_inside: tuple[int | None, int | None] | None = None,
     advance: Advance = lambda share: None,
 ) -> Image:
     """Upscale an image.
@@ -52,17 +55,20 @@ def upscale(
         dtype: number format of a model that is given by name; fp32 by default.
         self_ensemble: average over the eight flips and transposes of the image. This takes eight times as long and
             holds the whole SR image in fp32 twice.
+        outscale: factor of both sides, if it is not to be the model's scale; at most twice that. The model's output is
+            resized with Pillow's Lanczos filter, with antialiasing.
+        fit_inside: instead of ``outscale``, the largest height and width, one of which may be None. The aspect is kept.
         advance: receives the share of the work that has been done since the last call.
 
     Returns:
-        The image ``scale`` times larger, in the form, dtype and range of ``image``, clamped to its range. Grey is
-        repeated as three channels, and the mean of the output's channels is returned. Alpha is upscaled as a grey
-        image; a constant alpha stays constant.
+        The image ``scale`` times larger, or of the size asked for, in the form, dtype and range of ``image``, clamped
+        to its range. Grey is repeated as three channels, and the mean of the output's channels is returned. Alpha is
+        upscaled as a grey image; a constant alpha stays constant.
 
     Raises:
-        ValueError: ``image`` has another form, dtype or range.
-        UserError: the model or device is missing, the weights are a teacher's, there is not enough memory, or fp16
-            overflows.
+        ValueError: ``image`` has another form, dtype or range, or ``outscale`` and ``fit_inside`` are both given.
+        UserError: the output would be more than twice as large as the model's, the model or device is missing, the
+            weights are a teacher's, there is not enough memory, or fp16 overflows.
     """
     if isinstance(model, Network):
         if device is not None or dtype is not None:
@@ -70,15 +76,23 @@ def upscale(
     else:
         model = load_student(model, device or "auto", dtype or torch.float32)
     check_tile(tile)
+    scale = model.scale
+
+    def size(height: int, width: int) -> tuple[int, int]:
+        return output_size(height, width, scale, outscale, fit_inside)
 
     def strips(lq: torch.Tensor, share: float) -> Iterator[torch.Tensor]:
-        return _clamped_strips(model, lq, tile, self_ensemble, lambda done: advance(share * done))
+        made = _clamped_strips(model, lq, tile, self_ensemble, lambda done: advance(share * done))
+        height, width = (side * scale for side in lq.shape[1:])
+        wanted = size(*lq.shape[1:])
+        return made if wanted == (height, width) else resized(made, height, wanted)
 
     if isinstance(image, torch.Tensor):
-        return _upscale_tensor(image, model.scale, strips)
-    return _upscale_array(np.asarray(image), model.scale, strips)
+        return _upscale_tensor(image, size, strips)
+    return _upscale_array(np.asarray(image), size, strips)
 
 
+_Size = Callable[[int, int], tuple[int, int]]
 _Strips = Callable[[torch.Tensor, float], Iterator[torch.Tensor]]
 
 
@@ -155,14 +169,14 @@ def _clamped_strips(
         raise UserError(f"memory does not suffice on {parameter.device}; use smaller tiles than {tile}") from None
 
 
-def _upscale_tensor(image: torch.Tensor, scale: int, strips: _Strips) -> torch.Tensor:
+def _upscale_tensor(image: torch.Tensor, size: _Size, strips: _Strips) -> torch.Tensor:
     if image.dim() not in (3, 4) or image.shape[-3] not in (1, 3) or not image.is_floating_point():
         raise ValueError(
             f"expected floats, C x H x W or N x C x H x W with 1 or 3 channels, not {image.dtype} {tuple(image.shape)}"
         )
     _check_range(image)
     *before, height, width = image.shape
-    out = image.new_empty(*before, height * scale, width * scale)
+    out = image.new_empty(*before, *size(height, width))
     lqs, srs = (x if x.dim() == 4 else x[None] for x in (image, out))
     for lq, sr in zip(lqs, srs):
         top = 0
@@ -172,11 +186,11 @@ def _upscale_tensor(image: torch.Tensor, scale: int, strips: _Strips) -> torch.T
     return out
 
 
-def _upscale_array(image: NDArray[Any], scale: int, strips: _Strips) -> NDArray[Any]:
+def _upscale_array(image: NDArray[Any], size: _Size, strips: _Strips) -> NDArray[Any]:
     if image.ndim == 3 and image.shape[2] in (2, 4):
         colour = image[..., 0] if image.shape[2] == 2 else image[..., :3]
         alpha = image[..., -1]
-        out = np.empty((image.shape[0] * scale, image.shape[1] * scale, image.shape[2]), image.dtype)
+        out = np.empty((*size(*image.shape[:2]), image.shape[2]), image.dtype)
         same_everywhere = bool((alpha == alpha.flat[0]).all())
         share = 1.0 if same_everywhere else 0.5
         _fill(out[..., 0] if image.shape[2] == 2 else out[..., :3], colour, strips, share)
@@ -187,7 +201,7 @@ def _upscale_array(image: NDArray[Any], scale: int, strips: _Strips) -> NDArray[
         return out
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
         raise ValueError(f"expected H x W or H x W x 2, 3 or 4, not {image.shape}")
-    out = np.empty((image.shape[0] * scale, image.shape[1] * scale, *image.shape[2:]), image.dtype)
+    out = np.empty((*size(*image.shape[:2]), *image.shape[2:]), image.dtype)
     _fill(out, image, strips, 1.0)
     return out
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from lightbsr.commands import main
 from lightbsr_arch import upscale
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import files
-from lightbsr_arch.inference.pictures import read_picture
+from lightbsr_arch.inference.pictures import FORMATS, Picture, encode, read_picture
+from lightbsr_arch.inference.strength import with_strength
 from tests.corpus import BROKEN_LINK, READ, base, too_deep, write_corpus
 from tests.inference.networks import network
 
@@ -171,6 +173,14 @@ def test_an_earlier_runs_output_is_no_input(tmp_path, run):
         (["a.png"], ["-", "in/a.png", "-o", "out"], "- (standard input) is one picture"),
         (["a.png"], ["-", "-o", "out"], "needs the name of a file"),
         (["a.png"], ["in/a.png", "-o", "-", "--json"], "cannot both go to standard output"),
+        (["a.png"], ["in/a.png", "-o", "out", "--outscale", "2", "--size", "9x"], "--outscale and --size exclude each"),
+        (
+            ["a.png"],
+            ["in/a.png", "-o", "out", "--outscale", "4.1"],
+            "x4.1 is more than the largest output of a x2 model",
+        ),
+        (["a.png"], ["in/a.png", "-o", "out", "--strength", "1.6"], "strength 1.6: expected 0 to 1.5"),
+        (["a.png"], ["in/a.png", "-o", "out", "--strength", "0.5"], "sharpness of this model's output hardly follows"),
         (["a.png"], ["in/a.png", "-o", "out", "--device", "gpu"], "device gpu: expected auto, cpu, cuda or mps"),
         *(
             (["a.png"], [source, "-o", f"out.{kind}"], f"out.{kind}: that format cannot be written; png, jpg, webp, ")
@@ -197,6 +207,112 @@ def test_refused_before_anything_is_done(tmp_path, run, monkeypatch, names, argu
     assert err.count("\n") == 1
     assert out == ""
     assert {name: (tmp_path / name).read_bytes() for name in tree(tmp_path)} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "said"),
+    [
+        (["--outscale", "1.5"], (18, 14), "x1.5"),  # of 12x9
+        (["--outscale", "4"], (48, 36), "x4"),
+        (["--outscale", "2"], (24, 18), "x2"),
+        (["--size", "20x"], (20, 15), "to fit inside 20x"),
+        (["--size", "x20"], (27, 20), "to fit inside x20"),
+        (["--size", "30x16"], (21, 16), "to fit inside 30x16"),
+    ],
+)
+def test_any_size(tmp_path, run, weights, arguments, size, said):
+    source = save(tmp_path / "a.tiff")
+    code, out, _ = run(source, "-o", tmp_path / "out", *arguments, "--tile", "3")
+    assert (code, out) == (0, f"1 upscaled {said}, 0 skipped, 0 failed: {tmp_path / 'out'}\n")
+    made = np.asarray(Image.open(tmp_path / "out" / "a.tiff"))
+    assert made.shape == (*size[::-1], 3)
+    whole = upscale((SMALL / 255).astype(np.float32), weights, tile=0)
+    planes = [Image.fromarray(whole[..., i].copy()).resize(size, Image.Resampling.LANCZOS) for i in range(3)]
+    assert np.abs(made - 255 * np.dstack(planes).clip(0, 1)).max() < 0.6
+
+
+@pytest.mark.parametrize("codec", ["png", "tiff"])
+def test_any_size_keeps_16_bits_and_alpha(tmp_path, run, weights, codec):
+    deep = np.random.default_rng(3).integers(0, 65536, (9, 12, 4), dtype=np.uint16)
+    (tmp_path / "deep.png").write_bytes(encode(Picture(deep), "png"))
+    code, out, err = run(tmp_path / "deep.png", "-o", tmp_path / "out", "--format", codec, "--size", "x13", "--json")
+    assert (code, err) == (0, "")
+    (one,) = json.loads(out)["pictures"]
+    assert one["size"] == [17, 13]
+    made = read_picture(one["output"]).pixels
+    assert (made.dtype, made.shape) == (np.uint16, (13, 17, 4))
+    np.testing.assert_array_equal(made, upscale(deep, weights, fit_inside=(13, None)))
+    assert (made % 257 != 0).any()
+
+
+@pytest.mark.parametrize("codec", ["jpg", "webp", "bmp"])
+def test_any_size_in_any_format(tmp_path, run, codec):
+    source = save(tmp_path / "a.png")
+    assert run(source, "-o", tmp_path / "out", "--format", codec, "--outscale", "3.5")[0] == 0
+    assert Image.open(tmp_path / "out" / f"a.{codec}").size == (42, 32)
+
+
+def test_a_picture_too_small_for_the_size_fails_alone(tmp_path, run):
+    save(tmp_path / "in" / "large.png", RGB)
+    save(tmp_path / "in" / "small.png", SMALL[:4])
+    width = 4 * RGB.shape[1]
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out", "--size", f"{width}x")
+    assert code == 1
+    factor = width / SMALL.shape[1]
+    assert err == (
+        f"{tmp_path / 'in' / 'small.png'}: failed: x{factor:.5g} is more than the largest output of a x2 model, x4\n"
+    )
+    assert tree(tmp_path / "out") == ["large.png"]
+
+
+def test_an_output_too_large_is_refused_before_the_work(tmp_path, run, monkeypatch):
+    source = save(tmp_path / "a.bmp")
+    monkeypatch.setattr(files, "upscale", None)
+    monkeypatch.setattr(files, "free_memory", lambda device: 1000)
+    code, _, err = run(source, "-o", tmp_path / "out")
+    assert code == 1
+    assert "24x18 pixels would take 0.0 GB, and 0.0 GB are free; ask for a smaller --size" in err
+    monkeypatch.undo()
+    monkeypatch.setattr(files, "upscale", None)
+    monkeypatch.setitem(FORMATS, "bmp", FORMATS["bmp"]._replace(most_bytes=1000))
+    code, _, err = run(source, "-o", tmp_path / "out")
+    assert code == 1
+    assert "24x18 pixels would take 0.0 GB, and bmp holds 0.0; use --format png" in err
+
+
+@pytest.mark.parametrize(
+    "size", ["4000", "x", "0x", "4000x0", "-3x", "4000x3000x2", "1.5x", "4000X", "٤x", "9999999999x"]
+)
+def test_a_size_that_is_none(run, size, capfd):
+    with pytest.raises(SystemExit):
+        run("a.png", "-o", "out", f"--size={size}")
+    assert f"--size: {size}: expected pixels, as 4000x3000, 4000x or x3000" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("factor", ["0", "-2", "nan", "inf", "two", ""])
+def test_a_factor_that_is_none(run, factor, capfd):
+    with pytest.raises(SystemExit):
+        run("a.png", "-o", "out", f"--outscale={factor}")
+    assert re.search(rf"--outscale: {factor}: expected a (positive )?number", capfd.readouterr().err)
+
+
+def test_strength(tmp_path, capfd):
+    source, name = save(tmp_path / "a.png"), "kdsr_s_x4_iso"
+    made = []
+    for strength in ("0", "1", "1.5"):
+        out = tmp_path / f"{strength}.png"
+        assert main(["upscale", str(source), "-o", str(out), "-m", name, "--strength", strength, "-q"]) == 0
+        made.append(np.asarray(Image.open(out)))
+        np.testing.assert_array_equal(made[-1], upscale(SMALL, with_strength(load(name), float(strength))))
+    assert np.abs(made[0].astype(int) - made[1]).max() > 1
+    assert np.abs(made[2].astype(int) - made[1]).max() > 1
+    before = tree(tmp_path)
+    for model in ("kdsr_s_x4_real", None):  # which is the default
+        chosen = ["-m", model] if model else []
+        assert main(["upscale", str(source), "-o", str(tmp_path / "b.png"), "--strength", "0.5", *chosen]) == 2
+        said = capfd.readouterr().err
+        assert "the sharpness of this model's output hardly follows its IDR; leave --strength out" in said
+    assert tree(tmp_path) == before
 
 
 def test_an_input_behind_a_link_is_not_written_over(tmp_path, run):

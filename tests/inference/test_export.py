@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -77,6 +78,71 @@ def test_half_precision_takes_the_place_of_the_full_one(folder, tmp_path, capsys
     monkeypatch.undo()
     assert dst.stat().st_size < 0.8 * (folder / "lightbsr.onnx").stat().st_size
     assert 1e-5 < largest_difference(dst, load(src), SIZES) < export.TOLERANCE["fp16"]
+
+
+@pytest.fixture(scope="module")
+def halves(folder):
+    """The two files of each network, by its name."""
+    for name in ("kdsr", "lightbsr"):
+        assert main(["export", str(folder / f"{name}.safetensors"), str(folder / f"{name}.onnx"), "--split"]) == 0
+    return {
+        name: tuple(
+            onnxruntime.InferenceSession(str(folder / f"{name}_{part}.onnx"), providers=["CPUExecutionProvider"])
+            for part in ("estimator", "restorer")
+        )
+        for name in ("kdsr", "lightbsr")
+    }
+
+
+@pytest.mark.parametrize("name", ["kdsr", "lightbsr"])
+def test_the_halves_of_a_split_network(name, folder, halves):
+    estimator, restorer = halves[name]
+    assert [port.name for session in halves[name] for port in session.get_inputs()] == ["lq", "lq", "idr"]
+    assert [port.name for session in halves[name] for port in session.get_outputs()] == ["idr", "sr"]
+    model = load(folder / f"{name}.safetensors")
+    for n, height, width in SIZES:
+        lq = torch.rand(n, 3, height, width, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            wanted_idr, wanted = model.estimator(lq), model(lq)
+        (idr,) = estimator.run(None, {"lq": lq.numpy()})
+        (sr,) = restorer.run(None, {"lq": lq.numpy(), "idr": idr})
+        assert np.abs(idr - wanted_idr.numpy()).max() < 1e-4
+        assert np.abs(sr - wanted.numpy()).max() < 1e-4
+        (other,) = restorer.run(None, {"lq": lq.numpy(), "idr": idr + 1})
+        assert np.abs(sr - other).max() > 1e-3
+    metadata = [session.get_modelmeta().custom_metadata_map for session in halves[name]]
+    assert [one["name"] for one in metadata] == [name, name]
+    assert metadata[0]["output"] == metadata[1]["input"].split("; ")[1]
+
+
+def test_tiles_under_the_whole_pictures_idr_have_no_seams(halves):
+    estimator, restorer = halves["kdsr"]
+    lq = torch.rand(1, 3, 70, 90, generator=torch.Generator().manual_seed(2)).numpy()
+
+    def restored(pixels: np.ndarray, idr: np.ndarray) -> np.ndarray:
+        return restorer.run(None, {"lq": pixels, "idr": idr})[0]
+
+    (idr,) = estimator.run(None, {"lq": lq})
+    whole = restored(lq, idr)
+    halo, largest, under_another = 16, 0.0, 0.0
+    for top in range(0, 70, 35):
+        for left in range(0, 90, 30):
+            above, before = min(top, halo), min(left, halo)
+            tile = lq[:, :, top - above : top + 35 + halo, left - before : left + 30 + halo]
+            place = np.s_[:, :, 4 * above : 4 * (above + 35), 4 * before : 4 * (before + 30)]
+            wanted = whole[:, :, 4 * top : 4 * (top + 35), 4 * left : 4 * (left + 30)]
+            largest = max(largest, np.abs(restored(tile, idr)[place] - wanted).max())
+            under_another = max(under_another, np.abs(restored(tile, idr + 1)[place] - wanted).max())
+    assert largest < 1e-4
+    assert under_another > 1e-3
+
+
+def test_a_split_in_half_precision(folder, tmp_path):
+    exported = export.export_onnx(folder / "lightbsr.safetensors", tmp_path / "net.onnx", "fp16", split=True)
+    assert [file.name for file in exported.files] == ["net_estimator.onnx", "net_restorer.onnx"]
+    assert sorted(tmp_path.iterdir()) == sorted(exported.files)
+    assert exported.bytes == sum(file.stat().st_size for file in exported.files)
+    assert 1e-5 < exported.difference < export.TOLERANCE["fp16"]
 
 
 @needs_golden

@@ -1,0 +1,122 @@
+"""Weaker or stronger restoration: the IDR is moved between that of a clean picture and the one that is read.
+
+``benchmarks/strength.py`` measures the effect on PSNR and sharpness; ``docs/upscaling.md`` has the figures.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+
+from lightbsr.errors import UserError
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.idr import as_vector
+from lightbsr_arch.archs.part import Advance, Estimator, Network
+from lightbsr_arch.degradations.draws import Draws
+from lightbsr_arch.degradations.resize import bicubic_resize
+from lightbsr_arch.degradations.settings import Setting
+
+LARGEST_STRENGTH = 1.5
+"""Largest strength. Figures have been measured up to it."""
+
+LEAST_GAIN = 1.5
+"""Smallest ratio of gradient energies between the largest strength and 0 with which a model is accepted."""
+
+NO_IDR = "a {} has no IDR, which --strength changes; leave it out"
+
+
+def with_strength(model: Network, strength: float) -> Network:
+    """Return a copy of a model that restores under ``clean + strength * (read - clean)`` instead of the IDR it reads.
+
+    ``clean`` is the IDR of a picture without blur and noise, see `clean_idr`.
+
+    Args:
+        model: a ``BlindSR`` without extra input.
+        strength: 0, as if the picture were clean, to ``LARGEST_STRENGTH``; 1 changes nothing.
+
+    Raises:
+        UserError: the strength is out of range, or the model is no ``BlindSR``.
+    """
+    if not 0 <= strength <= LARGEST_STRENGTH:
+        raise UserError(f"strength {strength:g}: expected 0 to {LARGEST_STRENGTH}; 1 is the strength that is read")
+    if not isinstance(model, BlindSR):
+        raise UserError(NO_IDR.format(type(model).__name__))
+    return _moved(model, strength, clean_idr(model))
+
+
+def _moved(model: BlindSR, strength: float, clean: torch.Tensor) -> BlindSR:
+    model = deepcopy(model)
+    model.estimator = MovedEstimator(model.estimator, strength, clean)
+    return model
+
+
+class MovedEstimator(Estimator):
+    """An estimator whose IDR is moved away from that of a clean picture, or towards it.
+
+    Args:
+        estimator: the estimator that reads the IDR.
+        strength: factor of the distance to ``clean``.
+        clean: IDR of a clean picture as a vector, 1 x C.
+    """
+
+    def __init__(self, estimator: Estimator, strength: float, clean: torch.Tensor) -> None:
+        super().__init__()
+        self.estimator, self.strength, self.clean = estimator, strength, clean
+        self.idr_ch, self.knows = estimator.idr_ch, estimator.knows
+
+    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        idr, known = self.estimator.estimate(lq, extra)
+        return self._moved(idr), known
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        return self._moved(self.estimator.estimate_in_strips(lq, rows, advance))
+
+    def _moved(self, idr: torch.Tensor) -> torch.Tensor:
+        clean = self.clean if idr.dim() == 2 else self.clean[:, :, None, None]
+        return clean + self.strength * (idr - clean)
+
+
+def check_effect(model: Network) -> None:
+    """Raise `UserError` unless blurred synthetic pictures become sharper with every step of the strength.
+
+    A model whose training taught it to ignore its IDR, or to use it for other things than sharpness, fails.
+    """
+    if not isinstance(model, BlindSR):
+        raise UserError(NO_IDR.format(type(model).__name__))
+    clean = clean_idr(model)
+    blur = Setting(sigma=0.65 * model.scale)  # the middle of the widths in the papers' trainings
+    lq = blur.degrade(_pictures(model.scale), model.scale, "bicubic", Draws(torch.Generator())).lq
+    energies = [_gradient_energy(_moved(model, strength, clean), lq) for strength in (0, 0.5, 1, LARGEST_STRENGTH)]
+    if energies != sorted(energies) or energies[-1] < LEAST_GAIN * energies[0]:
+        raise UserError("the sharpness of this model's output hardly follows its IDR; leave --strength out")
+
+
+@torch.no_grad()
+def clean_idr(model: BlindSR) -> torch.Tensor:
+    """Return the mean IDR of clean synthetic pictures as a vector, 1 x C, on the device and of the dtype of the model.
+
+    The pictures are shrunk bicubically, without blur or noise.
+    """
+    lq = bicubic_resize(_pictures(model.scale), 1 / model.scale).clamp(0, 1)
+    return as_vector(model.estimator(lq.to(next(model.parameters())))).mean(dim=0, keepdim=True)
+
+
+def _pictures(scale: int, count: int = 4, side: int = 64) -> torch.Tensor:
+    """Return pictures of discs of random sizes and colours, count x 3 x side*scale x side*scale, always the same."""
+    draws = np.random.default_rng(0)
+    y, x = np.mgrid[: side * scale, : side * scale]
+    pictures = np.zeros((count, *y.shape, 3), np.float32)
+    for picture in pictures:
+        for _ in range(150):
+            radius = 2 * scale * draws.uniform(0.005, 1) ** -0.5
+            top, left = draws.uniform(0, len(y), 2)
+            picture[(y - top) ** 2 + (x - left) ** 2 < radius**2] = draws.uniform(0, 1, 3)
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+
+@torch.no_grad()
+def _gradient_energy(model: BlindSR, lq: torch.Tensor) -> float:
+    """Return the mean squared difference between neighbouring pixels of the output."""
+    sr = model(lq.to(next(model.parameters()))).float()
+    return sum(sr.diff(dim=axis).square().mean().item() for axis in (2, 3))
