@@ -10,7 +10,7 @@ from importlib import import_module
 
 from lightbsr.commands.outcome import run_command
 
-COMMANDS = ("bench", "convert", "curves", "data", "degrade", "export", "idr", "models", "options", "upscale")
+COMMANDS = ("bench", "convert", "curves", "data", "degrade", "export", "idr", "inspect", "models", "options", "upscale")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

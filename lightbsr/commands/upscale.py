@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m",
         "--model",
         metavar="NAME_OR_PATH",
-        help="shipped weights (lightbsr models) or a file; default: the best shipped",
+        help="shipped weights (lightbsr models) or a file; auto: for each picture those that lightbsr inspect names; "
+        "default: the best shipped",
     )
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; default: the input's"
@@ -65,11 +66,14 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from lightbsr_arch.analysis.inspection import Chooser
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
-    model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype])
+    dtype = TORCH_DTYPES[args.dtype]
+    choose = Chooser(args.device, dtype) if args.model == "auto" else None
+    model = choose.default if choose else load_student(args.model, args.device, dtype)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:
@@ -89,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
             tile=args.tile,
             skip_existing=args.skip_existing,
             self_ensemble=args.self_ensemble,
+            choose=choose,
             advance=advance,
             report=report,
         )

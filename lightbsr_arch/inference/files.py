@@ -15,7 +15,7 @@ from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
-from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
+from lightbsr_arch.data.reader.base import MAX_FILE_BYTES, Pixels
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.upscaler import upscale
 from lightbsr_arch.io import write_whole
@@ -104,6 +104,7 @@ def upscale_files(
     tile: int | str = "auto",
     skip_existing: bool = False,
     self_ensemble: bool = False,
+    choose: Callable[[Pixels], tuple[Network, str]] | None = None,
     advance: Callable[[int, float], None] = lambda number, share: None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -115,6 +116,8 @@ def upscale_files(
         tile: see `upscale`.
         skip_existing: leave outputs that exist.
         self_ensemble: see `upscale`.
+        choose: returns the model for a picture, of the scale of ``model``, and a notice that names it; by default every
+            picture is upscaled by ``model``.
         advance: receives the index of a job and the share of its work that has been done since the last call.
         report: receives each outcome.
     """
@@ -127,7 +130,7 @@ def upscale_files(
                 outcome.status = "skipped"
             else:
                 options = {"tile": tile, "self_ensemble": self_ensemble, "advance": partial(advance, number)}
-                _upscale_file(job, outcome, model, options)
+                _upscale_file(job, outcome, model, choose, options)
         except Exception as error:  # any error of one picture must not stop the others
             outcome.status = "failed"
             outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
@@ -137,7 +140,13 @@ def upscale_files(
     return outcomes
 
 
-def _upscale_file(job: Job, outcome: Outcome, model: Network, options: dict[str, Any]) -> None:
+def _upscale_file(
+    job: Job,
+    outcome: Outcome,
+    model: Network,
+    choose: Callable[[Pixels], tuple[Network, str]] | None,
+    options: dict[str, Any],
+) -> None:
     if job.problem:
         raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
@@ -150,6 +159,9 @@ def _upscale_file(job: Job, outcome: Outcome, model: Network, options: dict[str,
     check_size(height, width, codec)
     picture = fit(read_picture(data, name), codec)
     outcome.notices = picture.notices
+    if choose:
+        model, notice = choose(picture.pixels)
+        outcome.notices.insert(0, notice)
     outcome.size = width, height
     picture.pixels = upscale(picture.pixels, model, **options)
     _write(job.target, encode(picture, codec))
