@@ -123,7 +123,8 @@ class Fit:
         predicted = {one: _out_of_fold(_kernel(squared, one[0], idrs), actual, folds, one[1]) for one in tried}
         best = min(tried, key=lambda one: _error(predicted[one], actual))
         coefficients, offset = _solve(_kernel(squared, best[0], idrs), actual, best[1])
-        of_others = np.sqrt(np.where(photos[:, None] == photos, np.inf, squared))
+        of_others = np.sqrt(squared)
+        of_others[photos[:, None] == photos] = np.inf
         nearest = np.sort(of_others, axis=1)[:, :NEAREST].mean(axis=1)
         fit = cls(
             np.array(json.dumps(dict(weights))),
@@ -240,7 +241,7 @@ def tensor_digest(path: Path) -> str:
 def _squared_distances(one: Vectors, other: Vectors) -> Vectors:
     """Return the squared distances of each two rows, N x M."""
     squares = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
-    return np.maximum(squares - 2 * one @ other.T, 0)
+    return np.abs(squares - 2 * one @ other.T)  # rounding may make small ones negative
 
 
 def _kernel(squared: Vectors, width: float, idrs: Vectors) -> Vectors:

@@ -216,7 +216,7 @@ def choose(gains: NDArray[np.float64], unlike: bool) -> tuple[str, str]:
     """
     if unlike:
         return REAL, "its IDR is unlike anything seen in training"
-    better = int((gains > 0).sum())
+    better = sum(gain > 0 for gain in gains.tolist())
     why = (
         f"{CLEAN} restores {better} of the {len(gains)} most similar crops better than {REAL}, "
         f"by {np.median(gains):+.1f} dB in the median"
@@ -286,7 +286,7 @@ def file_quality(data: bytes) -> int | None:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            table = image.quantization[0]  # type: ignore[attr-defined]
+            table = image.quantization[0]
     except Exception:  # damaged segments raise nearly anything in Pillow's parsers
         return None
     return _tables().get(tuple(table))
@@ -318,5 +318,5 @@ def _tables() -> dict[tuple[int, ...], int]:
         file = io.BytesIO()
         Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
         with Image.open(file) as image:
-            qualities[tuple(image.quantization[0])] = quality  # type: ignore[attr-defined]
+            qualities[tuple(image.quantization[0])] = quality
     return qualities

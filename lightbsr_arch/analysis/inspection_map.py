@@ -56,7 +56,7 @@ def draw_map(pixels: Pixels, distances: NDArray[np.float64]) -> Image.Image:
     factor = min(LONGEST_SIDE / longest, max(1, SMALLEST_SIDE / longest))
     width, height = (max(1, round(side * factor)) for side in photo.size)
     photo = photo.resize((width, height), Image.Resampling.LANCZOS)
-    heat = _coloured(np.clip(distances / MOST, 0, 1)).resize((width, height), Image.Resampling.NEAREST)
+    heat = _coloured(np.minimum(distances / MOST, np.ones(1))).resize((width, height), Image.Resampling.NEAREST)
     sheet = Image.new("RGB", (2 * width + 8, height + _LEGEND), "white")
     sheet.paste(photo, (0, 0))
     sheet.paste(heat, (width + 8, 0))
