@@ -13,7 +13,7 @@ from typing import Any
 
 from lightbsr.commands.outcome import run_command
 
-COMMANDS = ("bench", "convert", "curves", "data", "degrade", "export", "idr", "models", "options", "upscale")
+COMMANDS = ("bench", "convert", "curves", "data", "degrade", "export", "idr", "inspect", "models", "options", "upscale")
 
 
 SHOWN_VERSIONS = ("lightbsr-arch", "torch", "torchvision", "basicsr", "animesisr-basicsr", "numpy", "opencv-python")

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m",
         "--model",
         metavar="NAME_OR_PATH",
-        help="shipped weights (lightbsr models) or a file; default: the best shipped",
+        help="shipped weights (lightbsr models) or a file; auto: for each picture those that lightbsr inspect names; "
+        "default: the best shipped",
     )
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; default: the input's"
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from lightbsr_arch.analysis.inspection import Chooser
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
     from lightbsr_arch.inference.strength import check_effect, with_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
@@ -119,7 +121,11 @@ def run(args: argparse.Namespace) -> int:
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
     load_plugins()
-    model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype])
+    dtype = TORCH_DTYPES[args.dtype]
+    if args.model == "auto" and args.strength != 1:
+        raise UserError("--strength needs one model: name it with -m instead of auto")
+    choose = Chooser(args.device, dtype) if args.model == "auto" else None
+    model = choose.default if choose else load_student(args.model, args.device, dtype)
     if args.strength != 1:
         read, model = model, with_strength(model, args.strength)
         check_effect(read)
@@ -144,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
             self_ensemble=args.self_ensemble,
             outscale=args.outscale,
             fit_inside=args.size,
+            choose=choose,
             advance=advance,
             report=report,
         )

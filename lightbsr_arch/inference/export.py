@@ -143,7 +143,8 @@ class _Restorer(nn.Module):
         self.restorer = model.restorer
 
     def forward(self, lq: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
-        return self.restorer(lq, self.restorer.guides(idr, *lq.shape[2:]))
+        out: torch.Tensor = self.restorer(lq, self.restorer.guides(idr, *lq.shape[2:]))
+        return out
 
 
 class _HalfInside(nn.Module):

@@ -17,8 +17,7 @@ from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
-from lightbsr_arch.data.reader import Pixels
-from lightbsr_arch.data.reader.base import MAX_FILE_BYTES
+from lightbsr_arch.data.reader.base import MAX_FILE_BYTES, Pixels
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.resize import check_outscale, output_size
 from lightbsr_arch.inference.upscaler import upscale
@@ -110,6 +109,7 @@ def upscale_files(
     self_ensemble: bool = False,
     outscale: float | None = None,
     fit_inside: tuple[int | None, int | None] | None = None,
+    choose: Callable[[Pixels], tuple[Network, str]] | None = None,
     advance: Callable[[int, float], None] = lambda number, share: None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -123,6 +123,8 @@ def upscale_files(
         self_ensemble: see `upscale`.
         outscale: see `upscale`.
         fit_inside: see `upscale`.
+        choose: returns the model for a picture, of the scale of ``model``, and a notice that names it; by default every
+            picture is upscaled by ``model``.
         advance: receives the index of a job and the share of its work that has been done since the last call.
         report: receives each outcome.
 
@@ -141,7 +143,7 @@ def upscale_files(
                 outcome.status = "skipped"
             else:
                 options = {"tile": tile, "self_ensemble": self_ensemble, "advance": partial(advance, number)}
-                _upscale_file(job, outcome, model, size, options)
+                _upscale_file(job, outcome, model, choose, size, options)
         except Exception as error:  # any error of one picture must not stop the others
             outcome.status = "failed"
             outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
@@ -151,7 +153,14 @@ def upscale_files(
     return outcomes
 
 
-def _upscale_file(job: Job, outcome: Outcome, model: Network, size: dict[str, Any], options: dict[str, Any]) -> None:
+def _upscale_file(
+    job: Job,
+    outcome: Outcome,
+    model: Network,
+    choose: Callable[[Pixels], tuple[Network, str]] | None,
+    size: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
     if job.problem:
         raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
@@ -164,6 +173,9 @@ def _upscale_file(job: Job, outcome: Outcome, model: Network, size: dict[str, An
     check_size(height, width, codec)
     picture = fit(read_picture(data, name), codec)
     outcome.notices = picture.notices
+    if choose:
+        model, notice = choose(picture.pixels)
+        outcome.notices.insert(0, notice)
     outcome.size = width, height
     _check_bytes(height, width, picture.pixels, codec)
     picture.pixels = upscale(picture.pixels, model, **size, **options)

@@ -119,4 +119,4 @@ def _pictures(scale: int, count: int = 4, side: int = 64) -> torch.Tensor:
 def _gradient_energy(model: BlindSR, lq: torch.Tensor) -> float:
     """Return the mean squared difference between neighbouring pixels of the output."""
     sr = model(lq.to(next(model.parameters()))).float()
-    return sum(sr.diff(dim=axis).square().mean().item() for axis in (2, 3))
+    return float(sum(sr.diff(dim=axis).square().mean().item() for axis in (2, 3)))

@@ -1,0 +1,323 @@
+"""Estimates of a picture's degradation from its IDRs, and the choice of the shipped weights that fit it.
+
+A kernel ridge regression (``estimates.Fit``) reads the width of the blur, the noise, the JPEG quality and the gain of
+one network over the other off the IDRs of both networks. ``benchmarks/fit_inspect.py`` fits it; docs/inspect.md has its
+errors on other pictures.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from lightbsr import shipped
+from lightbsr.errors import UserError, reason_of
+from lightbsr_arch.analysis.estimates import Estimate, Fit
+from lightbsr_arch.archs.fast.memory import rows_that_fit
+from lightbsr_arch.archs.idr import as_vector
+from lightbsr_arch.archs.kdide_arch import SLOPE
+from lightbsr_arch.archs.part import Advance, Network
+from lightbsr_arch.checkpoint import load
+from lightbsr_arch.data.picture_files import PictureFile
+from lightbsr_arch.data.reader import Pixels, read_bytes, read_picture
+from lightbsr_arch.device import find_device
+from lightbsr_arch.inference.upscaler import load_student
+
+CLEAN, REAL = NETWORKS = ("kdsr_s_x4_iso", "kdsr_s_x4_real")
+"""The shipped weights whose IDRs are read: those for pictures that are only blurred, and those for all others."""
+
+FILE = "inspect.npz"
+"""The fitted regression, in the folder of the shipped weights."""
+
+NEEDED = 0.75
+"""Share of the most similar crops that `CLEAN` must restore better, to be chosen. With a half, the mean PSNR of test
+crops is the same, but twice as many of those with the second-order degradation get `CLEAN`."""
+
+SMALLEST_SIDE = 32
+"""Pixels of the smallest picture that is inspected. The estimates are fitted to crops of 40 pixels and more."""
+
+TILE = 32
+"""Side of the smallest tiles of a map, in pixels."""
+
+MOST_TILES = 32
+"""Largest number of tiles of a map along each side."""
+
+_BATCH = 32
+"""Tiles whose IDRs are read at a time."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The degradation of a picture.
+
+    Attributes:
+        estimates: by the names of `estimates.TARGETS`; None for one that the IDRs do not determine.
+        distance: distance of the picture's IDRs from those of the fit, where 1 is the limit for `unlike`.
+        unlike: whether the IDRs are unlike those of the degradations and photos of the fit.
+        model: name of the shipped weights that fit.
+        why: the reason for that choice, one clause.
+    """
+
+    estimates: dict[str, Estimate | None]
+    distance: float
+    unlike: bool
+    model: str
+    why: str
+
+
+@dataclass
+class Inspected:
+    """The outcome of one picture file.
+
+    Attributes:
+        input: path of the file.
+        reason: the reason why it could not be inspected, or None.
+        size: width and height.
+        file_quality: quality of a JPEG file by its quantisation tables, or None for other files and tables.
+        reading: the degradation.
+        notices: one line per part of the file that the estimates ignore.
+    """
+
+    input: str
+    reason: str | None = None
+    size: tuple[int, int] | None = None
+    file_quality: int | None = None
+    reading: Reading | None = None
+    notices: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"input": self.input, "status": "failed" if self.reason else "done"}
+        if self.reason or self.reading is None:
+            return {**found, "reason": self.reason}
+        estimates = {name: one and one._asdict() for name, one in self.reading.estimates.items()}
+        return {
+            **found,
+            "size": self.size,
+            **estimates,
+            "file_quality": self.file_quality,
+            "distance": round(self.reading.distance, 3),
+            "unlike_training": self.reading.unlike,
+            "model": self.reading.model,
+            "why": self.reading.why,
+            "notices": self.notices,
+        }
+
+
+class Inspector:
+    """Reads the degradation of pictures.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        fit: the regression; by default the one that is shipped.
+
+    Raises:
+        UserError: the regression is missing or was fitted to other weights than those of `NETWORKS`.
+    """
+
+    def __init__(self, device: str | torch.device = "auto", fit: Fit | None = None) -> None:
+        self.fit = fit or Fit.load(shipped.folder() / FILE)
+        self.fit.check_weights({name: shipped.find_weights(name) for name in NETWORKS})
+        self._device = find_device(device)
+        self._networks = load_networks(self._device)
+
+    def read(self, pixels: Pixels, advance: Advance = lambda share: None) -> Reading:
+        """Return the degradation of a picture of any of the reader's forms. Alpha is ignored.
+
+        Raises:
+            UserError: the picture is smaller than `SMALLEST_SIDE`.
+        """
+        return self.judge(self.idrs(pixels, advance))
+
+    def judge(self, idrs: NDArray[np.float64]) -> Reading:
+        """Return the degradation of a picture with these IDRs, from `idrs`."""
+        estimates, distance = self.fit.estimate(idrs), self.fit.distance(idrs)
+        model, why = choose(self.fit.gains(idrs), distance > 1)
+        return Reading(estimates, distance, distance > 1, model, why)
+
+    @torch.inference_mode()
+    def idrs(self, pixels: Pixels, advance: Advance = lambda share: None) -> NDArray[np.float64]:
+        """Return the IDRs of both networks for a whole picture as one vector.
+
+        Raises:
+            UserError: the picture is smaller than `SMALLEST_SIDE`.
+        """
+        lq = _to_lq(pixels, self._device)
+        height, width = lq.shape[2:]
+        if min(height, width) < SMALLEST_SIDE:
+            raise UserError(f"{width}x{height} pixels, too few to inspect; at least {SMALLEST_SIDE} per side")
+        found = []
+        for network in self._networks:
+            rows = rows_that_fit(4 * network.num_feat, lq)  # the estimator's last layers have four times the channels
+            found.append(network.estimator.estimate_in_strips(lq, rows, lambda share: advance(share / len(NETWORKS))))
+        out: NDArray[np.float64] = joined(found)[0]
+        return out
+
+    @torch.inference_mode()
+    def tile_distances(self, pixels: Pixels) -> NDArray[np.float64]:
+        """Return the distance of each tile from the whole picture, rows x columns.
+
+        It is the difference between the predictions from the IDRs of both. 1 is the 95th percentile of the distances in
+        photos that are degraded equally everywhere. Tiles are squares, at least `TILE` pixels wide, that overlap by
+        half.
+
+        Raises:
+            UserError: the picture has fewer than two tiles along a side.
+        """
+        lq = _to_lq(pixels, self._device)
+        side = tile_side(*lq.shape[2:])
+        rows, columns = (_starts(length, side) for length in lq.shape[2:])
+        if min(len(rows), len(columns)) < 2:
+            raise UserError(f"{lq.shape[3]}x{lq.shape[2]} pixels, too few for a map; at least {2 * TILE} per side")
+        whole = self.idrs(pixels)
+        corners = [(top, left) for top in rows for left in columns]
+        distances = []
+        for first in range(0, len(corners), _BATCH):
+            some = corners[first : first + _BATCH]
+            tiles = torch.cat([lq[..., top : top + side, left : left + side] for top, left in some])
+            distances.append(self.fit.tile_distances(read_idrs(self._networks, tiles), whole))
+        return np.concatenate(distances).reshape(len(rows), len(columns))
+
+
+class Chooser:
+    """Returns the network for each picture: that of the weights which fit it, and a notice that names them.
+
+    Args:
+        device: see `Inspector`.
+        dtype: number format of the networks.
+
+    Raises:
+        UserError: see `Inspector` and `load_student`.
+    """
+
+    def __init__(self, device: str | torch.device, dtype: torch.dtype) -> None:
+        self._inspector = Inspector(device)
+        self._networks = {name: load_student(name, device, dtype) for name in NETWORKS}
+        self.default = self._networks[REAL]
+
+    def __call__(self, pixels: Pixels) -> tuple[Network, str]:
+        try:
+            reading = self._inspector.read(pixels)
+        except UserError as error:  # too small
+            return self.default, f"-m auto: {REAL}: {error}"
+        return self._networks[reading.model], f"-m auto: {reading.model}: {reading.why}"
+
+
+def choose(gains: NDArray[np.float64], unlike: bool) -> tuple[str, str]:
+    """Return the name of the shipped weights that fit a picture, and the reason as one clause.
+
+    Args:
+        gains: PSNR-Y of `CLEAN` minus that of `REAL` in the most similar crops of the fit.
+        unlike: whether the picture is unlike all of them.
+    """
+    if unlike:
+        return REAL, "its IDR is unlike anything seen in training"
+    better = sum(gain > 0 for gain in gains.tolist())
+    why = (
+        f"{CLEAN} restores {better} of the {len(gains)} most similar crops better than {REAL}, "
+        f"by {np.median(gains):+.1f} dB in the median"
+    )
+    return (CLEAN if better >= NEEDED * len(gains) else REAL), why
+
+
+def load_networks(device: str | torch.device = "cpu") -> list[Any]:
+    """Return the networks of `NETWORKS` in fp32."""
+    return [load(name, device) for name in NETWORKS]
+
+
+@torch.inference_mode()
+def read_idrs(networks: Sequence[Any], lq: torch.Tensor) -> NDArray[np.float64]:
+    """Return the IDRs of images, N x 3 x H x W in [0, 1], as vectors of all networks, N x D."""
+    return joined([network.estimator(lq) for network in networks])
+
+
+def joined(idrs: Sequence[torch.Tensor]) -> NDArray[np.float64]:
+    """Join the IDRs of all networks, each N vectors or maps, to N x D, and undo the LeakyReLU that they end with."""
+    vectors = torch.cat([as_vector(idr) for idr in idrs], dim=1).double().cpu().numpy()
+    return np.where(vectors < 0, vectors / SLOPE, vectors)
+
+
+def inspect_files(
+    pictures: Sequence[PictureFile],
+    inspector: Inspector,
+    *,
+    write_map: Callable[[PictureFile, Pixels, NDArray[np.float64]], None] | None = None,
+    report: Callable[[Inspected], None] = lambda one: None,
+) -> list[Inspected]:
+    """Inspect picture files. A picture that cannot be inspected is reported, and the others continue.
+
+    Args:
+        pictures: from `find_pictures`.
+        inspector: reads them.
+        write_map: receives each picture, its pixels and the distances of its tiles.
+        report: receives each outcome.
+    """
+    outcomes = []
+    for picture in pictures:
+        one = Inspected(str(picture.path))
+        try:
+            if picture.problem:
+                raise UserError(picture.problem)
+            _, data = read_bytes(picture.path, None)
+            read = read_picture(data, str(picture.path))
+            one.size = read.pixels.shape[1], read.pixels.shape[0]
+            one.file_quality = file_quality(data)
+            one.notices = read.notices
+            one.reading = inspector.read(read.pixels)
+            if write_map:
+                write_map(picture, read.pixels, inspector.tile_distances(read.pixels))
+        except Exception as error:  # any error of one picture must not stop the others
+            one.reason = reason_of(error).removeprefix(f"{picture.path}: ")
+        outcomes.append(one)
+        report(one)
+    return outcomes
+
+
+def file_quality(data: bytes) -> int | None:
+    """Return the quality of a JPEG file on libjpeg's scale, 1 to 100, by its table for brightness.
+
+    None for other formats, and for tables that are not libjpeg's.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            table = image.quantization[0]
+    except Exception:  # damaged segments raise nearly anything in Pillow's parsers
+        return None
+    return _tables().get(tuple(table))
+
+
+def tile_side(height: int, width: int) -> int:
+    """Return the side of a map's tiles, which grows with the picture."""
+    return max(TILE, -(-2 * max(height, width) // (MOST_TILES + 1)))
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Return the starts of tiles that overlap by half and cover the length, except a rest of less than half a tile."""
+    return list(range(0, length - side + 1, side // 2))
+
+
+def _to_lq(pixels: Pixels, device: torch.device) -> torch.Tensor:
+    """Return the colours of a picture, 1 x 3 x H x W in [0, 1]."""
+    colour = pixels if pixels.ndim == 3 else pixels[..., None]
+    colour = colour[..., :1] if colour.shape[2] < 3 else colour[..., :3]
+    lq = torch.from_numpy(colour.astype(np.float32) / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
+    return lq.expand(-1, 3, -1, -1).to(device)
+
+
+@lru_cache(maxsize=1)
+def _tables() -> dict[tuple[int, ...], int]:
+    """Return the qualities of libjpeg by its table for brightness, which Pillow writes."""
+    qualities = {}
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as image:
+            qualities[tuple(image.quantization[0])] = quality
+    return qualities

@@ -1,0 +1,82 @@
+"""Pictures of the places whose IDR differs from that of the whole picture."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from lightbsr_arch.data.picture_files import PictureFile
+from lightbsr_arch.data.reader import Pixels
+from lightbsr_arch.io import write_whole
+
+MOST = 2.0
+"""Distance that has the brightest colour."""
+
+LONGEST_SIDE = 800
+"""Pixels of a larger photo's longest side in the map."""
+
+SMALLEST_SIDE = 320
+"""Pixels to which a smaller photo's longest side is enlarged."""
+
+_LEGEND = 48
+"""Rows of the legend."""
+
+
+class MapWriter:
+    """Writes a photo and its map side by side.
+
+    Args:
+        out: the PNG, or the folder for several.
+        is_folder: whether it is a folder, in which a map has the photo's name and ``.png``.
+    """
+
+    def __init__(self, out: Path, is_folder: bool) -> None:
+        self._out = out
+        self._is_folder = is_folder
+
+    def __call__(self, picture: PictureFile, pixels: Pixels, distances: NDArray[np.float64]) -> None:
+        file = io.BytesIO()
+        draw_map(pixels, distances).save(file, "PNG")
+        path = self._out / f"{picture.name}.png" if self._is_folder else self._out
+        write_whole(path, file.getvalue(), make_folder=True)
+
+
+def draw_map(pixels: Pixels, distances: NDArray[np.float64]) -> Image.Image:
+    """Draw a photo, the map of its tiles beside it, and a legend below them.
+
+    Args:
+        pixels: any form of the reader's.
+        distances: from `Inspector.tile_distances`.
+    """
+    photo = _rgb(pixels)
+    longest = max(photo.size)
+    factor = min(LONGEST_SIDE / longest, max(1, SMALLEST_SIDE / longest))
+    width, height = (max(1, round(side * factor)) for side in photo.size)
+    photo = photo.resize((width, height), Image.Resampling.LANCZOS)
+    heat = _coloured(np.minimum(distances / MOST, np.ones(1))).resize((width, height), Image.Resampling.NEAREST)
+    sheet = Image.new("RGB", (2 * width + 8, height + _LEGEND), "white")
+    sheet.paste(photo, (0, 0))
+    sheet.paste(heat, (width + 8, 0))
+    scale = _coloured(np.linspace(0, 1, width)[None]).resize((width, 12), Image.Resampling.NEAREST)
+    sheet.paste(scale, (width + 8, height + 6))
+    text = ImageDraw.Draw(sheet)
+    for label, anchor, share in (("0", "la", 0.0), ("1", "ma", 1 / MOST), (f"{MOST:g} and more", "ra", 1.0)):
+        text.text((width + 8 + share * (width - 1), height + 22), label, "black", anchor=anchor, font_size=14)
+    text.text((0, height + 6), "distance of each tile's IDR from the photo's;", "black", font_size=14)
+    text.text((0, height + 24), "below 1 in 95 % of equally degraded tiles", "black", font_size=14)
+    return sheet
+
+
+def _rgb(pixels: Pixels) -> Image.Image:
+    shown = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    colour = shown if shown.ndim == 2 else shown[..., 0] if shown.shape[2] == 2 else shown[..., :3]
+    return Image.fromarray(np.ascontiguousarray(colour)).convert("RGB")
+
+
+def _coloured(values: NDArray[np.float64]) -> Image.Image:
+    """Return values in [0, 1] as colours from dark violet to yellow."""
+    bgr = cv2.applyColorMap((values * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return Image.fromarray(np.ascontiguousarray(bgr[..., ::-1]))
