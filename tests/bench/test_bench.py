@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on(folder, capsys):
     config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}}
     Path("bench.yml").write_text(yaml.safe_dump({**FRACTION, **config}))
     assert main(["bench", "bench.yml", "-o", "out"]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
     code, summary = bench(config)
     assert code == 0
     upscaled = int(capsys.readouterr().out.rpartition(" pictures upscaled")[0].split()[-1])
@@ -452,7 +452,7 @@ def test_a_mistake_in_the_file_is_one_line(folder, line, text):
 
 def test_flags_and_file_exclude_each_other(folder, capsys):
     assert main(["bench", "bench.yml", "-m", "bicubic"]) == 2
-    assert "bench.yml says it all (models too)" in capsys.readouterr().err
+    assert "bench.yml cannot be combined with flags (models)" in capsys.readouterr().err
 
 
 def test_flags_alone(folder, capsys):
