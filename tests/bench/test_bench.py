@@ -177,9 +177,9 @@ def test_a_picture_of_any_size_is_measured_or_named(folder, capsys):
     assert code == 1
     errors = figures(summary, "bicubic")["toy"]["errors"]
     assert errors == [
-        "300x1.png: 300x1 pixels, of which x4 leaves none; leave it out",
+        "300x1.png: 300x1 pixels, too small for x4; leave it out",
         "300x8.png: 300x8 pixels, of which none are left without a border of 4; leave it out",
-        "3x3.png: 3x3 pixels, of which x4 leaves none; leave it out",
+        "3x3.png: 3x3 pixels, too small for x4; leave it out",
         "8x8.png: 8x8 pixels, of which none are left without a border of 4; leave it out",
     ]
     assert [(row["image"], "psnr_y" in row, "ssim_y" in row) for row in summary["images"]] == [

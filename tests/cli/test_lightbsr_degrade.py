@@ -199,7 +199,7 @@ def test_every_picture_but_the_failing_ones_is_made(photos, tmp_path, run):
     code, last, error = run(photos, tmp_path / "out", "--sigma", "2")
     assert (code, last) == (1, "3 made, 0 there already, 4 failed; 7 pictures under 1 degradations")
     lines = [line for line in error.splitlines() if line.startswith("failed: ")]
-    assert lines[0] == f"failed: 3x3.png in {photos}: 3x3 pixels, of which x4 leaves none; leave it out"
+    assert lines[0] == f"failed: 3x3.png in {photos}: 3x3 pixels, too small for x4; leave it out"
     assert lines[1].startswith(f"failed: {photos}/broken.png: cut short or damaged")
     assert lines[2].startswith(f"failed: {photos}/deep/ddd")
     assert lines[2].endswith(": cannot be listed (File name too long)")

@@ -170,7 +170,7 @@ def test_check_finds_what_differs(tmp_path: Path) -> None:
     digest = hashlib.sha256(data).hexdigest()
     (tmp_path / "a.zip").write_bytes(data)
     url = "http://127.0.0.1/a.zip"
-    with pytest.raises(UserError, match=rf"a.zip: {len(data)} bytes, published are 5;"):
+    with pytest.raises(UserError, match=rf"a.zip: {len(data)} bytes, expected 5;"):
         check(Archive(url, "", 3, size=5), tmp_path)
     with pytest.raises(UserError, match=rf"a.zip: SHA-256 {digest}, expected 00;"):
         check(Archive(url, "", 3, sha256="00"), tmp_path)
@@ -209,10 +209,10 @@ def test_damaged_or_short_archives_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.zip: cannot be extracted"):
         extract(Archive("http://x/a.zip", ".*", 3), tmp_path, tmp_path / "HR")
     (tmp_path / "b.tar").write_bytes(tar_bytes(GOOD)[:6000])
-    with pytest.raises(UserError, match=r"b.tar: 1 pictures '\.\*', published are 3"):
+    with pytest.raises(UserError, match=r"b.tar: 1 pictures '\.\*', expected 3"):
         extract(Archive("http://x/b.tar", ".*", 3), tmp_path, tmp_path / "HR")
     (tmp_path / "c.zip").write_bytes(zip_bytes(GOOD))
-    with pytest.raises(UserError, match=r"c.zip: 3 pictures .*, published are 800"):
+    with pytest.raises(UserError, match=r"c.zip: 3 pictures .*, expected 800"):
         extract(Archive("http://x/c.zip", r"set/HR/\d{4}\.png", 800), tmp_path, tmp_path / "HR")
     assert not (tmp_path / "HR").exists()
 

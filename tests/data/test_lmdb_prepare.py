@@ -339,7 +339,7 @@ def test_a_write_that_fails_is_said_in_one_line_and_continued(tmp_path: Path, mo
         resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
         with pytest.raises(
             UserError,
-            match=r"out.lmdb: cannot write \(.*; \d+ MB free there\); what is done is kept in out.lmdb.partial",
+            match=r"out.lmdb: cannot write \(.*; \d+ MB free there\); finished pictures are kept in out.lmdb.partial",
         ):
             prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(0), workers=1)
 

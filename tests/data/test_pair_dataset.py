@@ -76,9 +76,9 @@ def test_what_has_no_partner_is_named(tmp_path):
         (tmp_path / f"lq/{number}.png").unlink()
     with pytest.raises(UserError, match=r"^2\.png has .*; 3\.png has .*; 4\.png has .*; and 1 more$"):
         PicturePairs(gt, lq, 4)
-    with pytest.raises(UserError, match=r"1\.png in \S+gt is not named as \{\}_HR; "):
+    with pytest.raises(UserError, match=r"1\.png in \S+gt does not match the template \{\}_HR; "):
         PicturePairs(gt, lq, 4, "{}", "{}_HR")
-    with pytest.raises(UserError, match=r"gt: no picture is named as \{\}_LR4"):
+    with pytest.raises(UserError, match=r"gt: no picture matches the template \{\}_LR4"):
         PicturePairs(gt, gt, 4, "{}_LR4", "{}")
     with pytest.raises(UserError, match="nowhere: no such folder"):
         PicturePairs(gt, "nowhere", 4)

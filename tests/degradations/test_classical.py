@@ -157,7 +157,9 @@ def test_published_settings():
     assert len({s.name for s in setting2}) == len(setting2) == 27
     assert setting2[11] == Setting(sigma=(3.5, 1.5), theta=30, noise=5)
     assert setting2[20].name == "sigma3.5x1.5_theta30_noise10"
-    with pytest.raises(UserError, match="'gaussian9' names no test degradation; there are bicubic, gaussian8"):
+    with pytest.raises(
+        UserError, match="'gaussian9' is not the name of a test degradation; use one of bicubic, gaussian8"
+    ):
         named_settings("gaussian9", 4)
 
 

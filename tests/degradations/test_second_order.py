@@ -256,7 +256,7 @@ def test_one_line_for_what_cannot_be_degraded() -> None:
         SecondOrderDegradation(4)(pictures(1, 64), draws())
     with pytest.raises(UserError, match=r"120 pixels are too few .* at least 256"):
         SecondOrderDegradation(4, gt_size=256)(pictures(1, 120), draws())
-    with pytest.raises(UserError, match="gt_size: 62 is no multiple of the scale, 4"):
+    with pytest.raises(UserError, match="gt_size: 62 is not a multiple of the scale, 4"):
         SecondOrderDegradation(4, gt_size=62)
     with pytest.raises(UserError, match="kernel_prob2: 1 numbers for 6 kernels"):
         SecondOrderDegradation(4, kernel_prob2=[1.0])

@@ -19,11 +19,11 @@ MAX_METADATA_BYTES: Final = 2**24
 
 
 class RefusedError(Exception):
-    """The reason why a picture cannot be read. The reader puts the name in front."""
+    """The reason why a picture cannot be read. The reader adds the name of the picture in front."""
 
 
 class Header(NamedTuple):
-    """The content of a picture's header. Height and width are those of the upright picture."""
+    """The values of a picture's header. Height and width are those of the upright picture."""
 
     height: int
     width: int
@@ -102,7 +102,7 @@ _TURNED: Final[dict[int, Callable[[Pixels], Pixels]]] = {
 
 
 def upright(stored: Pixels, orientation: int) -> Pixels:
-    """Turn and flip pixels by EXIF orientation. An unknown orientation leaves them unchanged."""
+    """Rotate and flip pixels by the EXIF orientation. An unknown orientation leaves them unchanged."""
     return _TURNED.get(orientation, lambda stored: stored)(stored)
 
 
