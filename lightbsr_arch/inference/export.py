@@ -1,7 +1,7 @@
 """Export of networks as ONNX files, which run without PyTorch.
 
-PyTorch's exporter based on ``torch.export`` (``dynamo=True``) writes the file. The older exporter, which traces, is
-deprecated, and the networks that it traces work only at the traced sizes.
+The file is written by PyTorch's exporter that is based on ``torch.export`` (``dynamo=True``). The older, tracing
+exporter is deprecated, and its files work only at the traced sizes.
 """
 
 import json
@@ -28,13 +28,13 @@ from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.io import whole_file
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest accepted difference between the file's and PyTorch's fp32 output, for images in [0, 1], by dtype."""
+"""Largest accepted difference from PyTorch's fp32 output for images in [0, 1], by the dtype of the file."""
 
 EXAMPLE_SIZE = (2, 17, 22)
-"""Batch, height and width of the images with which networks are exported and files are checked."""
+"""Batch, height and width of the images for export and for the check of the file."""
 
 LARGEST = 2**16
-"""Upper bound on dynamic sizes, which PyTorch 2.6 needs for its proof. The file itself has no bound."""
+"""Upper bound on dynamic sizes. PyTorch 2.6 needs one for its shape analysis. The file itself has no bound."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
 
     Args:
         name_or_path: see ``lightbsr_arch.load``.
-        dst: the file, NAME.onnx; it appears whole or not at all.
+        dst: the file, NAME.onnx. It is complete or not written.
         dtype: "fp32" or "fp16", for weights and computation. ``lq`` and ``sr`` are always fp32, so that the files are
             interchangeable.
         opset: version of the ONNX operators.
 
     Raises:
-        UserError: the weights are missing or a teacher's; onnxscript is not installed; the network cannot be exported;
+        UserError: the weights are missing or a teacher's, onnxscript is not installed, the network cannot be exported,
             the file cannot be written, or its output differs from PyTorch's.
     """
     src, dst = find_weights(name_or_path), Path(dst)
@@ -89,7 +89,7 @@ def export_onnx(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset))
     program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
     for node in program.model.graph:
-        node.metadata_props.clear()  # they name places in source files
+        node.metadata_props.clear()  # they contain paths of source files
 
     with whole_file(dst) as unfinished:
         program.save(str(unfinished), external_data=False)
@@ -114,7 +114,8 @@ class _HalfInside(nn.Module):
 def _program(model: nn.Module, lq: torch.Tensor, opset: int, dst: Path) -> Any:
     """Return the exporter's ``ONNXProgram``."""
     dim = torch.export.Dim
-    # Bounds of PyTorch's proof, not of the file. For smaller sizes a layer has a map of one pixel, a special case.
+    # These bounds are for PyTorch's shape analysis, not for the file. At smaller sizes, a map of one pixel is a special
+    # case.
     height, width = (dim(name, min=8, max=LARGEST) for name in ("height", "width"))
     sizes = {0: dim("batch", min=1, max=LARGEST), 2: height, 3: width}
     try:
@@ -142,7 +143,7 @@ def _program(model: nn.Module, lq: torch.Tensor, opset: int, dst: Path) -> Any:
 def _without_batch_norms(model: nn.Module) -> nn.Module:
     """Return a copy in eval mode with every batch norm folded into its convolution.
 
-    PyTorch 2.6 cannot export batch norms with today's onnxscript.
+    PyTorch 2.6 cannot export batch norms with current onnxscript.
     """
     model = deepcopy(model).eval()
     for layers in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
@@ -171,7 +172,7 @@ def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: 
         "scale": str(scale),
         "value_range": "[0, 1]",
         "input": "lq: N x 3 x H x W, RGB in [0, 1], fp32",
-        "output": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] but for overshoot (not clamped), fp32",
+        "output": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1], may overshoot (not clamped), fp32",
         "dtype": dtype,
         "opset": str(opset),
         "type": checkpoint.type,

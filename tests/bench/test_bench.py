@@ -162,7 +162,7 @@ def test_a_broken_model_and_a_broken_picture_are_reported_and_the_rest_goes_on(f
     assert len(errors["bicubic"]) == 1
     assert "02.png: cut short or damaged" in errors["bicubic"][0]
     assert errors["broken"][0] == "broken.pth: no checkpoint, or one that is cut short; get the file again"
-    assert "00.png: gives a picture of 32x32 where 64x64 is wanted; is it of another scale?" in errors["x2"]
+    assert "00.png: returns a picture of 32x32, expected 64x64; its scale may differ" in errors["x2"]
     assert summary["datasets"] == {"toy": 3}
     assert {row["model"] for row in summary["images"]} == {"bicubic", "EDSR"}
     assert len(summary["images"]) == 4
@@ -178,15 +178,15 @@ def test_a_picture_of_any_size_is_measured_or_named(folder, capsys):
     errors = figures(summary, "bicubic")["toy"]["errors"]
     assert errors == [
         "300x1.png: 300x1 pixels, too small for x4; leave it out",
-        "300x8.png: 300x8 pixels, of which none are left without a border of 4; leave it out",
+        "300x8.png: 300x8 pixels, not larger than a border of 4; leave it out",
         "3x3.png: 3x3 pixels, too small for x4; leave it out",
-        "8x8.png: 8x8 pixels, of which none are left without a border of 4; leave it out",
+        "8x8.png: 8x8 pixels, not larger than a border of 4; leave it out",
     ]
     assert [(row["image"], "psnr_y" in row, "ssim_y" in row) for row in summary["images"]] == [
         ("00.png", True, True),
         ("16x16.png", True, False),
     ]
-    assert summary["notes"] == ["SSIM wants 11x11 pixels inside a border of 4, this picture has 16x16"]
+    assert summary["notes"] == ["SSIM needs 11x11 pixels inside a border of 4, this picture has 16x16"]
 
 
 def test_whatever_a_picture_raises_is_named_and_the_rest_goes_on(folder, capsys):
@@ -322,7 +322,7 @@ def test_self_ensemble_is_an_option_of_a_model(folder):
     config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
     code, summary = bench(config)
     assert code == 1
-    assert "a teacher sees" in figures(summary, "teacher+")["toy"]["errors"][0]
+    assert "a teacher's extra input" in figures(summary, "teacher+")["toy"]["errors"][0]
 
     upscaler = ModelSpec("EDSR", weights, EDSR).load(4, torch.device("cpu"))
     hr = cv2.imread("hr/00.png")
@@ -565,7 +565,7 @@ def test_another_metric_needs_pyiqa_which_is_named_with_its_licence(folder, monk
     with pytest.raises(UserError) as caught:
         read_config("bench.yml")
     assert str(caught.value) == (
-        "bench.yml:3: metrics[1]: musiq is none of psnr_y, ssim_y, niqe, lpips, dists; pyiqa has more, for "
+        "bench.yml:3: metrics[1]: musiq is not one of psnr_y, ssim_y, niqe, lpips, dists; pyiqa has more, for "
         "non-commercial use only (PolyForm Noncommercial 1.0.0): pip install pyiqa"
     )
 

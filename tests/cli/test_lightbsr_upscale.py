@@ -332,7 +332,7 @@ def test_a_picture_too_wide_for_its_format(tmp_path, run):
     source = save(tmp_path / "a.webp", np.zeros((1, 8200, 3), np.uint8), lossless=True)
     code, _, err = run(source, "-o", tmp_path / "out")
     assert code == 1
-    assert "16400x2 pixels would come out, webp holds 16383 a side; use --format png" in err
+    assert "16400x2 pixels, but webp allows 16383 per side; use --format png" in err
 
 
 def test_the_bar_ends_with_the_last_picture(tmp_path, weights, capfd):

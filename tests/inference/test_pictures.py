@@ -160,7 +160,7 @@ def test_a_png_of_16_bits_is_one_for_opencv_too():
 
 def test_a_picture_that_a_format_cannot_hold():
     check_size(16383, 16383, "webp")
-    with pytest.raises(UserError, match=r"16384x9 pixels would come out, webp holds 16383 a side; use --format png"):
+    with pytest.raises(UserError, match=r"16384x9 pixels, but webp allows 16383 per side; use --format png"):
         check_size(9, 16384, "webp")
 
 
@@ -304,5 +304,5 @@ def test_exif_of_a_tiff_goes_along_without_what_describes_its_pixels():
     assert set(kept) == {0x010F, 0x8769}
     assert kept.get_ifd(0x8769) == {0x829A: 0.125}
     fitted = fit(picture, "tiff")
-    assert fitted.notices == ["tiff holds the texts of EXIF alone here; the rest was left out"]
+    assert fitted.notices == ["tiff keeps only the texts of EXIF; the rest was left out"]
     assert Image.open(io.BytesIO(encode(fitted, "tiff"))).getexif()[0x010F] == "maker"
