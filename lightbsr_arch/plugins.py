@@ -5,14 +5,14 @@ from importlib.metadata import entry_points
 from lightbsr.errors import UserError
 
 PLUGINS = "basicsr.plugins"
-"""Entry-point group: loading an entry registers a distribution's classes in BasicSR's registries."""
+"""Entry-point group. Loading an entry registers a distribution's classes in BasicSR's registries."""
 
 
 def load_plugins() -> None:
     """Import every plugin.
 
     Raises:
-        UserError: a plugin cannot be imported; without it an options file would fail later and less clearly.
+        UserError: a plugin cannot be imported. Without it, an options file would fail later with a less clear error.
     """
     for plugin in entry_points(group=PLUGINS):
         try:

@@ -23,12 +23,12 @@ def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
     rows, columns = ((side - 2 * crop_border) // NIQE_BLOCK for side in img.shape[:2])
     if rows * columns < 2:
         size = f"{img.shape[1]}x{img.shape[0]}"
-        raise UserError(f"NIQE wants two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
+        raise UserError(f"NIQE needs two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
     return basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
 
 
 def patched_niqe() -> AbstractContextManager[Any]:
     """Make validations compute NIQE by ``calculate_niqe``."""
-    # BasicSR takes the covariance of the blocks' features, which is NaN for fewer than two blocks. It then
-    # fails without naming the image's size.
+    # BasicSR computes the covariance of the blocks' features, which is NaN for fewer than two blocks. It then
+    # fails without stating the size of the image.
     return patch.dict(METRIC_REGISTRY._obj_map, calculate_niqe=calculate_niqe)

@@ -1,4 +1,4 @@
-"""Data sets and their loaders: training samples in an order that a resumed run continues."""
+"""Data sets and their loaders. A resumed run continues the order of training samples."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ MOST_SAMPLES = 20_000_000
 
 
 class TrainingData:
-    """Iterates over the batches of a training, without end, from the batch where a run starts or continues.
+    """Iterates endlessly over the batches of a training, from the batch at which a run starts or continues.
 
     Attributes:
         loader: yields the batches of one epoch.
@@ -33,7 +33,7 @@ class TrainingData:
         Args:
             opt: complete options.
             epoch: the epoch to start in, counted from 0.
-            iteration: the number of iterations done before, in all epochs.
+            iteration: the number of iterations that were done before, in all epochs.
 
         Raises:
             UserError: the data set cannot be used, or has too few samples for a batch, or too many.
@@ -45,8 +45,8 @@ class TrainingData:
         samples = len(self.sampler)
         if samples > MOST_SAMPLES:
             raise UserError(
-                f"datasets.train: an epoch has {samples} samples, more than {MOST_SAMPLES}, whose order has to be "
-                "held in memory; lower dataset_enlarge_ratio"
+                f"datasets.train: an epoch has {samples} samples, more than {MOST_SAMPLES}, whose order must fit "
+                "into memory; lower dataset_enlarge_ratio"
             )
         self.loader = build_dataloader(
             SeededDataset(dataset), dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=self.sampler
@@ -72,7 +72,7 @@ class TrainingData:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the last batch, counted from 0."""
+        """Return the epoch of the last batch, counted from 0."""
         return self.sampler.epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -83,8 +83,8 @@ class TrainingData:
     def _batches(self) -> Iterable[dict[str, Any]]:
         if self._opt["datasets"]["train"].get("prefetch_mode") != "cuda":
             return self.loader
-        # `CUDAPrefetcher.reset` starts the loader's processes a second time in the first epoch, so each epoch has a
-        # prefetcher of its own.
+        # `CUDAPrefetcher.reset` starts the loader's processes a second time in the first epoch. Each epoch therefore
+        # has its own prefetcher.
         return iter(CUDAPrefetcher(self.loader, self._opt).next, None)
 
 
@@ -113,8 +113,8 @@ def build_evaluation_loader(opt: dict[str, Any], dataset_opt: dict[str, Any]) ->
 
 def prepare_worker(worker_id: int) -> None:
     """Prepare a loader process, which ``SeededDataset`` seeds for each sample."""
-    # A terminal and SLURM send signals to all processes. The main one ends this one by SIGTERM, for which a forked
-    # process would have the trainer's handler.
+    # A terminal and SLURM send signals to all processes. The main process ends this one by SIGTERM, but a forked
+    # process has the trainer's handler for it.
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
