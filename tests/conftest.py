@@ -1,3 +1,3 @@
-"""Test modules may import BasicSR first, which on today's torchvision works only after this package."""
+"""Import this package first, so that test modules can import BasicSR with current torchvision."""
 
 import lightbsr_arch  # noqa: F401

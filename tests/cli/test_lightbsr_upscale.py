@@ -1,4 +1,4 @@
-"""``lightbsr upscale``: files in and out, and what becomes of odd and broken ones."""
+"""``lightbsr upscale`` with usual, odd and broken files."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def run(weights, capfd):
-    """Runs the command; gives its exit code and what it wrote to stdout and stderr."""
+    """Return a function that runs the command and returns exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main(["upscale", *map(str, arguments), "-m", weights, "-q"])
@@ -53,9 +53,9 @@ def tree(folder: Path) -> list[str]:
 
 
 def test_every_odd_and_broken_picture(tmp_path, run, weights):
-    """Each that can be read is upscaled to the numbers of the network, each other is named with its reason."""
+    """Readable pictures are upscaled to the exact output of the network, others are listed with a reason."""
     read, refused = write_corpus(tmp_path / "in")
-    for name in ("rgb.ppm", "animated.gif"):  # would become .png, of which there is one of that name
+    for name in ("rgb.ppm", "animated.gif"):  # would become .png files whose names exist already
         (tmp_path / "in" / name).unlink()
     read, refused = (
         [case for case in cases if case.name not in ("rgb.ppm", "animated.gif")] for cases in (read, refused)
@@ -85,7 +85,7 @@ def test_every_odd_and_broken_picture(tmp_path, run, weights):
         lossy = one["output"].lower().endswith((".jpg", ".jpeg")) or case.name == "lossy.webp"
         assert target.pixels.shape == wanted.shape
         error = np.abs(target.pixels.astype(int) - wanted)
-        assert error.mean() < 20 if lossy else error.max() <= 1  # noise is what WebP keeps least
+        assert error.mean() < 20 if lossy else error.max() <= 1  # WebP does not preserve noise
     assert tree(tmp_path / "out") == sorted(
         Path(found[case.name]["output"]).relative_to(tmp_path / "out").as_posix() for case in read
     )
@@ -354,4 +354,4 @@ def test_nothing_heavy_is_imported_for_help():
     assert "--skip-existing" in done.stdout
 
 
-assert len(READ) > 25  # of which each is upscaled above
+assert len(READ) > 25  # each is upscaled above

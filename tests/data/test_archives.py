@@ -1,4 +1,4 @@
-"""Against a server on this machine that speaks Range as the published hosts do."""
+"""Archives from a server on this machine that supports Range, as the published hosts do."""
 
 import functools
 import hashlib
@@ -46,7 +46,7 @@ def tar_bytes(files: dict[str, bytes]) -> bytes:
 
 
 class Server:
-    """Serves ``files``; ``cut`` ends a response after so many bytes; ``log`` holds the Range of each request."""
+    """Serves ``files``. Responses end after ``cut`` bytes, if given. ``log`` contains the Range of each request."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -113,7 +113,7 @@ def test_download_check_extract(server: Server, tmp_path: Path, name: str, pack)
     assert {path.name: path.read_bytes() for path in (tmp_path / "HR").iterdir()} == PICTURES
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "HR"])
     download(archive, tmp_path)
-    assert server.log == [None]  # what is there is not asked for again
+    assert server.log == [None]  # an existing file is not requested again
 
 
 def test_a_download_that_ends_early_is_continued(server: Server, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_check_finds_what_differs(tmp_path: Path) -> None:
         check(Archive(url, "", 3, sha256="00"), tmp_path)
     with pytest.raises(UserError, match=r"b.zip is missing; --download fetches it from http://127.0.0.1/b.zip"):
         check(Archive("http://127.0.0.1/b.zip", "", 3), tmp_path)
-    check(Archive(url, "", 3), tmp_path)  # nothing published: the digest is kept
+    check(Archive(url, "", 3), tmp_path)  # nothing is published, so the digest is stored
     assert (tmp_path / "a.zip.sha256").read_text() == f"{digest}  a.zip\n"
     (tmp_path / "a.zip").write_bytes(data[:-1] + b"x")
     with pytest.raises(UserError, match=rf"expected {digest}"):

@@ -1,4 +1,4 @@
-"""LR and HR pictures are matched by name, as BasicSR matches them, and what does not match is named."""
+"""LR and HR pictures are matched by name, as in BasicSR, and mismatches are named."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def picture(path: Path, height: int, width: int, value: int = 0) -> None:
 
 
 def layout(root: Path, gt: str, lq: str, count: int = 3) -> None:
-    """Pairs at x4; the value of a picture is its number, and 100 more for LR."""
+    """Write x4 pairs. The pixels of an HR picture equal its number, those of LR are larger by 100."""
     for number in range(1, count + 1):
         picture(root / gt.format(number), 32, 48, number)
         picture(root / lq.format(number), 8, 12, 100 + number)
@@ -50,7 +50,7 @@ def test_layouts_of_real_data_sets(gt, lq, templates, tmp_path):
 
 def test_pairs_are_basicsrs(tmp_path):
     layout(tmp_path, "gt/{:04}.png", "lq/{:04}x4.png")
-    picture(tmp_path / "gt/0001.png", 34, 51)  # BasicSR cuts what LR does not cover
+    picture(tmp_path / "gt/0001.png", 34, 51)  # BasicSR crops the pixels that LR does not cover
     options = {"name": "toy", "phase": "val", "scale": 4, "io_backend": {"type": "disk"}, "filename_tmpl": "{}x4"}
     options |= {"dataroot_gt": str(tmp_path / "gt"), "dataroot_lq": str(tmp_path / "lq")}
     ours = build_dataset({**options, "type": "PairDataset"})

@@ -43,7 +43,7 @@ def test_globs_files_and_repeats(tmp_path: Path) -> None:
         "a.png",
         "b.png",
         "c.jpg",
-        "strange.xyz",  # named itself, so its ending does not matter
+        "strange.xyz",  # given by name, so its extension does not matter
         "sub/d.png",
     ]
 

@@ -12,7 +12,7 @@ from tests.datasets_prep.scripts import run_script
 
 @pytest.fixture
 def hr(tmp_path: Path) -> Path:
-    make_photos(tmp_path / "Set2", 2, (50, 63))  # 12 and 15 times 4, and a rest
+    make_photos(tmp_path / "Set2", 2, (50, 63))  # not multiples of 4
     return tmp_path / "Set2"
 
 

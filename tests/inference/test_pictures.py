@@ -1,4 +1,4 @@
-"""Picture files as they are: every kind of pixels, and what goes with them."""
+"""Picture files with every kind of pixels and metadata."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ def by_name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", READ, ids=by_name)
 def test_reads(case):
-    """The colours of training's reader, and what that drops."""
+    """The reader for upscaling returns the colours of the reader for training, and the parts that this drops."""
     picture = read_picture(case.data, case.name)
     pixels = picture.pixels
     assert pixels.flags.c_contiguous
@@ -74,7 +74,7 @@ def pixels_of(kind: str, dtype: type) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("codec", FORMATS)
 def test_there_and_back(codec, dtype, kind):
-    """What a format cannot hold goes with a notice; the rest comes back, exactly where it is lossless."""
+    """Parts that a format cannot hold are dropped with a notice. Others are preserved, exactly if it is lossless."""
     pixels = pixels_of(kind, dtype)
     picture = fit(Picture(pixels, icc=PROFILE), codec)
     back = read_picture(encode(picture, codec))
@@ -88,7 +88,7 @@ def test_there_and_back(codec, dtype, kind):
         lost.append(f"{codec} holds no alpha; it was left out")
     if codec == "bmp":
         lost.append("bmp holds no colour profile; it was left out")
-    if codec == "webp" and kind.startswith("grey"):  # has no grey
+    if codec == "webp" and kind.startswith("grey"):  # WebP has no grey
         wanted = np.dstack([wanted[..., 0]] * 3 + [wanted[..., 1]]) if kind != "grey" else np.dstack([wanted] * 3)
     if kind == "grey and alpha" and dtype == np.uint16 and codec in ("png", "tiff"):
         wanted = wanted[..., [0, 0, 0, 1]]
@@ -126,7 +126,7 @@ def test_exif_goes_along_without_orientation_and_size(codec):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_16_bit_pictures_are_turned(orientation):
     turned = {6: 8, 8: 6}.get(orientation, orientation)
-    stored = read_picture(_with_orientation(DEEP, turned)).pixels  # turned the other way
+    stored = read_picture(_with_orientation(DEEP, turned)).pixels  # rotated in the opposite direction
     np.testing.assert_array_equal(read_picture(_with_orientation(stored, orientation)).pixels, DEEP)
     file = io.BytesIO()
     tifffile.imwrite(file, stored, photometric="rgb", metadata=None, extratags=[(0x0112, "H", 1, orientation, True)])
@@ -178,7 +178,7 @@ def everything() -> Picture:
 
 
 KEPT = {
-    "png": {"icc", "exif", "xmp", "dpi", "png_chunks"},  # where a comment is a text
+    "png": {"icc", "exif", "xmp", "dpi", "png_chunks"},  # in a PNG, a comment is a text chunk
     "jpg": {"icc", "exif", "xmp", "iptc", "dpi", "comment"},
     "webp": {"icc", "exif", "xmp"},
     "tiff": {"icc", "exif", "xmp", "iptc", "dpi"},

@@ -1,4 +1,4 @@
-"""MM-RealSR's losses of degrees, by hand."""
+"""MM-RealSR's losses of degrees compared with values computed by hand."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from basicsr.losses import build_loss
 from lightbsr_arch.losses import DegreeRankingLoss
 from lightbsr_arch.losses.ranking_loss import with_exact_anchors
 
-# Two images; of each the mild version, more blur, more noise, clean and worst; blur and noise.
+# Two images in five versions: mild, more blur, more noise, clean and worst. Each has the degrees of blur and noise.
 DEGREES = torch.tensor(
     [
         [[0.50, 0.30], [0.40, 0.90], [0.90, 0.33], [0.10, 0.20], [0.70, 1.00]],
@@ -29,13 +29,13 @@ def test_the_gradient_pushes_the_degrees_apart_and_the_anchors_outwards():
     degrees = DEGREES.flatten(0, 1).clone().requires_grad_()
     DegreeRankingLoss()(degrees).backward()
     gradient = degrees.grad.view(2, 5, 2)
-    # A ranked pair: 0.01 over two images. An anchor: 1e-4 * 2 * distance over four numbers.
+    # The gradient is 0.01 / 2 images for a ranked pair, and 1e-4 * 2 * distance / 4 numbers for an anchor.
     assert gradient[0, 0].tolist() == pytest.approx([0.005, 0.005])
     assert gradient[0, 1].tolist() == pytest.approx([-0.005, 0])
     assert gradient[0, 2].tolist() == pytest.approx([0, -0.005])
     assert gradient[0, 3].tolist() == pytest.approx([0.1 * 5e-5, 0.2 * 5e-5])
     assert gradient[0, 4].tolist() == pytest.approx([-0.3 * 5e-5, 0])
-    assert gradient[1, 0].tolist() == pytest.approx([0, 0.005])  # blur is apart by more than the margin
+    assert gradient[1, 0].tolist() == pytest.approx([0, 0.005])  # the degrees of blur differ by more than the margin
 
 
 def test_the_anchors_are_restored_under_exact_degrees():
