@@ -1,4 +1,4 @@
-"""Systems that are defined only in this file are converted, loaded and upscaled with as those of the package are."""
+"""Systems that only this file defines can be converted, loaded and used for upscaling, as those of the package."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ from lightbsr_arch.checkpoint import Checkpoint, load
 
 
 class ToyEstimator(Estimator):
-    """The mean of one convolution's features."""
+    """An estimator whose IDR is the mean of the features of one convolution."""
 
     published_names = ((r"meter\.conv\.", "conv."), (r"meter\.steps$", None))
 
@@ -46,7 +46,7 @@ class ToyEstimator(Estimator):
 
 
 class ToyRestorer(Restorer):
-    """Convolutions whose features are multiplied by the IDR, then a pixel shuffle."""
+    """A restorer of convolutions, whose features are multiplied by the IDR, and a pixel shuffle."""
 
     system = "Toy"
     published_names = ((r"net\.layers\.(\d+)\.", r"body.\1."), (r"net\.out\.", "tail."))
@@ -84,7 +84,7 @@ class ToyRestorer(Restorer):
 
 
 class ToyWithKernel(ToyEstimator):
-    """An estimator whose extra input a user may have."""
+    """An estimator with an extra input that a user can supply."""
 
     extra_input = "kernel"
 
@@ -122,7 +122,7 @@ class ToyIterative(Network):
 
 @pytest.fixture(autouse=True)
 def plugged_in(monkeypatch):
-    """As after the import of a plug-in whose classes are decorated; the registry is put back."""
+    """Register the classes as in a plug-in, and restore the registry afterwards."""
     for cls in (ToyEstimator, ToyRestorer, ToyWithKernel, ToyIterative):
         monkeypatch.setitem(ARCH_REGISTRY._obj_map, cls.__name__, cls)
     torch.manual_seed(0)
@@ -139,7 +139,7 @@ def toy() -> BlindSR:
 
 
 def published(net: BlindSR) -> dict[str, torch.Tensor]:
-    """The toy's tensors as its authors would have saved them."""
+    """Return the tensors of the toy under published names."""
     names = (("estimator.", "meter."), ("restorer.body.", "net.layers."), ("restorer.tail.", "net.out."))
     state = {}
     for key, value in net.state_dict().items():

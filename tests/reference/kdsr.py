@@ -42,7 +42,7 @@ def estimate(w: Weights, lq: Tensor, gt: Tensor | None) -> tuple[Tensor, Tensor]
     x = lq
     if gt is not None:
         scale = gt.shape[2] // lq.shape[2]
-        # The low-quality image first, then colour by colour the pixels of each block, row by row.
+        # The low-quality image is first. Then come the pixels of each block, colour by colour and row by row.
         phases = [gt[:, c : c + 1, i::scale, j::scale] for c in range(3) for i in range(scale) for j in range(scale)]
         x = torch.cat([lq, *phases], dim=1)
     x = leaky_relu(conv("0", x), 0.1)
@@ -71,7 +71,7 @@ def restore(w: Weights, lq: Tensor, idr: Tensor) -> Tensor:
 
 
 def upsampled(w: Weights, x: Tensor) -> Tensor:
-    """Convolutions and pixel shuffles in turn, without activation, then the tail."""
+    """Apply alternating convolutions and pixel shuffles without activation, then the tail."""
     for name in ("G.tail.0.0", "G.tail.0.2"):
         if f"{name}.weight" in w:
             x = conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], padding=1)
@@ -80,6 +80,6 @@ def upsampled(w: Weights, x: Tensor) -> Tensor:
 
 
 def distill_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL divergence at a temperature of 0.15, the mean over the batch."""
+    """Return the KL divergence at a temperature of 0.15, as the mean over the batch."""
     p, q = (teacher / 0.15).softmax(dim=1), (student / 0.15).softmax(dim=1)
     return (p * (p.log() - q.log())).sum() / len(p)

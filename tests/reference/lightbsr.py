@@ -10,10 +10,10 @@ from tests.reference.kdsr import distill_loss as kl_divergence
 from tests.reference.kdsr import upsampled
 from tests.reference.weights import RGB_MEAN, Weights, add_shell
 
-CHANNELS, GROUPS, BLOCKS, WIDTH = 16, 2, 2, 8  # WIDTH: of the estimator's first convolution
+CHANNELS, GROUPS, BLOCKS, WIDTH = 16, 2, 2, 8  # WIDTH is that of the estimator's first convolution
 LOCAL, WIDE, IDR = CHANNELS // 4, CHANNELS - CHANNELS // 4, 4 * WIDTH
 SPATIAL = IDR // 16
-PRIOR = 18  # 15 numbers of the kernel, 3 of the noise
+PRIOR = 18  # 15 numbers for the kernel and 3 for the noise
 STRIDES = (1, 1, 2, 1, 2, 1)
 
 
@@ -60,7 +60,7 @@ def weights(scale: int, teacher: bool) -> Weights:
 
 
 def estimate(w: Weights, lq: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the IDR map and, for a teacher, the embedding; ``prior`` is N x 18."""
+    """Return the IDR map and, for a teacher, the embedding. ``prior`` is N x 18."""
     e = "E" if prior is None else "E.encoder_q"
     x = lq
     if prior is not None:  # constant maps, after the image
@@ -129,7 +129,7 @@ def restore(w: Weights, lq: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
 
 
 def distill_loss(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Tensor:
-    """KL divergence and a tenth of the L1 distance of channel guides, squared distance of spatial guides."""
+    """Return the KL divergence plus a tenth of the L1 distance of channel guides, plus the MSE of spatial guides."""
     (channel, spatial), (wanted_channel, wanted_spatial) = student, teacher
     l1 = (channel - wanted_channel).abs().mean()
     return kl_divergence(channel, wanted_channel) + 0.1 * l1 + (spatial - wanted_spatial).square().mean()

@@ -1,4 +1,4 @@
-"""Our networks, losses and resizing against plain versions written from the papers, on any clone."""
+"""Networks, losses and resizing compared with plain versions that are written from the papers."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
 def example(scale: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A low-quality batch whose sides 4 does not divide, and an unrelated ground truth."""
+    """Return a low-quality batch whose sides are not multiples of 4, and an unrelated ground truth."""
     generator = torch.Generator().manual_seed(0)
     lq = torch.rand(2, 3, 9, 14, generator=generator)
     return lq, torch.rand(2, 3, 9 * scale, 14 * scale, generator=generator)
@@ -99,14 +99,14 @@ def test_distillation_losses():
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
-    """The bicubic kernel with a = -0.5."""
+    """Return the bicubic kernel with a = -0.5."""
     x = np.abs(x)
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 def resize_matrix(size: int, factor: float) -> np.ndarray:
-    """Resize one axis as MATLAB's imresize does, antialiased; beyond the edge the last pixel is repeated."""
+    """Resize one axis as in MATLAB's imresize, with antialiasing. The last pixel is repeated beyond the edge."""
     out = round(size * factor)
     stretch = min(factor, 1.0)
     matrix = np.zeros((out, size))

@@ -1,10 +1,10 @@
-"""Random weights that grow in the order in which they are asked for."""
+"""Random weights, which are drawn in the order of the requests."""
 
 import torch
 
 
 class Weights(dict[str, torch.Tensor]):
-    """A state dict with seeded random tensors, the same on every machine."""
+    """A state dict with seeded random tensors, which are the same on every machine."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
