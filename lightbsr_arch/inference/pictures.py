@@ -29,7 +29,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...]
     alpha: bool
     deep: bool
-    """Whether the format holds 16 bits per channel."""
+    """True if the format supports 16 bits per channel."""
     longest_side: int
     metadata: dict[str, int]
     """Names of attributes of `Picture` that the format holds, with the largest size in bytes of each."""

@@ -68,7 +68,7 @@ _DIRECTORIES: Final = (0x8769, 0x8825)  # EXIF and GPS
 class _Alpha(NamedTuple):
     values: Pixels
     is_associated: bool
-    """Whether alpha is multiplied into the colours."""
+    """True if alpha is multiplied into the colours."""
 
 
 class TiffDecoder:
