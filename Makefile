@@ -1,5 +1,6 @@
 # make demo   sets up .venv, trains a small teacher and student on the demo photos, shows table and pictures
 # make weights PHOTOS="DIR..."   makes the shipped weights again, in hours: docs/weights.md
+# make weights-gpu PHOTOS="DIR..."   trains KDSR-M on one GPU, in hours: docs/weights.md
 # make test   sets up .venv and runs the tests
 # make check  ruff, mypy and the rules on imports
 # make reference  makes docs/options.md and options/schema.json again
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-data weights test check reference fuzz clean
+.PHONY: demo demo-data weights weights-gpu test check reference fuzz clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -33,6 +34,24 @@ weights: $(READY)
 	for name in kdsr_s_x4_iso lightbsr_s_x4_iso kdsr_s_x4_real; do for stage in teacher student; do \
 		$(BIN)/basicsr train -opt options/weights/$${name}_$$stage.yml --auto_resume || exit; done; done
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml
+
+# Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.
+GPU_RECIPE ?= kdsr_m_x4_iso
+GPU_DATA ?= /dev/shm/lightbsr_train.lmdb
+GPU_CROP ?= 512
+GPU_TEACHER_ITER ?= 40000
+GPU_STUDENT_ITER ?= 80000
+GPU_OPTIONS ?= train:amp=bf16 train:compile=true train:optim_g:lr=4e-4 train:ema_decay=0.999 \
+	logger:save_checkpoint_freq=500 val:val_freq=2000
+
+weights-gpu: $(READY)
+	test -d $(GPU_DATA) || $(BIN)/lightbsr data prepare $(PHOTOS) $(GPU_DATA) --codec bmp \
+		--crop $(GPU_CROP) --step $(GPU_CROP) --exclude examples/photos/held_out
+	for stage in "teacher $(GPU_TEACHER_ITER)" "student $(GPU_STUDENT_ITER)"; do set -- $$stage; \
+		$(BIN)/basicsr train -opt options/$(GPU_RECIPE)_$$1.yml --auto_resume --force_yml \
+			datasets:train:dataroot_gt=$(GPU_DATA) train:total_iter=$$2 \
+			"train:scheduler={type: CosineAnnealingRestartLR, periods: [$$2], eta_min: 1e-6}" $(GPU_OPTIONS) \
+			|| exit; done
 
 test: $(READY)
 	$(BIN)/python -m pytest

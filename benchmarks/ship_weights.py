@@ -1,6 +1,6 @@
 """Conversion of finished training runs to the shipped weights and their cards.
 
-    python benchmarks/ship_weights.py pack options/weights/NAME_{teacher,student}.yml...
+    python benchmarks/ship_weights.py pack options/weights/NAME_{teacher,student}.yml... options/weights/NAME.yml...
     lightbsr bench options/weights/bench.yml -o results/weights
     python benchmarks/ship_weights.py figures results/weights/results.json
 
@@ -59,10 +59,17 @@ def pack(recipes: list[Path]) -> None:
 
 
 def _pack(recipe: Path) -> None:
-    """Write the last checkpoint of a recipe as shipped weights. Its stages are NAME_{teacher,student}.yml."""
-    name, role = recipe.stem.rsplit("_", 1)
-    stages = ["teacher", "student"][: 1 + (role == "student")]
-    recipes = {stage: read_options(recipe.with_name(f"{name}_{stage}.yml")).data for stage in stages}
+    """Write the last checkpoint of a recipe as shipped weights.
+
+    Its stages are NAME_teacher.yml and NAME_student.yml. A recipe with another name starts from shipped weights.
+    """
+    name, _, role = recipe.stem.rpartition("_")
+    files = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in ("teacher", "student")}
+    if role == "teacher":
+        del files["student"]
+    elif role != "student":
+        name, role, files = recipe.stem, "fine-tuning", {"fine-tuning": recipe}
+    recipes = {stage: read_options(file).data for stage, file in files.items()}
     options = recipes[role]
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
     state = read_checkpoint(Path("experiments", options["name"], "models", "net_g_latest.pth")).state
@@ -175,7 +182,9 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
     degradation = ", ".join([card["degradation"]["type"], *options])
     stages = card["iterations"]
     iterations = " + ".join(f"{count:,} ({stage})" for stage, count in stages.items())
-    recipe = card["recipe"] + " and its teacher" * ("student" in stages)
+    recipe = card["recipe"] + {"student": " and its teacher", "teacher": ""}.get(
+        [*stages][-1], ", from the weights it names"
+    )
     lines = [
         f"# {name}",
         "",

@@ -11,8 +11,9 @@ from basicsr.data import build_dataloader
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
 
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.data.sampler import SeededDataset, TrainSampler
 from lightbsr_arch.training.stop import SIGNALS
 
@@ -95,15 +96,42 @@ def build_dataset(dataset_opt: dict[str, Any]) -> Any:
         UserError: one of BasicSR's data sets refuses the options or the files, or there are no pictures.
     """
     where = f"data set {dataset_opt['name']}"
+    of_basicsr = DATASET_REGISTRY.get(dataset_opt["type"]).__module__.startswith("basicsr.")
     try:
         dataset = basicsr.data.build_dataset(dataset_opt)
     except (AssertionError, ValueError, KeyError, OSError) as error:
-        if not DATASET_REGISTRY.get(dataset_opt["type"]).__module__.startswith("basicsr."):
+        if not of_basicsr:
             raise
         raise UserError(f"{where}: {dataset_opt['type']} cannot be used: {error or type(error).__name__}") from error
     if not len(dataset):
         raise UserError(f"{where}: there are no pictures in it")
-    return dataset
+    return _OneLineErrors(dataset, where) if of_basicsr else dataset
+
+
+class _OneLineErrors(Dataset):
+    """One of BasicSR's data sets, whose errors about a picture become a UserError."""
+
+    def __init__(self, dataset: Any, where: str) -> None:
+        self.dataset, self.where = dataset, where
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset":  # while a loader process unpickles this
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except UserError:
+            raise
+        except Exception as error:
+            number = index % len(self) + 1
+            raise UserError(
+                f"{self.where}: picture {number} of {len(self)} cannot be used: {reason_of(error)}"
+            ) from error
 
 
 def build_evaluation_loader(opt: dict[str, Any], dataset_opt: dict[str, Any]) -> Any:

@@ -70,3 +70,25 @@ def test_testing_needs_no_weights(run_folder: Path) -> None:
     )
     write("options/student.yml", text)
     assert load_options("options/student.yml", is_train=False)["train"]["perceptual_opt"]["vgg_type"] == "vgg19"
+
+
+@pytest.mark.parametrize(
+    ("option", "refusal"),
+    [
+        ("pixel_opt: {type: EfficientNetLoss}", "type: EfficientNetLoss is not a pixel loss; choose another one"),
+        ("perceptual_opt: {type: L1Loss}", "type: L1Loss is not a perceptual loss; choose another one"),
+        (
+            "perceptual_opt: {type: EfficientNetLoss, shift: 40}",
+            "shift: expected a whole number >= 0 and <= 32, found 40",
+        ),
+        (
+            "perceptual_opt: {type: EfficientNetLoss, stage_weights: [1, 1]}",
+            f"stage_weights: expected a list of 5: {', '.join(5 * ['a number >= 0'])}, found the list [1, 1]",
+        ),
+    ],
+)
+def test_features_of_another_network(run_folder: Path, option: str, refusal: str) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra efficientnet")
+    name, _, value = option.partition(": ")
+    (line,) = problems("options/student.yml", f"train:{name}={value}")
+    assert line.partition("_opt.")[2] == refusal

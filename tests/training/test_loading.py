@@ -2,8 +2,11 @@
 
 import signal
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -75,6 +78,24 @@ def test_training_set_smaller_than_a_batch_is_refused() -> None:
 def test_an_order_too_long_for_memory_is_refused() -> None:
     with pytest.raises(UserError, match="an epoch has 24000000 samples, more than 20000000"):
         TrainingData(options(dataset_enlarge_ratio=600_000))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_basicsr_cannot_use_is_named(tmp_path: Path, workers: int) -> None:
+    for folder, size in (("hr", 16), ("lr", 4)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), np.zeros((size, size, 3), np.uint8))
+    pairs = {
+        "type": "PairedImageDataset", "dataroot_gt": str(tmp_path / "hr"), "dataroot_lq": str(tmp_path / "lr"),
+        "io_backend": {"type": "disk"}, "gt_size": 32, "scale": 4, "use_hflip": False, "use_rot": False,
+    }  # fmt: skip
+    data = TrainingData(options(batch_size_per_gpu=1, num_worker_per_gpu=workers, **pairs))
+    with pytest.raises(UserError) as raised:
+        next(iter(data))
+    assert str(raised.value).rpartition("UserError: ")[2].strip() == (
+        "data set numbers: picture 1 of 1 cannot be used: ValueError: LQ (4, 4) is smaller than patch size (8, 8). "
+        f"Please remove {tmp_path}/hr/a.png."
+    )
 
 
 def test_an_empty_data_set_is_refused() -> None:

@@ -160,11 +160,18 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
         except Exception as error:
             yield Finding(("train", key), f"cannot be built: {error or type(error).__name__}")
             continue
-        if key == "pixel_opt":
-            try:
-                built(torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16))
-            except Exception:
-                yield Finding(("train", key, "type"), f"{name} is not a pixel loss; choose another one")
+        kind = {"pixel_opt": "pixel", "perceptual_opt": "perceptual"}.get(key)
+        if kind is not None and _kind_of(built) != kind:
+            yield Finding(("train", key, "type"), f"{name} is not a {kind} loss; choose another one")
+
+
+def _kind_of(loss: nn.Module) -> str | None:
+    """Apply a loss to two images: a pixel loss gives a number, a perceptual loss one and that of the style."""
+    try:
+        value = loss(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
+    except Exception:
+        return None
+    return "pixel" if isinstance(value, torch.Tensor) else "perceptual"
 
 
 def _degradation(options: dict[str, Any]) -> Iterator[Finding]:

