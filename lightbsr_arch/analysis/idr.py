@@ -177,7 +177,7 @@ def read_idrs(
     for name, of_model in parts.items():
         vectors[name] = {factor: torch.cat(some).double().numpy() for factor, some in of_model.items()}
         if not all(np.isfinite(of_factor).all() for of_factor in vectors[name].values()):
-            raise UserError(f"{name}: its IDR contains NaN or infinity; the training may have diverged")
+            raise UserError(f"{name}: its IDR holds NaN or infinity; the training may have diverged")
     return Readings(vectors, np.array(images), crops, failures)
 
 

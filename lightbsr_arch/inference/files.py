@@ -179,7 +179,7 @@ def _job(picture: PictureFile, target: Path, codec: str | None, suffix: str) -> 
 def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
     by_name = None if out == STANDARD_STREAM else _CODECS[Path(out).suffix.lower()]
     if codec and by_name and codec != by_name:
-        raise UserError(f"{out}: that name has not the extension of {codec}")
+        raise UserError(f"{out}: its extension is not that of {codec}")
     sources = inputs if STANDARD_STREAM in inputs else [str(picture.path) for picture in find_pictures(inputs)]
     if len(sources) > 1 or Path(inputs[0]).is_dir():
         raise UserError(f"{out}: one file cannot hold several pictures; name a folder")

@@ -67,7 +67,7 @@ def test_default_levels():
     ("name", "levels"), [("sigma", {"sigma": [2]}), ("angle", {"angle": [0, 180]}), ("noise", {"noise": [-1, 5]})]
 )
 def test_levels_that_cannot_be(name, levels):
-    with pytest.raises(UserError, match=f"^{name} .*: give two levels or more"):
+    with pytest.raises(UserError, match=f"^{name} .*: expected at least two different levels"):
         factor(name, 4, **levels)
     with pytest.raises(UserError, match=r"^jpeg 0 50: qualities are whole numbers, 1 to 100"):
         factor("jpeg", 4, jpeg=[50, 0])

@@ -607,5 +607,5 @@ def test_idrs_of_our_models_stand_in_the_report(folder):
     code, summary = bench(config)
     assert (code, summary["idrs"]) == (0, [])
     assert summary["notes"] == [
-        "IDR of ours: 2 of 2 images can be used, at least 3 are needed, to learn from some and test on others"
+        "IDR of ours: 2 of 2 images can be used, at least 3 are needed for training and testing of the classifiers"
     ]

@@ -82,7 +82,7 @@ def test_there_and_back(codec, dtype, kind):
     lost = []
     if dtype == np.uint16 and codec not in ("png", "tiff"):
         wanted = np.round(wanted / 257)
-        lost.append(f"{codec} holds 8 bits of the 16")
+        lost.append(f"{codec} holds only 8 of the 16 bits")
     if "alpha" in kind and codec in ("jpg", "bmp"):
         wanted = wanted[..., 0] if kind.startswith("grey") else wanted[..., :3]
         lost.append(f"{codec} holds no alpha; it was left out")
