@@ -2,7 +2,10 @@
 # make weights PHOTOS="DIR..."   makes the shipped weights again, in hours: docs/weights.md
 # make weights-gpu PHOTOS="DIR..."   trains KDSR-M on one GPU, in hours: docs/weights.md
 # make test   sets up .venv and runs the tests
-# make check  ruff, mypy and the rules on imports
+# make coverage  runs the tests, and fails if they cover less than 90 % of the code
+# make docs   makes the documentation site in build/site; warnings are errors
+# make release  builds wheel and sdist in dist, checks them, and tags the commit; nothing is uploaded
+# make check  ruff, mypy, the rules on imports, and the schemas of .github
 # make reference  makes docs/options.md and options/schema.json again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
@@ -11,7 +14,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 BIN := .venv/bin
 READY := .venv/.ready
 
+<<<<<<< HEAD
 .PHONY: demo demo-data weights weights-gpu test check reference fuzz clean
+=======
+.PHONY: demo demo-data weights test coverage docs release check reference fuzz clean
+>>>>>>> site
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -56,11 +63,22 @@ weights-gpu: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+coverage: .venv/.coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+release: .venv/.release
+	$(BIN)/python tools/release.py
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 
 reference: $(READY)
 	$(BIN)/lightbsr options --reference > docs/options.md.new && mv docs/options.md.new docs/options.md
@@ -81,5 +99,10 @@ $(READY): setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[dev]"
 	@touch $@
 
+# The extra of one target, beside those of `make test`.
+.venv/.coverage .venv/.docs .venv/.release: .venv/.%: $(READY)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[$*]"
+	@touch $@
+
 clean:
-	rm -rf .venv datasets/demo demo_output
+	rm -rf .venv build dist datasets/demo demo_output

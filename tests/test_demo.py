@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SHORT = [
     "train:total_iter=24", "logger:print_freq=1", "val:val_freq=100", "datasets:val:settings=[{sigma: 2.6}]",
@@ -107,7 +109,8 @@ def test_the_report_shows_table_pictures_and_curves(folder, student):
     assert report.returncode == 0, report.stderr
     table = (folder / "demo_output" / "table.md").read_text(encoding="utf-8")
     assert table.strip() in report.stdout
-    # The figures of bicubic depend only on the photos, and not on a training or the machine.
-    assert "| bicubic | 25.72 | 25.52 |" in table
+    # Bicubic needs no training: its figures are those of the photos, up to rounding of another library's pixels.
+    (bicubic,) = re.findall(r"^\| bicubic \| ([\d.]+) \| ([\d.]+) \|", table, re.MULTILINE)
+    assert [float(figure) for figure in bicubic] == pytest.approx([25.72, 25.52], abs=0.02)
     for picture in ("before_after.png", "loss_curves.png"):
         assert (folder / "demo_output" / picture).read_bytes().startswith(b"\x89PNG")

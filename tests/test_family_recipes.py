@@ -116,6 +116,7 @@ def test_dasr_contrasts_first_then_restores(name, folder):
     assert model.output.shape[0] == 4
 
 
+@pytest.mark.slow
 def test_dasr_trains_and_resumes_by_the_command(folder):
     short = ["train:estimator_iter=12", "logger:save_checkpoint_freq=20", "val:val_freq=100"]
     whole = run(folder, "dasr_s", *short, "name=whole", "train:total_iter=30")
@@ -176,6 +177,7 @@ def test_srmd_learns_with_the_kernel_that_degraded(name, folder):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_srmd_trains_and_is_measured_by_the_commands_but_does_not_upscale_photos(folder):
     log = run(folder, "srmd_s", "train:total_iter=6", "val:val_freq=6")
     assert list(logged(log, "l_pix")) == [*range(1, 7)]
@@ -232,6 +234,9 @@ def test_cdcl_contrasts_over_the_cyclic_shift_then_restores(folder):
     shifts = [next(s for s in range(5) if torch.equal(views[:, i], data["gt"].roll(s, 0))) for i in range(4)]
     assert shifts[0] == 0
     assert len({*shifts}) == 4
+    generator, numbers = torch.Generator().manual_seed(0), torch.arange(40)
+    extended = [model.objectives["cyclic_opt"].extend(numbers, generator).view(40, 4) for _ in range(50)]
+    assert {40 - shifted for views in extended for shifted in views[0, 1:].tolist()} == {*range(1, 16)}
     kernels = model.prior.kernel.unflatten(0, (5, 4))
     assert torch.equal(kernels, kernels[:, :1].expand_as(kernels))
     assert not torch.equal(kernels[0], kernels[1])

@@ -106,6 +106,7 @@ def test_there_are_three_stages_of_each():
     assert [path.stem for path in REAL] == sorted(f"kdsr_real_{size}x4_{role}" for size in ("", "s_") for role in ROLES)
 
 
+@pytest.mark.slow
 def test_losses_fall_from_stage_to_stage(trained):
     _, logs = trained
     assert all(set(stage[0]) == LOSSES[role] for role, stage in logs.items())
@@ -117,6 +118,7 @@ def test_losses_fall_from_stage_to_stage(trained):
     assert learnt < 0.85 * begun
 
 
+@pytest.mark.slow
 def test_the_gan_stage_in_two_parts_is_the_uninterrupted_one(trained):
     folder, _ = trained
     whole = build(toy("gan", folder))
@@ -134,5 +136,5 @@ def test_the_gan_stage_in_two_parts_is_the_uninterrupted_one(trained):
     }
     resumed = build(opt)
     resumed.resume_training(torch.load(folder / "6.state", weights_only=True))
-    for log, log_of_whole in zip(steps(resumed, 7, 16), expected[6:]):
+    for log, log_of_whole in zip(steps(resumed, 7, 16), expected[6:], strict=True):
         assert log == pytest.approx(log_of_whole, abs=1e-5)

@@ -73,6 +73,7 @@ def changes(rates):
     return {step: rate for step, rate in enumerate(rates) if step == 0 or rate != rates[step - 1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(OPTIONS).as_posix())
 def test_builds_and_takes_a_step(path, data_folder, tmp_path):
     opt = options(path, data_folder)

@@ -110,6 +110,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "entries"), [row[1:] for row in ABLATIONS], ids=[row[0] for row in ABLATIONS])
 def test_an_ablation_trains(recipe, entries, folder, tmp_path):
     is_student = recipe.endswith("student")

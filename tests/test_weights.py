@@ -52,8 +52,11 @@ def test_card_is_true(name: str) -> None:
         assert recipe["path"]["pretrain_network_teacher"].split("/")[1] == f"weights_{name}_teacher"
 
     text = path.with_suffix(".md").read_text(encoding="utf-8")
-    for figure in card["psnr_y"]["gaussian8"].values():
-        assert f"{figure:.2f}" in text
+    figures = card["psnr_y"]["gaussian8"]
+    assert [*figures] == ["Set5", "Set14", "BSD100"]
+    table = text.partition("\ngaussian8 (")[2].partition("\nsetting1 (")[0].splitlines()
+    assert "| | Set5 | Set14 | BSD100 |" in table
+    assert f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures.values())} |" in table
     assert "CC BY-SA 4.0" in text
 
 
@@ -82,11 +85,13 @@ def gain(name: str, pictures: Path, side: int | None = None) -> float:
     return sum(gains) / len(gains)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GAIN)
 def test_photos_of_the_demo_gain(name: str) -> None:
     assert gain(name, ROOT / "examples/photos/held_out", 128) > (0.3 if name == "kdsr_s_x4_real" else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GAIN)
 def test_unseen_pictures_gain(name: str) -> None:
     if not SET5.is_dir():
@@ -94,6 +99,7 @@ def test_unseen_pictures_gain(name: str) -> None:
     assert gain(name, SET5) > GAIN[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kdsr_s_x4_iso", "kdsr_s_x4_iso_teacher", "lightbsr_s_x4_iso"])
 def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -108,6 +114,7 @@ def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     assert figures["wrong_costs"] > 1
 
 
+@pytest.mark.slow
 def test_the_idr_of_real_photos_tells_second_order_degradations_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -5,12 +5,19 @@ Each command is a module of this package with ``HELP``, ``DESCRIPTION``, ``add_a
 """
 
 import argparse
+import platform
 from collections.abc import Sequence
-from importlib import import_module
+from contextlib import suppress
+from importlib import import_module, metadata
+from typing import Any
 
 from lightbsr.commands.outcome import run_command
 
 COMMANDS = ("bench", "convert", "curves", "data", "degrade", "export", "idr", "models", "options", "upscale")
+
+
+SHOWN_VERSIONS = ("lightbsr-arch", "torch", "torchvision", "basicsr", "animesisr-basicsr", "numpy", "opencv-python")
+"""Distributions whose versions ``lightbsr --version`` prints, if they are installed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lightbsr", description="Blind super-resolution with KDSR and LightBSR.")
+    parser.add_argument(
+        "--version", action=_Versions, nargs=0, help="print the versions of this package and of those below it"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = import_module(f"lightbsr.commands.{name}")
@@ -33,3 +43,14 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.set_defaults(run=module.run, label=f"lightbsr {name}")
     return parser
+
+
+class _Versions(argparse.Action):
+    """Prints the versions that a report of a bug needs, and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        for name in SHOWN_VERSIONS:
+            with suppress(metadata.PackageNotFoundError):
+                print(f"{name} {metadata.version(name)}")
+        print(f"Python {platform.python_version()}, {platform.platform()}")
+        parser.exit()

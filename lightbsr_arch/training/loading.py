@@ -18,6 +18,8 @@ from lightbsr_arch.data.sampler import SeededDataset, TrainSampler
 from lightbsr_arch.training.stop import SIGNALS
 
 MOST_SAMPLES = 20_000_000
+GRACE = 20
+"""Seconds that a loader process lives on after SIGTERM."""
 
 
 class TrainingData:
@@ -141,9 +143,11 @@ def build_evaluation_loader(opt: dict[str, Any], dataset_opt: dict[str, Any]) ->
 
 def prepare_worker(worker_id: int) -> None:
     """Prepare a loader process, which ``SeededDataset`` seeds for each sample."""
-    # A terminal and SLURM send signals to all processes. The main process ends this one by SIGTERM, but a forked
-    # process has the trainer's handler for it.
+    # A terminal and SLURM send signals to all processes, and an iteration that is to be saved still needs this one. The
+    # main process ends it by a flag, and only if that does not help by SIGTERM, for which a forked process would have
+    # the trainer's handler.
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    can_wait = hasattr(signal, "alarm")  # Windows cannot
+    signal.signal(signal.SIGTERM, (lambda *_: signal.alarm(GRACE)) if can_wait else signal.SIG_DFL)
     cv2.setNumThreads(0)  # OpenCV's threads hang in a forked process

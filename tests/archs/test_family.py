@@ -118,6 +118,7 @@ def test_a_pair_whose_idrs_differ_is_refused():
         BlindSR({"type": "DegreeEstimator"}, {"type": "IDRDCRBNet", "num_feat": 16, "num_block": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "restorer"),
     [("DASREncoder", "DASRNet"), ("CdCLEncoder", "CdCLNet"), ("MRDAEncoder", "RDANet"),

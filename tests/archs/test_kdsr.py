@@ -109,6 +109,7 @@ def test_the_ways_of_the_dynamic_convolution_agree():
             torch.testing.assert_close(way(x.contiguous(memory_format=memory_format), kernel), wanted)
 
 
+@pytest.mark.slow
 def test_exports_with_a_dynamic_batch_and_size():
     n, h, w = (torch.export.Dim(name, min=2, max=64) for name in "nhw")
     model = small(scale=2)

@@ -175,6 +175,7 @@ def test_mixed_pairs_build_where_their_idrs_fit(estimator, restorer):
         BlindSR({**estimator, "num_feat": 16}, {**restorer, "scale": 2})
 
 
+@pytest.mark.slow
 def test_rebuilt_from_shapes_and_exported(tmp_path):
     model = small(scale=2)
     torch.save({"params": model.state_dict()}, tmp_path / "net.pth")

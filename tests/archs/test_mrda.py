@@ -37,7 +37,7 @@ def test_the_encoder_is_six_convolutions_and_a_perceptron():
     encoder = MRDAEncoder(num_feat=2)
     lq = torch.rand(2, 3, 9, 10)
     x = lq
-    for layer, stride in zip((0, 2, 4, 6, 8, 10), (1, 1, 2, 1, 2, 1)):
+    for layer, stride in zip((0, 2, 4, 6, 8, 10), (1, 1, 2, 1, 2, 1), strict=True):
         conv = encoder.features[layer]
         x = F.leaky_relu(F.conv2d(x, conv.weight, conv.bias, stride, 1), 0.1)
     assert x.shape == (2, 8, 3, 3)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from basicsr.archs import vgg_arch
 from basicsr.data import prefetch_dataloader
 from basicsr.models import sr_model
@@ -53,10 +54,12 @@ def in_a_fresh_process(program: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_import_replaces_no_name_of_basicsr() -> None:
     assert in_a_fresh_process(REPLACED_NAMES) == "[]"
 
 
+@pytest.mark.slow
 def test_the_import_adds_one_module_without_which_basicsr_cannot_be_imported() -> None:
     program = "import lightbsr_arch, sys; from basicsr.data import degradations; module = sys.modules[{}]; print({})"
     name = "'torchvision.transforms.functional_tensor'"
@@ -64,6 +67,7 @@ def test_the_import_adds_one_module_without_which_basicsr_cannot_be_imported() -
     assert in_a_fresh_process(program.format(name, found)) == "['rgb_to_grayscale']"
 
 
+@pytest.mark.slow
 def test_methods_of_basicsr_s_models_are_basicsr_s_after_the_import() -> None:
     program = (
         "import lightbsr_arch; lightbsr_arch.upscale; from basicsr.models.base_model import BaseModel; "

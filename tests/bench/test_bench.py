@@ -57,6 +57,7 @@ def figures(summary, model):
     return {row["dataset"]: row for row in summary["rows"] if row["model"] == model and "published" not in row}
 
 
+@pytest.mark.slow
 def test_figures_are_basicsrs(folder):
     hr = pictures(folder / "hr", 10, side=208, grain=3)
     config = {"models": ["bicubic"], "datasets": {"toy": str(hr)}, "metrics": ["psnr_y", "ssim_y", "niqe"]}
@@ -82,6 +83,7 @@ def test_figures_are_basicsrs(folder):
     assert figures(summary, "bicubic")["toy"]["psnr_y"] == pytest.approx(mean, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason=f"the benchmarks' HR pictures: no {BENCHMARKS}")
 def test_bicubic_is_as_measured_elsewhere(folder):
     config = {"models": ["bicubic"], "datasets": {"Set5": str(BENCHMARKS / "Set5")}, "degradations": ["setting1"]}
@@ -394,6 +396,7 @@ def test_multiply_adds_are_the_published_networks(estimator, restorer, giga):
     assert count_macs(net, pair) == pytest.approx(giga * 1e9, rel=6e-3)
 
 
+@pytest.mark.slow
 def test_cost_is_measured_apart_and_once(folder, capsys):
     config = {"models": {"bicubic": "bicubic"}, "datasets": {"toy": str(pictures(folder / "hr", 1))}, "cost": True}
     _, first = bench({**config, "degradations": ["bicubic"]})
@@ -582,6 +585,7 @@ def test_metrics_of_pyiqa_have_its_direction_and_its_figures(folder):
     assert 5 < figures(summary, "bicubic")["toy"]["psnr"] < 60
 
 
+@pytest.mark.slow
 def test_idrs_of_our_models_stand_in_the_report(folder):
     pytest.importorskip("sklearn", reason="figures of IDRs: pip install scikit-learn")
     hr = pictures(folder / "hr", 3, side=136)

@@ -124,13 +124,13 @@ def test_safe_keys(tmp_path: Path, name: str, key: str) -> None:
 def test_equal_keys_get_a_digest_each_whatever_the_order() -> None:
     names = ["a.png", "a.jpg", "b.png", "a b.png", "a.b.png", "x/c.png"]
     wanted = [name.rsplit(".", 1)[0] for name in names]
-    keys = dict(zip(names, lmdb_keys(wanted, names)))
+    keys = dict(zip(names, lmdb_keys(wanted, names), strict=True))
     assert len(set(keys.values())) == len(names)
     assert keys["b.png"] == "b"
     assert keys["x/c.png"] == "x/c"
     assert {keys["a.png"][:2], keys["a.jpg"][:2], keys["a b.png"][:4], keys["a.b.png"][:4]} == {"a-", "a_b-"}
     shuffled = random.Random(0).sample(names, len(names))
-    assert dict(zip(shuffled, lmdb_keys([name.rsplit(".", 1)[0] for name in shuffled], shuffled))) == keys
+    assert dict(zip(shuffled, lmdb_keys([name.rsplit(".", 1)[0] for name in shuffled], shuffled), strict=True)) == keys
 
 
 def test_a_key_that_looks_like_anothers_digest_stays_apart() -> None:

@@ -127,6 +127,7 @@ def tiffs(photometric: str, bits: int) -> Iterator[tuple[str, bytes, np.ndarray]
         yield name, file.getvalue(), wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
 def test_tiff(photometric: str, bits: int) -> None:

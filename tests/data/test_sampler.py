@@ -68,7 +68,7 @@ def test_workers_change_nothing(persistent: bool) -> None:
 def test_two_processes_draw_what_one_would() -> None:
     alone = list(sampler_at())
     pair = [list(sampler_at(rank=rank, ranks=2)) for rank in (0, 1)]
-    together = [sample for place in zip(*pair) for sample in place]
+    together = [sample for place in zip(*pair, strict=True) for sample in place]
     assert [(int(sample), sample.seed) for sample in together] == [(int(sample), sample.seed) for sample in alone]
 
 

@@ -75,9 +75,9 @@ def test_blur_and_bicubic_upscaling_are_the_recorded_ones():
 
 
 def test_kernels_are_basicsrs():
-    x, y, theta = torch.tensor([[0.7, 3.1], [2.2, 1.4], [0.3, 2.8]])
-    for kernel, arguments in zip(gaussian_kernels(x, y, theta), zip(x.tolist(), y.tolist(), theta.tolist())):
-        basicsrs = torch.from_numpy(bivariate_Gaussian(21, *arguments, isotropic=False)).float()
+    arguments = torch.tensor([[0.7, 3.1], [2.2, 1.4], [0.3, 2.8]])
+    for kernel, (x, y, theta) in zip(gaussian_kernels(*arguments), arguments.T.tolist(), strict=True):
+        basicsrs = torch.from_numpy(bivariate_Gaussian(21, x, y, theta, isotropic=False)).float()
         torch.testing.assert_close(kernel, basicsrs, atol=1e-6, rtol=0)
 
 

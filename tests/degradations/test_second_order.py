@@ -118,13 +118,13 @@ def test_every_step_gives_what_basicsr_gives(seed: int, gt_usm: bool, steps: lis
         kernels = ours.draw_kernels(3, gt.device)
         # Both use our sharpening, which is tested below, because a difference of 1e-6 can change an 8-bit rounding.
         theirs.usm_sharpener = usm_sharp
-        theirs.feed_data({"gt": gt, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), kernels))})
+        theirs.feed_data({"gt": gt, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), kernels, strict=True))})
     expected, steps[:] = list(steps), []
     with seeded(seed), torch.no_grad():
         degraded = ours._degrade(gt)
     assert [name for name, _ in steps] == [name for name, _ in expected]
     assert len(steps) >= 9
-    for (_, step), (_, step_of_basicsr) in zip(steps, expected):
+    for (_, step), (_, step_of_basicsr) in zip(steps, expected, strict=True):
         torch.testing.assert_close(step, step_of_basicsr, atol=0, rtol=0)
     torch.testing.assert_close(degraded.lq, theirs.lq, atol=0, rtol=0)
     torch.testing.assert_close(degraded.gt, theirs.gt, atol=0, rtol=0)
@@ -140,7 +140,7 @@ def test_the_pool_gives_the_pairs_that_basicsrs_gives(monkeypatch: pytest.Monkey
         gt = pictures(2, 80, step)
         with seeded(step):
             kernels = ours.draw_kernels(2, gt.device)
-            theirs.feed_data({"gt": gt, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), kernels))})
+            theirs.feed_data({"gt": gt, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), kernels, strict=True))})
         with seeded(step), torch.no_grad():
             new = ours._degrade(gt)
             mixed = ours._mix(new)
@@ -167,7 +167,7 @@ def test_kernels_are_those_of_basicsrs_data_set(seed: int, tmp_path: Any) -> Non
         item = RealESRGANDataset(options)[0]
     with seeded(seed):
         kernels = SecondOrderDegradation(4).draw_kernels(1, torch.device("cpu"))
-    for ours, name in zip(kernels, ("kernel1", "kernel2", "sinc_kernel")):
+    for ours, name in zip(kernels, ("kernel1", "kernel2", "sinc_kernel"), strict=True):
         torch.testing.assert_close(ours[0], item[name], atol=0, rtol=0)
         assert ours.sum().item() == pytest.approx(1, abs=1e-5)
 

@@ -17,6 +17,8 @@ from lightbsr_arch.inference import export
 from tests.golden import golden, needs_golden
 from tests.inference.networks import network
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(1, 16, 16), (2, 33, 21), (3, 5, 7), (1, 3, 50)]
 CARD = {"summary": "a small network"}
 

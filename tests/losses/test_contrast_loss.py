@@ -49,6 +49,12 @@ def test_a_queue_of_any_size_keeps_the_newest_keys(size):
     assert ours == {tuple(key) for key in keys[21 - kept :].tolist() + start.T[21:].tolist()[: size - kept]}
 
 
+def test_the_key_of_the_first_patch_enters_the_queue():
+    keys = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    loss = MomentumContrastLoss(num_patch=3, queue_size=4, num_dim=5)
+    torch.testing.assert_close(loss.new_keys(keys), normalize(keys[::3], dim=1))
+
+
 def test_finds_the_degradation_among_the_negatives():
     torch.manual_seed(0)
     loss = MomentumContrastLoss(num_patch=2, queue_size=256, num_dim=16)

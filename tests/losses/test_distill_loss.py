@@ -20,7 +20,7 @@ def test_zero_where_they_agree_and_a_mean_over_the_batch():
     student, teacher = torch.randn(2, 8), torch.randn(2, 8)
     loss = build_loss({"type": "KDSRDistillLoss", "loss_weight": 2.0})
     assert loss({"idr": teacher}, {"idr": teacher}).abs() < 1e-6
-    single = [loss({"idr": s[None]}, {"idr": t[None]}) for s, t in zip(student, teacher)]
+    single = [loss({"idr": s[None]}, {"idr": t[None]}) for s, t in zip(student, teacher, strict=True)]
     torch.testing.assert_close(loss({"idr": student}, {"idr": teacher}), sum(single) / 2)
     p, q = (teacher / 0.15).softmax(1), (student / 0.15).softmax(1)
     torch.testing.assert_close(loss({"idr": student}, {"idr": teacher}), 2 * (p * (p / q).log()).sum(1).mean())

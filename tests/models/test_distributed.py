@@ -16,6 +16,8 @@ from basicsr.utils import tensor2img
 from tests.models.every_stage import ALONE, STAGES, STEPS
 from tests.models.helpers import batch, lightbsr
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,7 +42,7 @@ def report(tmp_path_factory):
 def test_two_processes_train_as_one(report, stage):
     shared, alone = report[stage]["shared"], report[stage]["alone"]
     assert len(shared) == STEPS
-    for step, (ours, theirs) in enumerate(zip(shared, alone), 1):
+    for step, (ours, theirs) in enumerate(zip(shared, alone, strict=True), 1):
         learns = step % 2 == 0 if stage == "kdsr gan" else stage == "kdsr teacher" or step > ALONE
         assert ("l_pix" in ours) == learns
         assert ("l_d_fake" in ours) == (stage == "kdsr gan")
@@ -49,7 +51,7 @@ def test_two_processes_train_as_one(report, stage):
 
 
 def test_a_contrastive_teacher_resumes_and_validates(tmp_path):
-    for name, image in zip("abcdefgh", batch(8, 48)["gt"]):
+    for name, image in zip("abcdefgh", batch(8, 48)["gt"], strict=True):
         (tmp_path / "photos").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / f"photos/{name}.png"), tensor2img(image))
     photos = {"name": "Photos", "dataroot_gt": "photos", "io_backend": {"type": "disk"}}

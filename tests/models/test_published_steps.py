@@ -60,6 +60,7 @@ def step(model, number: int) -> dict[str, torch.Tensor]:
     return model.logged
 
 
+@pytest.mark.slow
 @needs_golden
 @pytest.mark.parametrize(("phase", "estimator_iter", "lr"), [("alone", 3, 0), ("joint", 0, 1)], ids=["alone", "joint"])
 def test_three_steps_give_the_published_losses(phase, estimator_iter, lr, tmp_path):

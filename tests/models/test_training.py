@@ -117,7 +117,7 @@ def test_a_run_in_two_parts_is_the_uninterrupted_one(tmp_path):
     model.save(0, 4)
     again = build({**opt, "path": {**opt["path"], "pretrain_network_g": str(tmp_path / "net_g_4.pth")}}, seed=1)
     again.resume_training(torch.load(tmp_path / "4.state", weights_only=True))
-    for ours, theirs in zip(train(again, 5, 8), whole[4:]):
+    for ours, theirs in zip(train(again, 5, 8), whole[4:], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-7)
 
 
@@ -237,7 +237,7 @@ def test_gradients_are_clipped(tmp_path):
 def test_the_fast_ways_agree_with_the_plain_one(more, tmp_path, teacher_file):
     plain, fast = (build(student_options(tmp_path, teacher_file, **extra)) for extra in ({}, more))
     ours, theirs = train(fast, 1, 3), train(plain, 1, 3)
-    for one, other in zip(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other, rel=0.05 if "amp" in more else 1e-4)
     if "channels_last" in more:
         assert fast.net_g.restorer.head.weight.is_contiguous(memory_format=torch.channels_last)

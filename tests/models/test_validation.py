@@ -21,7 +21,7 @@ NAMES = ["Toy/sigma0.8", "Toy/sigma2.0x1.0_theta30_noise10"]
 def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for name, image in zip("ab", batch(2, 33)["gt"]):
+    for name, image in zip("ab", batch(2, 33)["gt"], strict=True):
         cv2.imwrite(str(folder / f"{name}.png"), tensor2img(image))
     return folder
 
@@ -49,11 +49,11 @@ def test_items_are_the_same_every_time_and_on_every_view(photos):
     assert items[0]["lq"].shape == (3, 16, 16)
     assert not torch.equal(items[0]["lq"], items[2]["lq"])
     views = [view[i] for view in dataset.by_setting() for i in range(len(view))]
-    for item, again in zip(items, views):
+    for item, again in zip(items, views, strict=True):
         assert torch.equal(item["lq"], again["lq"])
         assert item["lq_path"] == again["lq_path"]
-    noise = [item["lq"] - clean["lq"] for item, clean in zip(items[2:], items[:2])]
-    assert not torch.equal(*noise)  # each image has its own noise
+    noise = [item["lq"] - clean["lq"] for item, clean in zip(items[2:], items[:2], strict=True)]
+    assert not torch.equal(*noise)  # each image its own
 
 
 def test_figures_by_setting_and_their_mean(photos, tmp_path):

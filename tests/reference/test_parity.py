@@ -1,89 +1,68 @@
-"""Networks, losses and resizing compared with plain versions that are written from the papers."""
+"""Our networks, losses and resizing against plain versions written from the papers, on any clone.
 
+``recorded.safetensors`` holds outputs of the plain versions, so that they cannot change along with the package.
+``python -m tests.reference.record`` writes it. ``test_published.py`` proves the plain versions by the recorded outputs
+of the published networks.
+"""
+
+import cv2
 import numpy as np
 import pytest
 import torch
 from basicsr.losses import build_loss
+from safetensors.torch import load_file
 
+from lightbsr_arch.archs import SRMDNet
+from lightbsr_arch.archs.part import in_our_names
 from lightbsr_arch.checkpoint import recognise
-from lightbsr_arch.degradations import bicubic_resize
+from lightbsr_arch.degradations import Draws, Parameters, bicubic_resize, gaussian_kernels
+from lightbsr_arch.degradations.classical import degrade
 from tests.reference import kdsr, lightbsr
+from tests.reference.systems import RECORDED, SYSTEMS, Outputs, System
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+IMAGE = {"atol": 1e-4, "rtol": 1e-4}
 
 
-def example(scale: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a low-quality batch whose sides are not multiples of 4, and an unrelated ground truth."""
-    generator = torch.Generator().manual_seed(0)
-    lq = torch.rand(2, 3, 9, 14, generator=generator)
-    return lq, torch.rand(2, 3, 9 * scale, 14 * scale, generator=generator)
+def outputs(system: System, scale: int) -> Outputs:
+    """Outputs of the package's network with the published weights, by the names of the plain version's."""
+    state, (lq, *extra) = dict(system.weights(scale)), system.inputs(scale)
+    if system.network is None:
+        state = in_our_names(state, SRMDNet)
+        net = SRMDNet(**SRMDNet.from_state(state))
+        net.load_state_dict(state)
+        return {"sr": net(lq, net.guides(*extra, *lq.shape[2:]))}
+    checkpoint = recognise(state, "published")
+    assert checkpoint.network == system.network(scale)
+    model = checkpoint.build()
+    sr, known = model(lq, *extra, knowledge=[*system.knowledge])
+    return {
+        system.idr: model.estimator(lq, *extra),
+        **{system.knowledge[name]: value for name, value in known.items()},
+        "sr": sr,
+    }
+
+
+def compare(found: Outputs, wanted: Outputs) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value.detach(), wanted[name], **(IMAGE if name == "sr" else CLOSE))
 
 
 @pytest.mark.parametrize("gradients", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("teacher", [False, True], ids=["student", "teacher"])
-def test_kdsr(teacher, scale, gradients):
-    weights = kdsr.weights(scale, teacher)
-    checkpoint = recognise(dict(weights), "published")
-    assert checkpoint.network == {
-        "estimator": {
-            "type": "KDIDETeacher" if teacher else "KDIDEStudent",
-            "num_feat": kdsr.CHANNELS,
-            "num_block": kdsr.ESTIMATOR_BLOCKS,
-            **({"scale": scale} if teacher else {}),
-        },
-        "restorer": {"type": "IDRDCRBNet", "num_feat": kdsr.CHANNELS, "num_block": kdsr.BLOCKS, "scale": scale},
-    }
-    lq, gt = example(scale)
-    extra = [gt] if teacher else []
-    model = checkpoint.build()
+@pytest.mark.parametrize(("name", "scale"), [(name, scale) for name, one in SYSTEMS.items() for scale in one.scales])
+def test_networks(name, scale, gradients):
     with torch.set_grad_enabled(gradients):
-        sr, known = model(lq, *extra, knowledge=["idr"])
-        ours = model.estimator(lq, *extra)
-    idr, distilled = kdsr.estimate(weights, lq, *(extra or [None]))
-    torch.testing.assert_close(ours.detach(), idr, **CLOSE)
-    torch.testing.assert_close(known["idr"].detach(), distilled, **CLOSE)
-    torch.testing.assert_close(sr.detach(), kdsr.restore(weights, lq, idr), **CLOSE)
+        found = outputs(SYSTEMS[name], scale)
+    compare(found, SYSTEMS[name].outputs(scale))
 
 
-@pytest.mark.parametrize("gradients", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("teacher", [False, True], ids=["student", "teacher"])
-def test_lightbsr(teacher, scale, gradients):
-    weights = lightbsr.weights(scale, teacher)
-    checkpoint = recognise(dict(weights), "published")
-    prior = {"num_kernel_ch": 15, "num_noise_ch": 3, "kernel_size": 21} if teacher else {}
-    assert checkpoint.network == {
-        "estimator": {
-            "type": "LightIDETeacher" if teacher else "LightIDEStudent",
-            "num_feat": lightbsr.WIDTH,
-            **prior,
-        },
-        "restorer": {
-            "type": "LightBSRNet",
-            "num_feat": lightbsr.CHANNELS,
-            "num_group": lightbsr.GROUPS,
-            "num_block": lightbsr.BLOCKS,
-            "idr_ch": lightbsr.IDR,
-            "scale": scale,
-        },
-    }
-    lq, _ = example(scale)
-    numbers = torch.randn(2, lightbsr.PRIOR, generator=torch.Generator().manual_seed(1))
-    extra = [numbers] if teacher else []
-    names = ["channel_guide", "spatial_guide", *(["embedding"] if teacher else [])]
-    model = checkpoint.build()
-    with torch.set_grad_enabled(gradients):
-        sr, known = model(lq, *extra, knowledge=names)
-        ours = model.estimator(lq, *extra)
-    idr, embedding = lightbsr.estimate(weights, lq, *(extra or [None]))
-    channel, spatial = lightbsr.guides(weights, idr, *lq.shape[2:])
-    torch.testing.assert_close(ours.detach(), idr, **CLOSE)
-    torch.testing.assert_close(known["channel_guide"].detach(), channel, **CLOSE)
-    torch.testing.assert_close(known["spatial_guide"].detach(), spatial, **CLOSE)
-    if teacher:
-        torch.testing.assert_close(known["embedding"].detach(), embedding, **CLOSE)
-    torch.testing.assert_close(sr.detach(), lightbsr.restore(weights, lq, channel, spatial), atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_recorded_outputs(name):
+    system, recorded = SYSTEMS[name], load_file(RECORDED)
+    wanted = {key.removeprefix(f"{name}."): value for key, value in recorded.items() if key.startswith(f"{name}.")}
+    with torch.no_grad():
+        compare(outputs(system, system.scales[0]), wanted)
 
 
 def test_distillation_losses():
@@ -117,6 +96,20 @@ def resize_matrix(size: int, factor: float) -> np.ndarray:
         for place, value in zip(places, values / values.sum(), strict=True):
             matrix[row, min(max(place, 0), size - 1)] += value
     return matrix
+
+
+def test_blur_is_reflected_and_noise_is_added_before_rounding():
+    gt = torch.rand(1, 3, 24, 36, generator=torch.Generator().manual_seed(0))
+    kernel = gaussian_kernels(*torch.tensor([[2.6], [1.2], [0.5]]))
+    ours = degrade(gt, Parameters(kernel, torch.tensor([9.0])), 2, draws=Draws(torch.Generator().manual_seed(1)))
+    blurred = cv2.filter2D(gt[0].permute(1, 2, 0).double().numpy(), -1, kernel[0].double().numpy())  # without the edge
+    rows, columns = (resize_matrix(side, 1 / 2) for side in gt.shape[2:])
+    small = np.einsum("oh,hwc,pw->cop", rows, blurred, columns)
+    noise = torch.randn(1, 1, *ours.shape[1:], generator=torch.Generator().manual_seed(1))[0, 0].numpy()
+    wanted = (255 * small + 9 * noise).round().clip(0, 255)
+    difference = np.abs(255 * ours[0].numpy() - wanted)
+    assert difference.max() < 1.01
+    assert (difference > 0.01).mean() < 0.005  # numbers that end with a half
 
 
 @pytest.mark.parametrize("factor", [1 / 2, 1 / 3, 1 / 4, 2, 4], ids=lambda factor: f"x{factor:.2f}")

@@ -16,6 +16,8 @@ import yaml
 
 from lightbsr_arch.training.command import build_parser, main
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = yaml.safe_load("""
 name: toy
 model_type: SRModel
@@ -42,7 +44,7 @@ logger: {print_freq: 1, save_checkpoint_freq: 4, use_tb_logger: true}
 """)
 
 PLUGIN = """
-import os, signal
+import os, signal, time
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 
@@ -51,6 +53,7 @@ class InterruptedModel(SRModel):
     def optimize_parameters(self, current_iter):
         if current_iter == 5:
             os.killpg(0, signal.SIGINT)  # as a terminal does, to the loader's processes too
+            time.sleep(0.5)
         super().optimize_parameters(current_iter)
 """
 
@@ -147,6 +150,16 @@ def test_ctrl_c_saves_and_names_the_way_on(folder: Path, interrupted: subprocess
     assert "saved iteration 5. To continue: basicsr train -opt parts.yml --auto_resume" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
     assert (folder / "experiments/parts/training_states/5.state").is_file()
+
+
+def test_slurm_s_sigterm_reaches_the_loader_s_processes_too(folder: Path) -> None:
+    plugin = PLUGIN.replace("InterruptedModel", "TerminatedModel").replace("SIGINT", "SIGTERM")
+    make_plugin(folder / "site", "terminating", plugin)
+    done = launch(folder, "train", "-opt", write_options(folder, "terminated", model_type="TerminatedModel"))
+    assert done.returncode == 143, done.stderr
+    assert "saved iteration 5. To continue: basicsr train -opt terminated.yml --auto_resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (folder / "experiments/terminated/training_states/5.state").is_file()
 
 
 def test_resumed_run_is_the_uninterrupted_one(

@@ -3,6 +3,8 @@
 import os
 
 import pytest
+import torch
+from torch import distributed
 
 from lightbsr.errors import UserError
 from lightbsr_arch.training import processes
@@ -16,7 +18,11 @@ def test_slurm_job_in_the_words_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in job.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes.subprocess, "check_output", lambda *_, **__: "n1\nn2\n")
-    processes._describe_slurm_job(None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    joined: list[str] = []
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, **_: joined.append(backend))
+    processes.init_dist("slurm")
+    assert joined == ["gloo"]
     found = [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")]
     assert found == ["5", "8", "1", "n1", "29500"]
 
