@@ -7,6 +7,7 @@
 # make release  builds wheel and sdist in dist, checks them, and tags the commit; nothing is uploaded
 # make check  ruff, mypy, the rules on imports, and the schemas of .github
 # make reference  makes docs/options.md and options/schema.json again
+# make messages   makes tests/config/messages.txt again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
@@ -14,11 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-<<<<<<< HEAD
-.PHONY: demo demo-data weights weights-gpu test check reference fuzz clean
-=======
-.PHONY: demo demo-data weights test coverage docs release check reference fuzz clean
->>>>>>> site
+.PHONY: demo demo-data weights weights-gpu test coverage docs release check reference messages fuzz clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -83,6 +80,9 @@ check: $(READY)
 reference: $(READY)
 	$(BIN)/lightbsr options --reference > docs/options.md.new && mv docs/options.md.new docs/options.md
 	$(BIN)/lightbsr options --schema > options/schema.json.new && mv options/schema.json.new options/schema.json
+
+messages: $(READY)
+	$(BIN)/python -m pytest --update-messages tests/config tests/bench/test_bench.py tests/models/test_objectives.py tests/test_own_estimator.py
 
 MINUTES ?= 30
 

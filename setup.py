@@ -26,7 +26,7 @@ setup(
     ],
     python_requires=">=3.10,<3.15",
     packages=find_packages(include=["lightbsr_arch", "lightbsr_arch.*", "lightbsr", "lightbsr.*"]),
-    package_data={"lightbsr_arch": ["py.typed", "weights/*", "bench/*.html", "bench/*.json"]},
+    package_data={"lightbsr_arch": ["py.typed", "weights/*", "bench/*.html", "bench/papers/*.json"]},
     install_requires=[
         # BasicSR 1.4.2, the newest release, does not build on Python 3.13 and later. `animesisr-basicsr` is BasicSR's
         # later state under the same import name.

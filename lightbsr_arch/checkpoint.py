@@ -1,15 +1,11 @@
-"""Reading and writing of weights: our ``.safetensors``, BasicSR's ``.pth`` and the authors' published checkpoints.
+"""Networks with their weights: our ``.safetensors``, BasicSR's ``.pth`` and the authors' published checkpoints.
 
-Only tensors are unpickled. The network is rebuilt from the configuration in the file or from the shapes of its tensors.
-Neither is trusted: only registered networks are built (``archs/part.py``), only in sizes for which the file has the
-tensors, and weights must be finite floating-point numbers.
+The network is rebuilt from the configuration in the file or from the shapes of its tensors. Neither is trusted: only
+registered networks are built (``archs/part.py``), only in sizes for which the file has the tensors, and weights must be
+finite floating-point numbers. ``weight_files`` reads the files.
 """
 
 import json
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,21 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.archs.part import Network, State, add_kept_apart, kept_apart
 from lightbsr_arch.io import write_whole
-from lightbsr_arch.stored_network import OLDEST_TYPE, check_network, class_of, on_meta, read_off_shapes, shown
+from lightbsr_arch.stored_network import OLDEST_TYPE, check_network, class_of, on_meta, read_off_shapes
+from lightbsr_arch.weight_files import misfits, read_pth, read_safetensors, read_tensors, shown
 
-WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g")
-"""Keys under which training programs save a network's tensors. The first one that exists is used."""
-
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_MOST_TENSORS = 30_000
 _LONGEST_METADATA = 10**6
 
 
@@ -59,7 +49,7 @@ class Checkpoint:
 
     def build(self) -> Network:
         """Return the network with these weights, in eval mode, as fp32 on the CPU."""
-        model = class_of(self.type)(**self.network)
+        model: Network = class_of(self.type)(**self.network)
         model.load_state_dict(self.state)
         return model.eval()
 
@@ -131,7 +121,7 @@ def read_pca(path: str | Path) -> torch.Tensor:
     if path.suffix == ".mat":
         content = _read_mat(path)
     elif path.suffix == ".safetensors":
-        content = _read_safetensors(path)[0]
+        content = read_safetensors(path)[0]
     else:
         content = read_pth(path)
     if isinstance(content, Mapping):
@@ -200,86 +190,6 @@ def recognise(state: State, source: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def load_weights(net: nn.Module, path: str | Path) -> None:
-    """Load a ``.pth`` or ``.safetensors`` into a network of any architecture; ``params_ema`` is preferred to
-    ``params``.
-
-    Raises:
-        UserError: see ``read_pth``; or the tensors belong to another network.
-    """
-    path = Path(path)
-    state, _ = read_tensors(path)
-    _refuse_misfits(net.state_dict(), state, path)
-    net.load_state_dict(state)
-
-
-def read_tensors(path: Path, key: str | None = None) -> tuple[State, dict[str, str]]:
-    """Read the tensors of any network by their names, and the metadata of a ``.safetensors``.
-
-    Args:
-        path: a ``.safetensors`` or a ``.pth``.
-        key: key of the tensors in a ``.pth``; if it is missing, the first of ``WRAPPERS`` is used.
-
-    Raises:
-        UserError: see ``read_pth`` and ``named_tensors``.
-    """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return named_tensors(read_pth(path), path, key), {}
-
-
-def read_pth(path: str | Path) -> Any:
-    """Load tensors and plain containers with ``torch.load`` on the CPU.
-
-    Raises:
-        UserError: the file is cut short, not a checkpoint, compressed, or holds other objects, which are not unpickled.
-    """
-    try:
-        _check_archive(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about kinds of tensors that are refused here
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
-            text = f"holds more than tensors ({shown(found[1])}); not loaded, nothing was executed"
-            raise UserError(f"{path}: {text}") from None
-        raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UserError:
-        raise
-    except Exception:  # damaged files raise nearly anything in PyTorch's reader
-        raise UserError(f"{path}: no checkpoint, or one that is cut short; get the file again") from None
-
-
-def _check_archive(path: str | Path) -> None:
-    """Refuse compressed files. PyTorch does not write them, but would unpack a small one to gigabytes."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-        _check_number(len(entries), path)
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise UserError(f"{path}: a compressed archive; expected a file that PyTorch saved, or what is in it")
-
-
-def _check_number(tensors: int, path: str | Path) -> None:
-    if tensors > _MOST_TENSORS:
-        raise UserError(f"{path}: holds {tensors} tensors, no network has more than {_MOST_TENSORS}")
-
-
-def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = file.keys()
-            _check_number(len(keys), path)
-            return _plain_names({key: file.get_tensor(key) for key in keys}, path), file.metadata() or {}
-    except UserError:
-        raise
-    except Exception as error:  # safetensors' own exceptions, and PyTorch's for an unsupported dtype
-        text = f"no safetensors file, or one that is cut short ({shown(str(error))})"
-        raise UserError(f"{path}: {text}; get it again") from None
-
-
 def _json_object(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:
     text = metadata.get(key, "{}")
     with suppress(ValueError, RecursionError):
@@ -287,54 +197,6 @@ def _json_object(metadata: Mapping[str, str], key: str, path: Path) -> dict[str,
         if isinstance(content, dict):
             return content
     raise UserError(f"{path}: its metadata {key!r} is no JSON object; get the file again, or convert the .pth")
-
-
-def named_tensors(content: Any, path: str | Path, key: str | None = None) -> State:
-    """Return a network's tensors by name, without the wrappers and prefixes of training programs.
-
-    Args:
-        content: result of ``read_pth``.
-        path: file name for messages.
-        key: the wrapper that is preferred.
-
-    Raises:
-        UserError: the content has other values than tensors, or a tensor that is not an ordinary array of numbers.
-    """
-    for _ in range(3):  # a limit, because a file may hold a mapping that holds itself
-        if isinstance(content, Mapping):
-            inner = (content.get(wrapper) for wrapper in (key, *WRAPPERS))
-            content = next((value for value in inner if isinstance(value, Mapping) and value), content)
-    if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{path}: expected named tensors, found {type(content).__name__}")
-    for name, value in content.items():
-        if not isinstance(value, torch.Tensor):
-            text = f"{shown(name)} is a {type(value).__name__}, expected a tensor; is this a training state?"
-            raise UserError(f"{path}: {text}")
-        if problem := _no_plain_tensor(value):
-            raise UserError(f"{path}: {shown(name)} {problem}; save it as a plain tensor")
-    return _plain_names(content, path)
-
-
-def _no_plain_tensor(value: torch.Tensor) -> str | None:
-    if value.is_meta:
-        return "is on the meta device, which keeps no numbers"
-    if value.is_quantized or value.is_nested or value.layout != torch.strided:
-        kind = "quantised" if value.is_quantized else "nested" if value.is_nested else "sparse"
-        return f"is a {kind} tensor"
-    repeats = any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape))
-    if repeats or value.untyped_storage().nbytes() < value.numel() * value.element_size():
-        return f"repeats fewer numbers than its shape {tuple(value.shape)} has (an expanded view)"
-    return None
-
-
-def _plain_names(tensors: Mapping[Any, torch.Tensor], path: str | Path) -> State:
-    """Remove the prefixes of torch.compile, DataParallel and AveragedModel, and the counter of AveragedModel."""
-    _check_number(len(tensors), path)
-    state = {re.sub(r"^(module\.)+", "", str(key).replace("_orig_mod.", "")): value for key, value in tensors.items()}
-    if len(state) < len(tensors):
-        raise UserError(f"{path}: holds several tensors of one name, with and without a prefix (module., _orig_mod.)")
-    state.pop("n_averaged", None)
-    return state
 
 
 def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
@@ -349,22 +211,10 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     except Exception as error:  # networks raise any exception
         raise UserError(f"{path}: its network cannot be built: {error}") from None
     add_kept_apart(checkpoint.state, net)
-    _refuse_misfits(net.state_dict(), checkpoint.state, path)
+    if problem := misfits(net, checkpoint.state):
+        raise UserError(f"{path}: {problem}")
     apart = kept_apart(net)
     for key, value in checkpoint.state.items():
         is_missing = key in apart and bool(value.isnan().all())
         if not is_missing and not value.to(torch.float32).isfinite().all():
             raise UserError(f"{path}: {key} holds numbers that are not finite (NaN, infinity): no usable weights")
-
-
-def _refuse_misfits(wanted_state: State, found_state: State, path: str | Path) -> None:
-    wanted, found = ({key: tuple(value.shape) for key, value in state.items()} for state in (wanted_state, found_state))
-    if wanted != found:
-        differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-        texts = [(shown(key), wanted.get(key, "none"), found.get(key, "none")) for key in differing[:10]]
-        lines = [f"{key} (wanted {shape}, found {other})" for key, shape, other in texts]
-        raise UserError(f"{path}: {len(differing)} tensors do not fit its network: {'; '.join(lines)}")
-    for key, value in found_state.items():
-        if value.is_complex() or (wanted_state[key].is_floating_point() and value.dtype not in _DTYPES):
-            dtype = str(value.dtype).removeprefix("torch.")
-            raise UserError(f"{path}: {key} is of {dtype}, expected floating-point numbers of 16, 32 or 64 bits")

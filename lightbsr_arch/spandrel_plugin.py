@@ -86,7 +86,8 @@ def install(*, ignore_duplicates: bool = False) -> list[ArchSupport]:
     Returns:
         The architectures that were added.
     """
-    return MAIN_REGISTRY.add(*supports(), ignore_duplicates=ignore_duplicates)
+    added: list[ArchSupport] = MAIN_REGISTRY.add(*supports(), ignore_duplicates=ignore_duplicates)
+    return added
 
 
 def supports() -> list[ArchSupport]:

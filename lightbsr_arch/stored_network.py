@@ -10,6 +10,7 @@ import torch
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.part import Arguments, Network, Part, State, in_our_names, registered
+from lightbsr_arch.weight_files import shown
 
 OLDEST_TYPE = "BlindSR"
 """Type of the network in older files, which do not state it."""
@@ -111,7 +112,8 @@ def _fit(cls: type[Part], arguments: Arguments, state: State) -> float:
         return -math.inf
     keys = wanted.keys() | state.keys()
     fitting = sum(key in wanted and key in state and wanted[key].shape == state[key].shape for key in keys)
-    return 2 * fitting - len(keys)
+    fit: float = 2 * fitting - len(keys)
+    return fit
 
 
 # ------------------------------------------------------------------------------------------ checking
@@ -170,10 +172,3 @@ def _misfit(key: str, value: Any, kind: Any, least: int, most: int) -> str | Non
     assert kind is int, f"{key}: only numbers, flags and choices are read from files"
     fits = type(value) is int and least <= value <= most
     return None if fits else f"a whole number from {least} to {most}, as the file has the tensors for"
-
-
-def shown(text: Any) -> str:
-    """Return text from a file, shortened for one line of a message."""
-    text = str(text)
-    short = text if len(text) <= 80 else f"{text[:77]}..."
-    return short if short.isprintable() else ascii(short)

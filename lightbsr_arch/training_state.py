@@ -21,8 +21,7 @@ NON_NEGATIVE = {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "exp_
 
 # Entries of a training state that are checked one by one. Any other entry belongs to an objective.
 KNOWN = {
-    "epoch", "iter", "optimizers", "optimizer_types", "schedulers", "scaler", "scaler_d", "skipped_in_a_row",
-    "contrast", "net_key", "degradation",
+    "epoch", "iter", "optimizers", "optimizer_types", "schedulers", "skipped_in_a_row", "degradation",
 }  # fmt: skip
 
 State = dict[str, Any]
@@ -53,18 +52,13 @@ def check_state(state: Any, source: str) -> None:
     types = state.get("optimizer_types", [])
     if not (isinstance(types, list) and all(isinstance(name, str) for name in types)):
         raise refuse("optimizer_types", "a list of names")
-    for name in ("scaler", "scaler_d"):
-        if not _is_scaler(state.get(name, {})):
-            raise refuse(name, "what PyTorch's GradScaler saves")
     if not _is_count(state.get("skipped_in_a_row", 0)):
         raise refuse("skipped_in_a_row", "a whole number >= 0")
-    for name in ("contrast", "net_key"):
-        tensors = state.get(name, {})
-        if not (isinstance(tensors, dict) and all(map(_is_sound, tensors.values()))):
-            raise refuse(name, "named tensors of finite numbers")
     if not _is_pool(state.get("degradation") or {}):
         raise refuse("degradation", "the pool of pairs")
     for name, value in state.items():
+        if name.startswith("scaler") and not _is_scaler(value):
+            raise refuse(name, "what PyTorch's GradScaler saves")
         if name not in KNOWN and not _is_plain(value):
             raise refuse(name, "made of finite numbers, texts and tensors")
 

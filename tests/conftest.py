@@ -3,6 +3,7 @@
 Test modules may import BasicSR first, which on today's torchvision works only after this package.
 """
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 import lightbsr_arch  # noqa: F401
@@ -17,3 +18,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lightbsr")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-messages", action="store_true", help="write tests/config/messages.txt again")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the comparison of all recorded messages last."""
+    items.sort(key=lambda item: item.path.name == "test_messages.py")

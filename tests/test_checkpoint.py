@@ -119,7 +119,7 @@ def _write_bad(kind, path):
     if kind == "a missing tensor":
         del state["restorer.after_body.bias"]
         torch.save({"params": state}, path)
-        return r"1 tensors do not fit its network: restorer.after_body.bias \(wanted \(8,\), found none\)"
+        return r"1 weights do not fit BlindSR: restorer.after_body.bias \(wanted \(8,\), found none\)"
     if kind == "a mapping that holds itself":
         content = {}
         content["params"] = content
@@ -136,7 +136,7 @@ def _write_bad(kind, path):
     assert kind == "a wrong shape"
     state["restorer.tail.bias"] = torch.rand(4)
     torch.save({"params": state}, path)
-    return r"1 tensors do not fit its network: restorer.tail.bias \(wanted \(3,\), found \(4,\)\)"
+    return r"1 weights do not fit BlindSR: restorer.tail.bias \(wanted \(3,\), found \(4,\)\)"
 
 
 BAD = [
@@ -337,7 +337,7 @@ def _stored(part: str, **changes: object) -> dict:
         ),
         (json.dumps(_stored("restorer", num_in_ch=1)), "restorer.head.weight .wanted .8, 1, 3, 3., found .8, 3, 3, 3."),
         (json.dumps(_stored("restorer", scale=5)), "its network cannot be built: "),
-        (json.dumps(_stored("restorer", num_block=4)), "4 tensors do not fit its network: restorer.body.3"),
+        (json.dumps(_stored("restorer", num_block=4)), "4 weights do not fit BlindSR: restorer.body.3"),
     ],
 )
 def test_a_stored_network_is_checked_before_it_is_built(network_text, said, tmp_path):

@@ -1,12 +1,17 @@
-"""Systems that only this file defines can be converted, loaded and used for upscaling, as those of the package."""
+"""Systems that are defined only in this file are converted, loaded, upscaled with and trained as those of the package.
+
+The toy contrast also trains with a model of the package, to whose options it adds its own.
+"""
 
 from functools import partial
+from typing import Annotated
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from msgspec import Meta
 from safetensors import safe_open
 from torch import nn
 from torch.nn.functional import interpolate, pixel_shuffle
@@ -18,6 +23,12 @@ from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.fast.row_streams import Mean, cut, streamed
 from lightbsr_arch.archs.part import Estimator, Network, Restorer, count
 from lightbsr_arch.checkpoint import Checkpoint, load
+from lightbsr_arch.objectives.base import OBJECTIVE_REGISTRY, EstimatorTrainOptions
+from lightbsr_arch.objectives.contrast import Contrast
+from lightbsr_arch.option_types import Loss
+from tests.config.conftest import problems, write
+from tests.config.test_cross_checks import PLAIN
+from tests.models.helpers import build, options, train
 
 
 class ToyEstimator(Estimator):
@@ -30,8 +41,11 @@ class ToyEstimator(Estimator):
         self.conv = nn.Conv2d(3, num_feat, 3, padding=1)
         self.idr_ch = num_feat
 
+    knows = ("idr",)
+
     def estimate(self, lq, extra=None):
-        return self.conv(lq).mean(dim=(2, 3)), {}
+        idr = self.conv(lq).mean(dim=(2, 3))
+        return idr, {"idr": idr}
 
     @classmethod
     def from_state(cls, state):
@@ -120,11 +134,43 @@ class ToyIterative(Network):
         return sr
 
 
+class ToyContrastLoss(nn.Module):
+    """The distance of IDRs from those of the moving average."""
+
+    def __init__(self, loss_weight: float = 1.0, num_patch: Annotated[int, Meta(ge=2)] = 2, momentum: float = 0.9):
+        super().__init__()
+        self.loss_weight, self.num_patch, self.momentum = loss_weight, num_patch, momentum
+
+    def forward(self, ours, averaged):
+        return self.loss_weight * (ours - averaged - 1).square().mean()
+
+
+class ToyContrast(Contrast):
+    """Compares the IDRs with those of the moving average."""
+
+    option = "toy_opt"
+    knowledge = ("idr",)
+    needs = "a convolution"
+    saved_as = ("toy", "toy_average")
+
+    class TrainOptions(EstimatorTrainOptions, kw_only=True):
+        toy_opt: Annotated[Loss | None, Meta(description="contrast of the toy")] = None
+
+    @classmethod
+    def fits(cls, estimator):
+        return isinstance(estimator, ToyEstimator) or estimator is ToyEstimator
+
+    def losses(self, known):
+        return {"l_toy": self.cri_contrast(known["idr"], self.net_key.estimate(self.model.lq)[1]["idr"])}
+
+
 @pytest.fixture(autouse=True)
 def plugged_in(monkeypatch):
-    """Register the classes as in a plug-in, and restore the registry afterwards."""
+    """As after the import of a plug-in whose classes are decorated; the registries are put back."""
     for cls in (ToyEstimator, ToyRestorer, ToyWithKernel, ToyIterative):
         monkeypatch.setitem(ARCH_REGISTRY._obj_map, cls.__name__, cls)
+    monkeypatch.setitem(LOSS_REGISTRY._obj_map, "ToyContrastLoss", ToyContrastLoss)
+    monkeypatch.setitem(OBJECTIVE_REGISTRY._obj_map, "ToyContrast", ToyContrast)
     torch.manual_seed(0)
 
 
@@ -215,3 +261,47 @@ def test_networks_of_no_plug_in_are_refused(tmp_path, monkeypatch):
     monkeypatch.delitem(ARCH_REGISTRY._obj_map, "ToyIterative")
     with pytest.raises(UserError, match=r"the type of its network is ToyIterative, expected BlindSR"):
         load(tmp_path / "net.safetensors")
+
+
+TOY_RUN = (
+    PLAIN.replace("SRModel", "ContrastiveSRModel")
+    .replace("\npath:", "\ndegradation: {type: ClassicalDegradation}\npath:")
+    .replace("  pixel_opt", "  toy_opt: {type: ToyContrastLoss}\n  estimator_iter: 1\n  pixel_opt")
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "refusal"),
+    [
+        ("{type: ToyContrastLoss}", None),
+        ("{type: ToyContrast}", "train.toy_opt.type: no loss is called ToyContrast; did you mean ToyContrastLoss?"),
+        ("{type: ToyContrastLoss, num_patch: 1}", "train.toy_opt.num_patch: expected a whole number >= 2, found 1"),
+    ],
+)
+def test_a_contrast_adds_its_options_to_those_of_the_contrastive_model(wrong, refusal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("a.yml", TOY_RUN.replace("{type: ToyContrastLoss}", wrong))
+    found = [line.partition(": ")[2] for line in problems("a.yml")]
+    assert found == ([] if refusal is None else [refusal])
+
+
+def test_a_contrast_trains_and_resumes(tmp_path):
+    network = {"type": "BlindSR", **NETWORK, "restorer": {**NETWORK["restorer"], "scale": 2}}
+    opt = options(tmp_path, "ContrastiveSRModel", network, toy_opt={"type": "ToyContrastLoss"}, estimator_iter=1)
+    model = build(opt)
+    assert [set(log) for log in train(model, 1, 2)] == [{"l_toy"}, {"l_pix", "l_toy"}]
+    assert model.output.shape == (2, 3, 32, 32)
+    average = model.objectives["toy_opt"].net_key.conv.weight
+    assert 0 < (average - model.net_g.estimator.conv.weight).abs().max() < 1e-2
+    state = {**model.more_training_state(), "toy_average": {"conv.weight": average + 1, "conv.bias": torch.ones(6)}}
+    model.objectives["toy_opt"].load_state(state)
+    torch.testing.assert_close(model.objectives["toy_opt"].net_key.conv.bias, torch.ones(6))
+    for wrong in ({}, {"toy_average": 3}, {"toy_average": {"conv.weight": 3, "conv.bias": torch.ones(6)}}):
+        with pytest.raises(UserError, match=r"no average of this estimator.* train\.toy_opt must be that of the run"):
+            model.objectives["toy_opt"].load_state(wrong)
+
+
+def test_a_contrast_names_the_estimators_that_it_can_train(tmp_path):
+    network = {"type": "BlindSR", **NETWORK, "restorer": {**NETWORK["restorer"], "scale": 2}}
+    with pytest.raises(UserError, match=r"^train\.cyclic_opt needs an estimator with a projector.*: CdCLEncoder$"):
+        build(options(tmp_path, "ContrastiveSRModel", network, cyclic_opt={"type": "FastMoCoLoss"}))

@@ -8,7 +8,7 @@ import pytest
 
 from tools.release import COMMANDS, NEEDED, check_dist, undated, version_of
 
-FILES = {"lightbsr/__init__.py", "lightbsr_arch/weights/net.safetensors", "lightbsr_arch/bench/published.json"}
+FILES = {"lightbsr/__init__.py", "lightbsr_arch/weights/net.safetensors", "lightbsr_arch/bench/papers/kdsr.json"}
 INFO = "lightbsr_arch-1.2.0.dist-info"
 WHEEL, SDIST = "lightbsr_arch-1.2.0-py3-none-any.whl", "lightbsr_arch-1.2.0.tar.gz"
 

@@ -86,7 +86,7 @@ def test_a_teacher_is_refused():
 def test_tensors_that_do_not_fit_are_named():
     state = network("kdsr").state_dict()
     del state["restorer.tail.bias"]
-    with pytest.raises(UnsupportedModelError, match=r"1 tensors do not fit its network: restorer.tail.bias"):
+    with pytest.raises(UnsupportedModelError, match=r"1 weights do not fit BlindSR: restorer.tail.bias"):
         ModelLoader().load_from_state_dict(state)
 
 

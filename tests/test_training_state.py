@@ -154,7 +154,6 @@ WRONG: list[tuple[str, Any]] = [
     ("scaler", {"scale": 2.0}),
     ("scaler_d", 3),
     ("skipped_in_a_row", -1),
-    ("contrast", {"queue": 3}),
     ("net_key", {"weight": torch.full((2,), torch.inf)}),
     ("degradation", {"parts": [torch.zeros(3, 1)], "order": torch.tensor([0, 0, 1]), "filled": 3}),
     ("degradation", {"parts": [torch.zeros(2, 1)], "order": torch.arange(3), "filled": 3}),

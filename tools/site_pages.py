@@ -4,7 +4,8 @@
 - Links that leave ``docs`` lead to pages with the linked file or folder, so that the site is complete without a
   repository beside it. A link to a missing file is a warning, and ``make docs`` turns warnings into errors.
 - ``<!-- published: NAME -->``, ``<!-- recipes: PATTERN -->`` and ``<!-- weights: PATTERN -->`` are replaced by tables.
-  They are made of ``published.json``, of the recipes in ``options`` and of the cards of the shipped weights.
+  They are made of the papers' figures in
+  ``lightbsr_arch/bench/papers``, of the recipes in ``options`` and of the cards of the shipped weights.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+PAPERS = ROOT / "lightbsr_arch/bench/papers"
 FRONT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 """Markdown files outside ``docs`` that are pages of the site's navigation."""
 
@@ -134,20 +136,21 @@ def filled(markdown: str) -> str:
 
 def published(name: str) -> str:
     """Return every published table with a method whose name contains ``name``, as Markdown."""
-    data = json.loads((ROOT / "lightbsr_arch/bench/published.json").read_text(encoding="utf-8"))
+    papers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(PAPERS.glob("*.json"))]
+    parameters = {method: number for paper in papers for method, number in paper.get("parameters_M", {}).items()}
     parts = []
-    for table in data["tables"]:
+    for table in (table for paper in papers for table in paper.get("tables", ())):
         if not any(name in method for method in table["figures"]):
             continue
         parts.append(f"**{table['source']}**: x{table['scale']}, {_described(table)}\n")
         if len(table["conditions"]) <= LONGEST_LIST or not _is_listed(table):
-            parts.append(_by_dataset(table, name, data["parameters_M"]))
+            parts.append(_by_dataset(table, name, parameters))
         else:
             parts += [_by_condition(table, dataset, name) for dataset in _datasets(table)]
         if table.get("s_fold"):
             parts.append(f"The LR images of {', '.join(table['s_fold'])} may hold every scale-th pixel (s-fold).\n")
     if not parts:
-        raise ValueError(f"published.json has no figures of {name}")
+        raise ValueError(f"{PAPERS.name} has no figures of {name}")
     return "\n".join(parts)
 
 

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.checkpoint import convert
+    from lightbsr_arch.plugins import load_plugins
 
+    load_plugins()
     checkpoint = convert(args.src, args.dst, args.pca)
     parts = [
         f"{part['type']}({', '.join(f'{key}={value}' for key, value in part.items() if key != 'type')})"

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.inference.export import export_onnx
+    from lightbsr_arch.plugins import load_plugins
 
+    load_plugins()
     print(f"exporting {args.model}; a large network takes a minute or two ...", file=sys.stderr)
     exported = export_onnx(args.model, args.dst, args.dtype, args.opset)
     checked = (

@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.analysis.report import load_models, make_report, panel_titles, tables
     from lightbsr_arch.data.gt_source import GTSource, io_type
     from lightbsr_arch.io import write_whole
+    from lightbsr_arch.plugins import load_plugins
 
+    load_plugins()
     source = GTSource(args.images, io_type(args.images))
     models = load_models(args.models, args.untrained)
     scale = next(iter(models.values())).scale

@@ -67,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
+    from lightbsr_arch.plugins import load_plugins
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
+    load_plugins()
     model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype])
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"

@@ -1,32 +1,14 @@
-"""Architectures, registered in BasicSR's ``ARCH_REGISTRY``."""
+"""Architectures, registered in BasicSR's ``ARCH_REGISTRY``: the classes of every module ``*_arch.py`` here."""
+
+from typing import TYPE_CHECKING, Any
 
 from lightbsr_arch.archs.blindsr_arch import BlindSR
-from lightbsr_arch.archs.cdcl_arch import CdCLEncoder, CdCLNet
-from lightbsr_arch.archs.dasr_arch import DASREncoder, DASRNet
-from lightbsr_arch.archs.idrdcrbnet_arch import IDRDCRBNet
-from lightbsr_arch.archs.kdide_arch import KDIDEStudent, KDIDETeacher
-from lightbsr_arch.archs.lightbsrnet_arch import LightBSRNet
-from lightbsr_arch.archs.lightide_arch import LightIDEStudent, LightIDETeacher
-from lightbsr_arch.archs.mmrealsr_arch import DegreeEstimator, MMRealSRNet
-from lightbsr_arch.archs.mrda_arch import MRDAEncoder, RDANet
-from lightbsr_arch.archs.srmd_arch import KnownDegradation, SRMDNet
+from lightbsr_arch.plugins import import_modules
 
-__all__ = [
-    "BlindSR",
-    "CdCLEncoder",
-    "CdCLNet",
-    "DASREncoder",
-    "DASRNet",
-    "DegreeEstimator",
-    "IDRDCRBNet",
-    "KDIDEStudent",
-    "KDIDETeacher",
-    "KnownDegradation",
-    "LightBSRNet",
-    "LightIDEStudent",
-    "LightIDETeacher",
-    "MMRealSRNet",
-    "MRDAEncoder",
-    "RDANet",
-    "SRMDNet",
-]
+__all__ = ["BlindSR"]
+
+globals().update(import_modules(__name__, "_arch"))
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

@@ -16,7 +16,7 @@ from lightbsr_arch.archs.fast.memory import feature_maps
 from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, streamed, write
 from lightbsr_arch.archs.guided_restorer import GuidedRestorer
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
-from lightbsr_arch.archs.idr_block import ConvNeXtBlock
+from lightbsr_arch.archs.idr_block import GROUP_NAMES, ConvNeXtBlock
 from lightbsr_arch.archs.lightbsrnet_arch import crop
 from lightbsr_arch.archs.mean_shift import DF2K_MEAN
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
@@ -30,7 +30,7 @@ REDUCTION = 4  # reduction of channels in the gates, in the predictor, and from 
 class CdCLEncoder(DegradationEncoder):
     """Computes the IDR, a map, from the low-quality image.
 
-    ``projector`` and ``predictor`` are used only by the contrast in training; see ``losses/fast_moco_loss.py``.
+    ``projector`` and ``predictor`` are for the contrast in training only; see ``losses/fast_moco_loss.py``.
 
     Args:
         num_in_ch: channels of ``lq``.
@@ -41,6 +41,7 @@ class CdCLEncoder(DegradationEncoder):
     """
 
     knows = ("idr",)
+    contrast_layers = ("projector", "predictor")
 
     published_names = (
         (r"E\.(?!encoder\.|predictor\.)", None),  # the momentum encoder of the contrast in training
@@ -80,7 +81,7 @@ class CdCLEncoder(DegradationEncoder):
         return super().from_state(state) if "predictor.0.weight" in state else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        return torch.cat([part for part, _ in map_in_strips(self.features, lq, rows, advance)], dim=2)
+        return map_in_strips(self.features, lq, rows, advance)
 
 
 class DegradationConv(nn.Module):
@@ -109,7 +110,8 @@ class DegradationConv(nn.Module):
         """Gate features, N x C x H x W. If ``x`` is only a strip, ``pooled``, N x C, is the mean of the whole image."""
         pooled = x.mean(dim=(2, 3)) if pooled is None else pooled
         gate = (self.channel_gate(pooled) + self.channel_gate(channel_guide)).sigmoid()
-        return self.conv(x * gate[:, :, None, None]) + x * self.spatial_gate(spatial_guide).sigmoid()
+        out: torch.Tensor = self.conv(x * gate[:, :, None, None]) + x * self.spatial_gate(spatial_guide).sigmoid()
+        return out
 
 
 class CdCLBlock(ConvNeXtBlock):
@@ -143,7 +145,8 @@ class CdCLGroup(nn.Module):
         y = x
         for block in blocks:
             y = block(y, channel_guide, spatial_guide)
-        return x + self.conv(convnext(y))
+        out: torch.Tensor = x + self.conv(convnext(y))
+        return out
 
 
 @ARCH_REGISTRY.register()
@@ -170,11 +173,7 @@ class CdCLNet(GuidedRestorer):
         (r"G\.afterpixshuffle\.", "refine."),
         (r"(G\..*\.da_conv)\.loc\.avgafter\.", r"\1.channel_gate."),
         (r"(G\..*\.da_conv)\.sig1\.", r"\1.spatial_gate."),
-        (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
-        (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
-        (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
-        (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"body.\1.conv.\2"),
-        (r"G\.body\.(\d+)\.body\.(\d+)\.", r"body.\1.body.\2."),
+        *GROUP_NAMES,
     )
     knows = ("channel_guide", "spatial_guide")
 

@@ -13,14 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.degradation_encoder import (
+    CONTRAST_NAMES,
     SLOPE,
     DegradationEncoder,
-    map_in_strips,
+    mean_in_strips,
     refuse_extra_input,
     two_linear_layers,
 )
 from lightbsr_arch.archs.estimator_init import Init
-from lightbsr_arch.archs.fast.row_streams import Mean, Strips, added, streamed
+from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
 from lightbsr_arch.archs.guided_restorer import GuidedRestorer
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
@@ -47,9 +48,10 @@ class DASREncoder(DegradationEncoder):
     """
 
     knows = ("idr", "embedding")
+    contrast_layers = ("mlp",)
 
     published_names = (
-        (r"E\.(encoder_k\.|queue$|queue_ptr$)", None),  # of the contrast in training
+        *CONTRAST_NAMES,
         (r"E\.encoder_q\.E\.", "features."),
         (r"E\.encoder_q\.mlp\.", "mlp."),
     )
@@ -71,10 +73,7 @@ class DASREncoder(DegradationEncoder):
         return super().from_state(state) if is_it else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        mean = Mean()
-        for part, _ in map_in_strips(self.features, PEAK * lq, rows, advance):
-            mean.add(part)
-        return mean.value
+        return mean_in_strips(self.features, PEAK * lq, rows, advance)
 
 
 class DAConv(nn.Module):
@@ -94,7 +93,8 @@ class DAConv(nn.Module):
 
     def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         convolved = self.conv(F.leaky_relu(self.ddc(x, vector), SLOPE))
-        return convolved + x * self.gate(vector[:, :, None, None])
+        out: torch.Tensor = convolved + x * self.gate(vector[:, :, None, None])
+        return out
 
 
 class DABlock(nn.Module):
@@ -116,7 +116,8 @@ class DABlock(nn.Module):
         y = F.leaky_relu(self.da_conv1(x, vector), SLOPE)
         y = F.leaky_relu(self.conv1(y), SLOPE)
         y = F.leaky_relu(self.da_conv2(y, vector), SLOPE)
-        return x + self.conv2(y)
+        out: torch.Tensor = x + self.conv2(y)
+        return out
 
     def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
         """Yield the block's output for features in strips."""
@@ -135,7 +136,8 @@ class DAGroup(nn.Module):
         y = x
         for block in self.body:
             y = block(y, vector)
-        return x + self.conv(y)
+        out: torch.Tensor = x + self.conv(y)
+        return out
 
     def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
         """Yield the group's output for features in strips. The skip connection stores a strip and a few rows."""

@@ -10,12 +10,15 @@ import torch
 from torch import nn
 
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
-from lightbsr_arch.archs.fast.row_streams import Strips, cut, streamed
+from lightbsr_arch.archs.fast.row_streams import Mean, Strips, cut, streamed
 from lightbsr_arch.archs.idr import MAP_STRIDE
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State
 
-SLOPE = 0.1  # slope of every LeakyReLU
-HALO = 12  # a row of the features depends on rows at most 11 away; a multiple of MAP_STRIDE
+CONTRAST_NAMES = ((r"E\.(encoder_k\.|queue$|queue_ptr$)", None),)
+"""Published tensors of the contrast with a queue, which only training needs."""
+
+SLOPE = 0.1  # of every LeakyReLU
+HALO = 12  # rows that a row of the features depends on are at most 11 away; a multiple of MAP_STRIDE
 
 
 def six_convolutions(num_in_ch: int, num_feat: int, batch_norm: bool = True) -> nn.Sequential:
@@ -50,8 +53,20 @@ def two_linear_layers(num_ch: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(num_ch, num_ch), nn.LeakyReLU(SLOPE), nn.Linear(num_ch, num_ch))
 
 
-def map_in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Advance) -> Strips:
-    """Yield the output of ``six_convolutions`` for one image. About ``rows`` rows are processed at a time."""
+def map_in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+    """Return the output of ``six_convolutions`` for one image, of which about ``rows`` rows are processed at a time."""
+    return torch.cat([part for part, _ in _in_strips(features, lq, rows, advance)], dim=2)
+
+
+def mean_in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+    """Return the mean over the pixels of the same output, 1 x C, without the whole map."""
+    mean = Mean()
+    for part, _ in _in_strips(features, lq, rows, advance):
+        mean.add(part)
+    return mean.value
+
+
+def _in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Advance) -> Strips:
     rows = -(-rows // MAP_STRIDE) * MAP_STRIDE
     for part, last in streamed(features, cut(lq, rows), halo=HALO, stride=MAP_STRIDE):
         yield part, last
@@ -73,9 +88,6 @@ class DegradationEncoder(Estimator):
             if not self.batch_norm:  # batch normalisation keeps the scale
                 he_init_(self, SLOPE)
             remove_mean_(self.features[0])
-
-    def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
-        return self.estimate(lq, extra)[0]
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:

@@ -111,7 +111,7 @@ class DegradationPrior(nn.Module):
         if not torch.compiler.is_compiling() and not self.fitted:
             raise ValueError("the PCA of blur kernels is not fitted: the checkpoint holds none, and no training ran")
         kernel, noise = degradation
-        numbers = (kernel.flatten(1).to(self.mean) - self.mean) @ self.components.T
+        numbers: torch.Tensor = (kernel.flatten(1).to(self.mean) - self.mean) @ self.components.T
         if not self.num_noise_ch:
             return numbers
         levels = (noise / NOISE_UNIT[self.form])[:, None].expand(-1, self.num_noise_ch)

@@ -56,7 +56,8 @@ class GuidedRestorer(ResidualRestorer):
 
     def first_features(self, lq: torch.Tensor) -> torch.Tensor:
         """Return the head's output."""
-        return self.head(self.peak * self.mean_in.subtract(lq))
+        out: torch.Tensor = self.head(self.peak * self.mean_in.subtract(lq))
+        return out
 
     def image(self, features: torch.Tensor) -> torch.Tensor:
         return self.mean_out.add(upscale(features, self.upsample, self.tail) / self.peak)

@@ -7,6 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+GROUP_NAMES = (
+    (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
+    (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
+    (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
+    (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"body.\1.conv.\2"),
+    (r"G\.body\.(\d+)\.body\.(\d+)\.", r"body.\1.body.\2."),
+)
+"""Published names of groups of ``ConvNeXtBlock``s, each with a 3x3 convolution behind them."""
+
 
 class ConvNeXtBlock(nn.Module):
     """A ConvNeXt block (CVPR 2022): a depthwise 7x7 convolution, then a perceptron per pixel of twice the width."""
@@ -64,7 +73,8 @@ class IDRBlock(ConvNeXtBlock):
     def wide_gate(self, pooled: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
         """Return the factors of the wide channels, N x 3C/4, in (0, 1)."""
         pooled = pooled[:, -channel.shape[1] :]
-        return self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
+        out: torch.Tensor = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
+        return out
 
 
 def local_and_wide(num_feat: int) -> tuple[int, int]:

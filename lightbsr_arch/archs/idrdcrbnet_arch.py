@@ -46,7 +46,8 @@ class IDRDCRB(nn.Module):
         self.conv = nn.Conv2d(num_feat, num_feat, 3, padding=1)
 
     def forward(self, x: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
-        return x + self.conv(F.leaky_relu(self.ddc(x, idr), SLOPE))
+        out: torch.Tensor = x + self.conv(F.leaky_relu(self.ddc(x, idr), SLOPE))
+        return out
 
 
 @ARCH_REGISTRY.register()

@@ -14,7 +14,7 @@ from lightbsr_arch.archs.fast.idr_block import HALO, IDR_BLOCK_HALO, run_convnex
 from lightbsr_arch.archs.fast.memory import feature_maps
 from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, streamed, write
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
-from lightbsr_arch.archs.idr_block import ConvNeXtBlock, IDRBlock, local_and_wide
+from lightbsr_arch.archs.idr_block import GROUP_NAMES, ConvNeXtBlock, IDRBlock, local_and_wide
 from lightbsr_arch.archs.mean_shift import RGBMean
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
 from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
@@ -81,11 +81,7 @@ class LightBSRNet(ResidualRestorer):
         (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.loc\.avgafter\.", r"\1.channel_gate."),
         (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.spatial_attention\.", r"\1.spatial_gate."),
         (r"(G\.body\.\d+\.body\.\d+)\.spatial_mixing\.partial_conv3\.", r"\1.local_conv."),
-        (r"(G\.body\.\d+\.body\.\d+)\.pwconv1\.", r"\1.expand."),
-        (r"(G\.body\.\d+\.body\.\d+)\.pwconv2\.", r"\1.reduce."),
-        (r"(G\.body\.\d+\.body\.\d+)\.gamma$", r"\1.layer_scale"),
-        (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)$", r"body.\1.conv.\2"),
-        (r"G\.body\.(\d+)\.body\.(\d+)\.", r"body.\1.body.\2."),
+        *GROUP_NAMES,
     )
     knows = ("channel_guide", "spatial_guide")
 

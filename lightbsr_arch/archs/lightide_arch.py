@@ -6,6 +6,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightbsr_arch.archs.degradation_encoder import (
+    CONTRAST_NAMES,
     map_in_strips,
     refuse_extra_input,
     six_convolutions,
@@ -21,7 +22,7 @@ class LightIDE(Estimator):
     """The layers that teacher and student share. The IDR is a map, N x 4*num_feat x H/4 x W/4."""
 
     published_names = (
-        (r"E\.(encoder_k\.|queue$|queue_ptr$)", None),  # of the contrast in training
+        *CONTRAST_NAMES,
         (r"E(?:_st|\.encoder_q)?\.E\.", "features."),
         (r"E(?:_st|\.encoder_q)?\.mlp\.", "mlp."),
     )
@@ -80,8 +81,8 @@ class LightIDEStudent(LightIDE):
         return arguments if channels == 3 else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        """Strips have a halo. The map is small and is stored."""
-        return torch.cat([part for part, _ in map_in_strips(self.features, lq, rows, advance)], dim=2)
+        """The strips have a halo; the map, which is small, is kept."""
+        return map_in_strips(self.features, lq, rows, advance)
 
 
 @ARCH_REGISTRY.register()
@@ -106,6 +107,7 @@ class LightIDETeacher(LightIDE, KnowsPrior):
 
     is_teacher = True
     knows = ("idr", "embedding")
+    contrast_layers = ("mlp",)
 
     def __init__(
         self,

@@ -34,7 +34,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
+        out: torch.Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        return out
 
 
 @ARCH_REGISTRY.register()
@@ -154,7 +155,8 @@ class Affine(nn.Module):
 
     def forward(self, x: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
         gamma, beta = self.mlp(guide)[:, :, None, None].chunk(2, dim=1)
-        return (1 + gamma) * x + beta
+        out: torch.Tensor = (1 + gamma) * x + beta
+        return out
 
 
 @ARCH_REGISTRY.register()

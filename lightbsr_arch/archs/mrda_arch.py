@@ -13,12 +13,11 @@ from lightbsr_arch.archs.dasr_arch import DABlock, VectorGuided
 from lightbsr_arch.archs.degradation_encoder import (
     SLOPE,
     DegradationEncoder,
-    map_in_strips,
+    mean_in_strips,
     refuse_extra_input,
     two_linear_layers,
 )
 from lightbsr_arch.archs.estimator_init import Init
-from lightbsr_arch.archs.fast.row_streams import Mean
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
 from lightbsr_arch.archs.part import Advance, Arguments, State, count
@@ -58,10 +57,7 @@ class MRDAEncoder(DegradationEncoder):
         return super().from_state(state) if "features.10.weight" in state else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        mean = Mean()
-        for part, _ in map_in_strips(self.features, lq, rows, advance):
-            mean.add(part)
-        idr: torch.Tensor = self.mlp(mean.value)
+        idr: torch.Tensor = self.mlp(mean_in_strips(self.features, lq, rows, advance))
         return idr
 
 
@@ -74,7 +70,8 @@ class RDAConv(nn.Module):
         self.mask = nn.Conv2d(num_feat, 1, 1)
 
     def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-        return x + F.leaky_relu(self.ddc(x, vector), SLOPE) * self.mask(x).sigmoid()
+        out: torch.Tensor = x + F.leaky_relu(self.ddc(x, vector), SLOPE) * self.mask(x).sigmoid()
+        return out
 
 
 @ARCH_REGISTRY.register()

@@ -94,14 +94,16 @@ class Estimator(Part):
 
     Attributes:
         idr_ch: channels of the IDR, which is a vector or a map (``archs/idr.py``).
-        knows: names of the further tensors that ``estimate`` returns for losses in training.
-        extra_input: name of the input in addition to the low-quality image, a key of ``EXTRA_INPUTS``, or None.
-        is_teacher: whether that input is unavailable at test time. If not, a user can supply it.
+        knows: the names of the tensors that ``estimate`` returns besides the IDR, for losses in training.
+        contrast_layers: the names of the layers that the IDR does not depend on. Only contrast trains them.
+        extra_input: the name of the input beyond the low-quality image, a key of ``EXTRA_INPUTS``, or None.
+        is_teacher: whether that input is unavailable at test time. A user can supply the extra input of others.
         kernel_size: side of the blur kernels that it receives, or None.
     """
 
     idr_ch: int
     knows: tuple[str, ...] = ()
+    contrast_layers: ClassVar[tuple[str, ...]] = ()
     extra_input: str | None = None
     is_teacher: bool = False
     kernel_size: int | None = None

@@ -20,9 +20,10 @@ def upscale_any_size(net: nn.Module, lq: torch.Tensor, *extra: Any) -> torch.Ten
     window = _window_size(net)
     bottom, right = -height % window, -width % window
     if not (bottom or right):
-        return net(lq, *extra)
+        out: torch.Tensor = net(lq, *extra)
+        return out
     mode = "reflect" if bottom < height and right < width else "replicate"
-    sr = net(F.pad(lq, (0, right, 0, bottom), mode), *extra)
+    sr: torch.Tensor = net(F.pad(lq, (0, right, 0, bottom), mode), *extra)
     scale = sr.shape[-2] // (height + bottom)
     return sr[..., : height * scale, : width * scale]
 

@@ -18,6 +18,10 @@ class PatchedSRModel(CheckpointMethods, DeviceMethods, SRModel):
         with patched_vgg():
             super().init_training_settings()
 
+    def more_training_state(self) -> dict[str, Any]:
+        """Return the state that a resumed run needs besides networks, optimisers and schedulers."""
+        return {}
+
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         with patched_niqe(), patched_pictures():
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)

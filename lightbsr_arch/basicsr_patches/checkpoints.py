@@ -13,10 +13,10 @@ from torch import nn
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.archs.part import Network, add_kept_apart
-from lightbsr_arch.checkpoint import read_tensors
 from lightbsr_arch.io import whole_file
 from lightbsr_arch.stored_network import names_of
 from lightbsr_arch.training_state import resume_training
+from lightbsr_arch.weight_files import misfits, read_tensors
 
 
 class CheckpointMethods:
@@ -38,8 +38,8 @@ class CheckpointMethods:
             net: the network, which may be wrapped for several GPUs or processes.
             load_path: a ``.pth``, a ``.safetensors`` or the name of shipped weights. A ``Network`` also accepts the
                 authors' published checkpoints.
-            strict: whether to refuse a file with weights that do not fit, instead of leaving these out.
-            param_key: key of the weights in a ``.pth``. If it is missing, other common keys are tried.
+            strict: refuse weights that do not all fit, in place of leaving out those that do not.
+            param_key: the key of the weights in a ``.pth``. If it is missing there, the keys in ``WRAPPERS`` are tried.
 
         Raises:
             UserError: the file is missing or damaged, contains more than tensors, or belongs to another network.
@@ -49,17 +49,13 @@ class CheckpointMethods:
         if isinstance(net, Network):
             found = names_of(net, found)
             add_kept_apart(found, net)
-        wanted = net.state_dict()
-        shapes = [{name: list(value.shape) for name, value in weights.items()} for weights in (wanted, found)]
-        differing = [name for name in {**wanted, **found} if shapes[0].get(name) != shapes[1].get(name)]
-        if differing:
-            lines = [f"  {name}: wanted {shapes[0].get(name)}, found {shapes[1].get(name)}" for name in differing[:10]]
-            message = f"{load_path}: {len(differing)} weights do not fit {type(net).__name__}; the first:\n"
-            message += "\n".join(lines).replace("None", "none")
+        if problem := misfits(net, found):
             if strict:
-                raise UserError(message)
-            get_root_logger().warning(message)
-        net.load_state_dict({name: value for name, value in found.items() if name not in differing}, strict=strict)
+                raise UserError(f"{load_path}: {problem}")
+            get_root_logger().warning(f"{load_path}: {problem}")
+            wanted = net.state_dict()
+            found = {key: value for key, value in found.items() if key in wanted and wanted[key].shape == value.shape}
+        net.load_state_dict(found, strict=strict)
         get_root_logger().info(f"Loaded {type(net).__name__} from {load_path}.")
 
     # BasicSR writes to the final name, so an interrupted program leaves an incomplete file. After three failed

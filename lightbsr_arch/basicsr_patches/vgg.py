@@ -26,4 +26,5 @@ def patched_vgg() -> AbstractContextManager[Any]:
     # downloads weights. Version 1.4.2 imports torchvision's networks as `vgg`, later versions as `models`.
     module = "vgg" if hasattr(vgg_arch, "vgg") else "models"
     replacements: dict[str, Any] = {"VGG_PRETRAIN_PATH": "", module: _VggFromFile()}
-    return patch.multiple(vgg_arch, **replacements)
+    patched: AbstractContextManager[Any] = patch.multiple(vgg_arch, **replacements)
+    return patched

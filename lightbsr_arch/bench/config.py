@@ -140,7 +140,8 @@ def default_bench(**options: Any) -> Bench:
 
 
 def _scale_of(name: str) -> int | None:
-    return read_metadata(find_weights(name))["network"]["restorer"].get("scale")
+    scale: int | None = read_metadata(find_weights(name))["network"]["restorer"].get("scale")
+    return scale
 
 
 def _checked(document: Document) -> Bench:
@@ -171,7 +172,7 @@ class _Opened:
         self.pairs = list(self._pairs(options))
         self.metrics = self._metrics(options)
         if options.idr and find_spec("sklearn") is None:
-            self.findings.append(Finding(("idr",), "needs scikit-learn: pip install scikit-learn"))
+            self.findings.append(Finding(("idr",), "not-installed", "needs scikit-learn: pip install scikit-learn"))
 
     def _models(self, options: BenchOptions) -> Iterator[ModelSpec]:
         for key, name, model in self._named("models", options.models):
@@ -179,13 +180,13 @@ class _Opened:
             try:
                 yield _model(name, section, options.scale)
             except UserError as error:
-                self.findings.append(Finding(("models", key), str(error)))
+                self.findings.append(Finding(("models", key), "unusable-model", str(error)))
 
     def _pairs(self, options: BenchOptions) -> Iterator[Pairs | RealPairs]:
         degradations = list(self._named("degradations", options.degradations))
         if any(name == GIVEN_LR for _, name, _ in degradations):
-            text = "the report uses this name for data sets with `gt` and `lq`; choose another name"
-            self.findings.append(Finding(("degradations", GIVEN_LR), text))
+            text = "the report calls the LR pictures of `gt` and `lq` so; choose another name"
+            self.findings.append(Finding(("degradations", GIVEN_LR), "reserved-name", text))
         for key, name, root in self._named("datasets", options.datasets):
             try:
                 if isinstance(root, PairSection):
@@ -194,13 +195,13 @@ class _Opened:
                     continue
                 open_pictures(root)
             except UserError as error:
-                self.findings.append(Finding(("datasets", key), str(error)))
+                self.findings.append(Finding(("datasets", key), "unusable-dataset", str(error)))
                 continue
             for degradation_key, degradation, how in degradations:
                 try:
                     yield Pairs(name, root, degradation, how, options.scale, options.downsample)
                 except (UserError, TypeError, ValueError) as error:
-                    self.findings.append(Finding(("degradations", degradation_key), str(error)))
+                    self.findings.append(Finding(("degradations", degradation_key), "unusable-degradation", str(error)))
 
     def _metrics(self, options: BenchOptions) -> list[str]:
         """Return names in a fixed order, without repeats."""
@@ -208,19 +209,19 @@ class _Opened:
             try:
                 find_metric(name)
             except UserError as error:
-                self.findings.append(Finding(("metrics", index), str(error)))
+                self.findings.append(Finding(("metrics", index), "unknown-metric", str(error)))
         ours = [name for name in METRICS if name in options.metrics]
         return list(dict.fromkeys([*ours, *options.metrics]))
 
     def _named(self, section: str, entries: list[Any] | dict[str, Any]) -> Iterator[tuple[str | int, str, Any]]:
         """Yield key in the file, name and value of each entry. The entries of a list are their own names."""
         if not entries:
-            self.findings.append(Finding((section,), "empty; name at least one"))
+            self.findings.append(Finding((section,), "empty-section", "empty; name at least one"))
         if isinstance(entries, dict):
             for name, value in entries.items():
                 fault = unsafe_name(name)
                 if fault is not None:
-                    self.findings.append(Finding((section, name), f"the name {fault}"))
+                    self.findings.append(Finding((section, name), "unsafe-name", f"the name {fault}"))
                 yield name, name, value
             return
         seen: set[str] = set()
@@ -229,7 +230,7 @@ class _Opened:
             name = run["run"] if run else Path(value).name.removesuffix(Path(value).suffix)
             if name in seen:
                 text = f"a second {name!r}; write the section as `name: {value}`, with names that differ"
-                self.findings.append(Finding((section, index), text))
+                self.findings.append(Finding((section, index), "duplicate-name", text))
             seen.add(name)
             yield index, name, value
 

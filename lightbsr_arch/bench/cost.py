@@ -51,7 +51,8 @@ def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise UserError(lines[-1] if lines else f"its process ended with {done.returncode} (out of memory?)")
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: Cost = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
@@ -94,7 +95,8 @@ def count_macs(net: nn.Module, pair: Pair) -> float | None:
             upscale_any_size(net, meta.lq, *extra_input(net, meta._asdict()))
     except Exception:  # a network that reads its values, or does not accept these sizes, may raise any exception
         return None
-    return counter.get_total_flops() / 2
+    macs: float | None = counter.get_total_flops() / 2
+    return macs
 
 
 def _wait(device: torch.device) -> None:

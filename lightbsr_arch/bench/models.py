@@ -17,9 +17,10 @@ from lightbsr_arch.archs.part import extra_input
 from lightbsr_arch.archs.window_padding import upscale_any_size
 from lightbsr_arch.bench.ncnn_net import NcnnNet
 from lightbsr_arch.bench.pairs import Pair
-from lightbsr_arch.checkpoint import load, load_weights
+from lightbsr_arch.checkpoint import load
 from lightbsr_arch.degradations import bicubic_resize
 from lightbsr_arch.inference.self_ensemble import TURNS, self_ensemble
+from lightbsr_arch.weight_files import load_weights
 
 BICUBIC = "bicubic"
 
@@ -100,7 +101,7 @@ class ModelSpec:
         assert self.network is not None
         logging.getLogger("basicsr").setLevel(logging.WARNING)  # BasicSR reports every network that it builds
         try:
-            net = build_network(self.network)
+            net: nn.Module = build_network(self.network)
         except Exception as error:  # constructors raise any exception
             raise UserError(f"{self.network['type']} cannot be built: {error}") from error
         load_weights(net, self.weights)

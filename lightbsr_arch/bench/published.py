@@ -9,9 +9,6 @@ from typing import Any
 from lightbsr_arch.bench.config import Bench
 from lightbsr_arch.bench.pairs import Pairs, RealPairs
 
-FAMILIES = ("IKC", "DAN", "DCLS", "DASR", "MRDA", "KDSR", "CdCL", "CDFormer", "LightBSR")
-"""Methods whose figures are shown. Rows of tables name them with their size or denoiser."""
-
 _SAME = {"b100": "bsd100", "bsds100": "bsd100"}
 
 _METRICS = ("psnr_y", "ssim_y", "lpips-vgg")
@@ -41,7 +38,7 @@ def missing_figures(bench: Bench) -> list[str]:
         if _canonical(pairs.dataset) not in known:
             continue
         methods = {entry["method"] for entry in _figures() if _is_comparable(entry, pairs)}
-        missing = [family for family in FAMILIES if not any(family in method for method in methods)]
+        missing = [family for family in _published()["families"] if not any(family in method for method in methods)]
         if methods and missing:
             place = f"{pairs.degradation}, x{pairs.scale}, {pairs.dataset}"
             lines[f"No published figures for {place}: {', '.join(missing)} (their tables could not be read)"] = None
@@ -95,7 +92,22 @@ def _canonical(name: str) -> str:
 
 @cache
 def _published() -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    """Return the content of all files in the folder ``papers``, one per paper, each with any of these keys.
+
+    Returns:
+        ``families``: methods whose figures are shown. A table's row names one with its size or its denoiser.
+        ``parameters_M``: millions of parameters by method.
+        ``tables``: PSNR-Y in dB and SSIM-Y as the papers print them: one number is the mean over the conditions, a list
+        has one number per condition. ``lpips-vgg`` is LPIPS with VGG. ``s_fold`` lists methods whose LR images may take
+        every scale-th pixel.
+    """
+    files = sorted(Path(__file__).with_name("papers").glob("*.json"))
+    papers = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return {
+        "families": sorted((family for paper in papers for family in paper.get("families", ())), key=str.lower),
+        "parameters_M": {key: number for paper in papers for key, number in paper.get("parameters_M", {}).items()},
+        "tables": [table for paper in papers for table in paper.get("tables", ())],
+    }
 
 
 @cache

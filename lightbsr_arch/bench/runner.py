@@ -211,7 +211,8 @@ class Runner:
             self.results.broken[model] = reason_of(error)
             return None
         try:
-            return tensor2img(self._loaded[model](pair))
+            pixels: Picture | None = tensor2img(self._loaded[model](pair))
+            return pixels
         except Exception as error:
             self.results.failures[model, job.place] = reason_of(error)
             return None

@@ -88,7 +88,8 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
         "crop_size": CROP,
         "crops": [_crop(place, pictures, bench, results) for place, pictures in results.crops.items()],
     }
-    return _plain(summary)
+    plain: dict[str, Any] = _plain(summary)
+    return plain
 
 
 def _plain(value: Any) -> Any:

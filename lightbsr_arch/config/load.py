@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_arch.config.checks.build import build_checks, weights_checks
-from lightbsr_arch.config.checks.combinations import cross_checks, section, sections
+from lightbsr_arch.config.checks.combinations import cross_checks
 from lightbsr_arch.config.checks.files import file_checks, vgg_checks
 from lightbsr_arch.config.checks.type_check import Checker, section_of
 from lightbsr_arch.config.merge import override, read_options
@@ -17,6 +17,7 @@ from lightbsr_arch.config.yaml_file import Document, describe_value
 from lightbsr_arch.option_types import Loss, Network
 from lightbsr_arch.option_types.problems import Finding, KeyPath, Location, OptionsError, Problem
 from lightbsr_arch.option_types.schema import OpenTrainOptions
+from lightbsr_arch.option_types.sections import section, sections
 
 MOST_FINDINGS = 200  # a longer list takes time and does not help
 # Bound of options without their own bound. Checks build the networks, and large networks take long.
@@ -64,7 +65,7 @@ def raise_findings(findings: Iterable[Finding], document: Document) -> None:
     # A misspelt key is a single mistake, so the correct key is not reported as missing.
     meant = {(*finding.key[:-1], finding.meant) for finding in findings} - document.locations.keys()
     problems = [
-        Problem(_locate(finding.key, document.locations), finding.text, finding.key)
+        Problem(_locate(finding.key, document.locations), finding.code, finding.text, finding.key)
         for finding in findings
         if finding.key not in meant
     ]
@@ -76,7 +77,7 @@ def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
     model_type = options.get("model_type")
     checker = Checker(Resolver(model_type))
     if isinstance(model_type, str) and model_type not in registered("model"):
-        yield Finding(("model_type",), not_registered("model", model_type))
+        yield Finding(("model_type",), "unknown-type", not_registered("model", model_type))
     others = {finding.key: finding for finding in _of_other_models(options)}
     for finding in checker.check(options, run_options(model_type)):
         yield others.get(finding.key, finding)
@@ -96,7 +97,7 @@ def _of_other_models(options: dict[str, Any]) -> Iterator[Finding]:
             others = sorted(name for name in keys if key in keys[name])
             if others:
                 have = f"{' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
-                yield Finding((*place, key), f"unknown key for {model_type}; {have}")
+                yield Finding((*place, key), "key-of-another-model", f"unknown key for {model_type}; {have}")
 
 
 def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
@@ -107,9 +108,9 @@ def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
     elif isinstance(value, int | float):
         largest = LARGEST_IN_NETWORKS if str(key[0]).startswith("network_") else LARGEST_NUMBER
         if isinstance(value, float) and not math.isfinite(value):
-            yield Finding(key, f"expected a finite number, found {value}")
+            yield Finding(key, "not-finite", f"expected a finite number, found {value}")
         elif abs(value) > largest:
-            yield Finding(key, f"expected a number of at most {largest}, found {describe_value(value)}")
+            yield Finding(key, "too-large", f"expected a number of at most {largest}, found {describe_value(value)}")
 
 
 def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def read_options(path: Path) -> Document:
     base = load_file(_base_of(own, path))
     if BASE in base.data:
         text = f"not allowed in this file, which is itself the base of {path}; a base has no base of its own"
-        raise OptionsError([Problem(base.locations[(BASE,)], text, (BASE,))])
+        raise OptionsError([Problem(base.locations[(BASE,)], "nested-base", text, (BASE,))])
     data = _merged(own.data, base.data)
     del data[BASE]
     return Document(data, {key: own.locations.get(key) or base.locations[key] for key in _keys(data)})
@@ -62,17 +62,19 @@ def override(document: Document, entries: Iterable[str]) -> Document:
         names, equals, text = entry.partition("=")
         *sections, name = (part.strip() for part in names.split(":"))
         if not equals or not all((*sections, name)):
-            raise _error(f"{entry}: expected section:key=value, such as train:total_iter=1000")
+            raise _error("invalid-override", f"{entry}: expected section:key=value, such as train:total_iter=1000")
         if len(sections) > MAX_DEPTH:
-            raise _error(f"{entry}: more than {MAX_DEPTH} levels, one inside another")
+            raise _error("too-deep", f"{entry}: more than {MAX_DEPTH} levels, one inside another")
         if (*sections, name) == (BASE,):
-            raise _error(f"{entry}: a base can be named only in the options file")
+            raise _error("base-in-override", f"{entry}: a base can be named only in the options file")
         inner = data
         for depth, section in enumerate(sections, start=1):
             inner = inner.setdefault(section, {})
             locations.setdefault(tuple(sections[:depth]), Location(0, COMMAND_LINE))
             if not isinstance(inner, dict):
-                raise _error(f"{entry}: {'.'.join(sections[:depth])} is no section, but {describe_value(inner)}")
+                raise _error(
+                    "not-a-section", f"{entry}: {'.'.join(sections[:depth])} is no section, but {describe_value(inner)}"
+                )
         inner[name] = load_value(text.strip(), COMMAND_LINE)
         key = (*sections, name)
         locations = {place: location for place, location in locations.items() if place[: len(key)] != key}
@@ -83,14 +85,14 @@ def override(document: Document, entries: Iterable[str]) -> Document:
 def _base_of(document: Document, path: Path) -> Path:
     name = document.data[BASE]
     if not isinstance(name, str) or not name:
-        text = f"expected the name of an options file, found {describe_value(name)}"
+        code, text = "invalid-value", f"expected the name of an options file, found {describe_value(name)}"
     else:
         base = path.parent / name
         short = Path(os.path.normpath(base))  # if a folder is a link, this may be another file
         if os.path.exists(base):  # noqa: PTH110 - pathlib raises an error for a name that is too long
             return short if short.exists() and short.samefile(base) else base
-        text = f"no such file: {base}; expected a path relative to the folder of this file"
-    raise OptionsError([Problem(document.locations[(BASE,)], text, (BASE,))])
+        code, text = "missing-file", f"no such file: {base}; expected a path relative to the folder of this file"
+    raise OptionsError([Problem(document.locations[(BASE,)], code, text, (BASE,))])
 
 
 def _merged(own: Any, base: Any) -> Any:
@@ -108,5 +110,5 @@ def _keys(value: Any, key: KeyPath = ()) -> Iterator[KeyPath]:
             yield from _keys(item, (*key, name))
 
 
-def _error(text: str) -> OptionsError:
-    return OptionsError([Problem(Location(0, COMMAND_LINE), text)])
+def _error(code: str, text: str) -> OptionsError:
+    return OptionsError([Problem(Location(0, COMMAND_LINE), code, text)])

@@ -109,8 +109,8 @@ def json_schema() -> str:
 
 def _any_model() -> type[msgspec.Struct]:
     """Return a struct with the keys of all models of this package, for files whose base names the model."""
-    types = (getattr(model, "objective_types", ()) for model in registered("model").values())
-    return run_options(ANY_MODEL, None, [*dict.fromkeys(objective for each in types for objective in each)])
+    types = (model.available() for model in registered("model").values() if hasattr(model, "available"))
+    return run_options(ANY_MODEL, None, tuple(dict.fromkeys(objective for each in types for objective in each)))
 
 
 def options_page() -> str:

@@ -115,12 +115,13 @@ class Resolver:
         return not_registered(kind, name)
 
 
-@cache
 def section_type(kind: str, name: str) -> type[msgspec.Struct]:
     """Return the struct of a section with this registered ``type`` or, for a model, of a whole file."""
-    if kind == "model":
-        return run_options(name)
-    entry = registered(kind)[name]
+    return run_options(name) if kind == "model" else _struct_of(kind, registered(kind)[name])
+
+
+@cache
+def _struct_of(kind: str, entry: Any) -> type[msgspec.Struct]:
     if kind == "dataset":
         by_name = basicsr_options.DATASETS if package(entry) == "basicsr" else {}
         return getattr(entry, "Options", by_name.get(entry.__name__, schema.OpenDatasetOptions))

@@ -51,21 +51,33 @@ def load_file(path: Path) -> Document:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise _error(source, 0, "cannot read the options file: it is a folder, or another thing that is no file")
+            raise _error(
+                source,
+                0,
+                "unreadable-file",
+                "cannot read the options file: it is a folder, or another thing that is no file",
+            )
         if status.st_size > MAX_BYTES:
-            raise _error(source, 0, f"{status.st_size} bytes; an options file has at most {MAX_BYTES}")
+            raise _error(
+                source, 0, "file-too-large", f"{status.st_size} bytes; an options file has at most {MAX_BYTES}"
+            )
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise _error(source, 0, f"cannot read the options file: {error.strerror}") from error
+        raise _error(source, 0, "unreadable-file", f"cannot read the options file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise _error(source, line, "not UTF-8 text; save the file in UTF-8") from error
+        raise _error(source, line, "not-utf-8", "not UTF-8 text; save the file in UTF-8") from error
     reader = _Reader(text, source)
     data = reader.read()
     if data is None:
-        raise _error(source, 1, "the file is empty; expected options such as `name: ...`")
+        raise _error(source, 1, "empty-file", "the file is empty; expected options such as `name: ...`")
     if not isinstance(data, dict):
-        raise _error(source, reader.locations[()].line, f"expected `key: value` options, found {describe_value(data)}")
+        raise _error(
+            source,
+            reader.locations[()].line,
+            "not-a-mapping",
+            f"expected `key: value` options, found {describe_value(data)}",
+        )
     return Document(data, reader.locations)
 
 
@@ -76,7 +88,7 @@ def load_value(text: str, source: str) -> Any:
         OptionsError: see ``load_file``.
     """
     if len(text) > MAX_BYTES:
-        raise _error(source, 0, f"{len(text)} characters; a value has at most {MAX_BYTES}")
+        raise _error(source, 0, "value-too-long", f"{len(text)} characters; a value has at most {MAX_BYTES}")
     return _Reader(text, source, in_file=False).read()
 
 
@@ -163,22 +175,24 @@ class _Reader:
             return None if node is None else self._value(node, (), node.start_mark.line + 1, ())
         except yaml.reader.ReaderError as error:
             line = self.text.count("\n", 0, error.position) + 1
-            raise self._error(line, f"character {error.character!r} is not allowed") from error
+            raise self._error(line, "invalid-character", f"character {error.character!r} is not allowed") from error
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             text = ", ".join(filter(None, (error.context, error.problem)))
-            raise self._error(mark.line + 1 if mark else 1, f"not valid YAML: {text}") from error
+            raise self._error(mark.line + 1 if mark else 1, "invalid-yaml", f"not valid YAML: {text}") from error
 
     def _value(self, node: yaml.Node, key: KeyPath, line: int, parents: tuple[yaml.Node, ...]) -> Any:
         self.locations[key] = Location(line if self.in_file else 0, self.source)
         if node in parents:
-            raise self._error(line, "an anchor that contains itself")
+            raise self._error(line, "recursive-anchor", "an anchor that contains itself")
         if len(self.locations) > MAX_VALUES:
-            raise self._error(line, f"more than {MAX_VALUES} values; do anchors repeat each other?")
+            raise self._error(line, "too-many-values", f"more than {MAX_VALUES} values; do anchors repeat each other?")
         if len(key) > MAX_DEPTH:
-            raise self._error(line, f"more than {MAX_DEPTH} levels, one inside another")
+            raise self._error(line, "too-deep", f"more than {MAX_DEPTH} levels, one inside another")
         if node.tag not in PLAIN_TAGS:
-            raise self._error(node.start_mark.line + 1, f"tag {_tag(node)} is refused: options are plain values")
+            raise self._error(
+                node.start_mark.line + 1, "forbidden-tag", f"tag {_tag(node)} is refused: options are plain values"
+            )
         parents = (*parents, node)
         if isinstance(node, yaml.MappingNode):
             values = {}
@@ -194,7 +208,9 @@ class _Reader:
             return self.loader.construct_object(node)
         except (ValueError, KeyError) as error:
             line = node.start_mark.line + 1
-            raise self._error(line, f"{_short(node.value)} does not fit its tag {_tag(node)}") from error
+            raise self._error(
+                line, "tag-mismatch", f"{_short(node.value)} does not fit its tag {_tag(node)}"
+            ) from error
 
     def _pairs(self, node: yaml.MappingNode, parents: tuple[yaml.Node, ...]) -> dict[str, _Pair]:
         """Return the keys and values of a mapping, including those that ``<<: *anchor`` merges into it."""
@@ -207,33 +223,36 @@ class _Reader:
             if name_node.tag == "tag:yaml.org,2002:merge":
                 for other in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
                     if not isinstance(other, yaml.MappingNode):
-                        raise self._error(line, "`<<` takes an anchored section, or a list of them")
+                        raise self._error(line, "invalid-merge", "`<<` takes an anchored section, or a list of them")
                     if other in parents:
-                        raise self._error(line, "an anchor that contains itself")
+                        raise self._error(line, "recursive-anchor", "an anchor that contains itself")
                     if len(parents) > MAX_DEPTH:
-                        raise self._error(line, f"more than {MAX_DEPTH} levels, one inside another")
+                        raise self._error(line, "too-deep", f"more than {MAX_DEPTH} levels, one inside another")
                     for name, pair in self._pairs(other, (*parents, other)).items():
                         others.setdefault(name, pair)
                 continue
             name = self._name(name_node)
             if name in own:
                 first = own[name][0].start_mark.line + 1
-                raise self._error(line, f"{name}: given twice, first in line {first}")
+                raise self._error(line, "duplicate-key", f"{name}: given twice, first in line {first}")
             own[name] = (name_node, value_node)
         self.merged[id(node)] = {**{name: pair for name, pair in others.items() if name not in own}, **own}
         return self.merged[id(node)]
 
     def _name(self, node: yaml.Node) -> str:
         if node.tag != "tag:yaml.org,2002:str":
-            raise self._error(node.start_mark.line + 1, f"{_short(node.value)} is not a name; put it in quotes")
-        return node.value
+            raise self._error(
+                node.start_mark.line + 1, "invalid-key", f"{_short(node.value)} is not a name; put it in quotes"
+            )
+        name: str = node.value
+        return name
 
-    def _error(self, line: int, text: str) -> OptionsError:
-        return _error(self.source, line if self.in_file else 0, text)
+    def _error(self, line: int, code: str, text: str) -> OptionsError:
+        return _error(self.source, line if self.in_file else 0, code, text)
 
 
-def _error(source: str, line: int, text: str) -> OptionsError:
-    return OptionsError([Problem(Location(line, source), text)])
+def _error(source: str, line: int, code: str, text: str) -> OptionsError:
+    return OptionsError([Problem(Location(line, source), code, text)])
 
 
 def _tag(node: yaml.Node) -> str:

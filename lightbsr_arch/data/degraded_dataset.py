@@ -23,8 +23,8 @@ from lightbsr_arch.seeds import derive_seed
 
 
 @DATASET_REGISTRY.register()
-class DegradedDataset(Dataset):
-    """All ground-truth images with all settings, as items that BasicSR's validation loop accepts.
+class DegradedDataset(Dataset[dict[str, Any]]):
+    """Every ground-truth image under every setting, as items that BasicSR's validation loop accepts.
 
     An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY,
     "degradation": its kernel and noise level}``. The last entry is missing if kernel and noise level do not describe

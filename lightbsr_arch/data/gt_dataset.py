@@ -25,7 +25,7 @@ def to_tensor(image: Picture) -> torch.Tensor:
 
 
 @DATASET_REGISTRY.register()
-class GTDataset(Dataset):
+class GTDataset(Dataset[dict[str, Any]]):
     """Random crops, flips and quarter turns of ground-truth images from a folder or BasicSR's LMDB.
 
     An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``. With several patches per item,

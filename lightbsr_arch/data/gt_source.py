@@ -89,7 +89,8 @@ class GTSource:
         image = self._cache.get(index)
         if image is None:
             image = self._cache.fill(index, self._images.crop(index, 0, 0, *self.shape(index)))
-        return image[top : top + height, left : left + width].copy()
+        crop: Picture = image[top : top + height, left : left + width].copy()
+        return crop
 
 
 class _Images(Protocol):
@@ -125,7 +126,8 @@ class _FolderImages:
         return self._shapes[index]
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
-        return read_image(self._pictures[index].path)[top : top + height, left : left + width].copy()
+        crop: Picture = read_image(self._pictures[index].path)[top : top + height, left : left + width].copy()
+        return crop
 
 
 def _refuse_problem(picture: PictureFile) -> None:
@@ -189,7 +191,8 @@ class _LmdbImages:
                 image = self._decoded(data, index)
             if image is None or image.shape[:2] != self._shapes[index]:
                 raise UserError(f"{self._path}: entry {key!r} is not an image of the size meta_info.txt states")
-            return image[top : top + height, left : left + width].copy()
+            crop: Picture = image[top : top + height, left : left + width].copy()
+            return crop
 
     def _decoded(self, data: memoryview, index: int) -> Picture | None:
         """Read an entry as `read_image` does. OpenCV decodes usual entries to the same pixels in less time."""
@@ -206,7 +209,7 @@ _BACKENDS = ("lmdb", "disk")
 
 def _bmp_view(data: memoryview) -> Picture | None:
     """Return the pixels of a 24-bit uncompressed BMP, as OpenCV writes it, as a view; None for other files."""
-    if len(data) < 54 or data[:2] != b"BM":
+    if len(data) < 54 or bytes(data[:2]) != b"BM":
         return None
     start, width, height, bits, compression = struct.unpack_from("<10xI4xii2xHI", data)
     stride = -(-3 * width // 4) * 4  # rows are padded to four bytes
@@ -223,12 +226,12 @@ def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
     """
     height, width = shape
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    if data[: len(header)] != header:
-        return bool(data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L")
+    if bytes(data[: len(header)]) != header:
+        return bytes(data[:4]) == b"RIFF" and bytes(data[8:16]) == b"WEBPVP8L"
     position = len(header) + 4
-    while data[position + 4 : position + 8] == b"IDAT":
+    while bytes(data[position + 4 : position + 8]) == b"IDAT":
         position += 12 + int.from_bytes(data[position : position + 4], "big")
-    return bool(data[position:] == b"\0\0\0\0IEND\xaeB\x60\x82")
+    return len(data) == position + 12 and bytes(data[position:]) == b"\0\0\0\0IEND\xaeB\x60\x82"
 
 
 class _Cache:
@@ -259,7 +262,8 @@ class _Cache:
     def _view(self, index: int) -> Picture:
         height, width = self._shapes[index]
         start = self._starts[index]
-        return self._pixels[start : start + math.prod((height, width, 3))].numpy().reshape(height, width, 3)
+        pixels: Picture = self._pixels[start : start + math.prod((height, width, 3))].numpy().reshape(height, width, 3)
+        return pixels
 
 
 def _check_shared_memory(size: int) -> None:

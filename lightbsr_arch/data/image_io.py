@@ -44,7 +44,8 @@ def read_image(source: Source, name: str | None = None) -> Picture:
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if channels == 2:
         pixels, channels = np.ascontiguousarray(pixels[..., 0]), 1
-    return cv2.cvtColor(pixels, _TO_BGR[channels])
+    result: Picture = cv2.cvtColor(pixels, _TO_BGR[channels])
+    return result
 
 
 _TO_BGR: Final = {1: cv2.COLOR_GRAY2BGR, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGR}

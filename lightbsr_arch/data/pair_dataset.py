@@ -106,7 +106,7 @@ class PicturePairs:
 
 
 @DATASET_REGISTRY.register()
-class PairDataset(Dataset):
+class PairDataset(Dataset[dict[str, Any]]):
     """Pairs of HR and LR pictures for validation and testing, with their names and sizes checked.
 
     An item is ``{"lq": 3 x H x W, "gt": 3 x scale*H x scale*W, float RGB in [0, 1], "lq_path", "gt_path": names}``.

@@ -52,7 +52,7 @@ class TrainSampler(EnlargedSampler):
                 yield SampleIndex(index, derive_seed(self.manual_seed, self.epoch, place))
 
 
-class SeededDataset(Dataset):
+class SeededDataset(Dataset[Any]):
     """Wraps any data set and seeds the global random generators for each sample.
 
     BasicSR seeds each worker process with the same number in each epoch. Crops and flips would therefore repeat and

@@ -100,7 +100,8 @@ class Round(NamedTuple):
             add, levels = random_add_gaussian_noise_pt, self.noise_range
         else:
             add, levels = random_add_poisson_noise_pt, self.poisson_scale_range
-        return add(images, levels, gray_prob=self.gray_noise_prob, clip=True, rounds=False)
+        out: torch.Tensor = add(images, levels, gray_prob=self.gray_noise_prob, clip=True, rounds=False)
+        return out
 
 
 @DEGRADATION_REGISTRY.register()
@@ -238,7 +239,8 @@ class SecondOrderDegradation:
     def _draw_final_sinc(self) -> np.ndarray:
         if np.random.uniform() < self.final_sinc_prob:
             size = random.choice(KERNEL_SIZES)
-            return circular_lowpass_kernel(np.random.uniform(np.pi / 3, np.pi), size, pad_to=KERNEL_SIZE)
+            kernel: np.ndarray = circular_lowpass_kernel(np.random.uniform(np.pi / 3, np.pi), size, pad_to=KERNEL_SIZE)
+            return kernel
         pulse = np.zeros((KERNEL_SIZE, KERNEL_SIZE))
         pulse[KERNEL_SIZE // 2, KERNEL_SIZE // 2] = 1
         return pulse
@@ -260,7 +262,8 @@ class SecondOrderDegradation:
         height, width = (side // self.scale for side in gt.shape[-2:])
 
         def blur1(out: torch.Tensor) -> torch.Tensor:
-            return filter2D(out, kernel1)
+            result: torch.Tensor = filter2D(out, kernel1)
+            return result
 
         def resize1(out: torch.Tensor) -> torch.Tensor:
             factor, mode = self.first.draw_resize()
@@ -282,7 +285,8 @@ class SecondOrderDegradation:
 
         def resize_back(out: torch.Tensor) -> torch.Tensor:
             mode = random.choice(RESIZE_MODES)
-            return filter2D(F.interpolate(out, size=(height, width), mode=mode), sinc_kernel)
+            result: torch.Tensor = filter2D(F.interpolate(out, size=(height, width), mode=mode), sinc_kernel)
+            return result
 
         steps: list[Callable[[torch.Tensor], torch.Tensor]]
         steps = [blur1, resize1, self.first.add_noise, jpeg1, blur2, resize2, self.second.add_noise]
@@ -302,7 +306,8 @@ class SecondOrderDegradation:
     def _compress(self, images: torch.Tensor, options: Round) -> torch.Tensor:
         quality = images.new_zeros(len(images)).uniform_(*options.jpeg_range)
         # The result is in channels-last memory, which a blur on the CPU does not accept.
-        return self.jpeg.to(images.device)(images.clamp(0, 1), quality=quality).contiguous()
+        out: torch.Tensor = self.jpeg.to(images.device)(images.clamp(0, 1), quality=quality).contiguous()
+        return out
 
     def _check_size(self, gt: torch.Tensor) -> None:
         """Raise `UserError` if a side does not exceed the half kernel that a blur reflects at each border."""
@@ -329,10 +334,12 @@ class SecondOrderDegradation:
 
 
 def _side_by_side(images: torch.Tensor, group: int) -> torch.Tensor:
-    """Join every ``group`` neighbours of N x 3 x H x W images to one image, N/group x 3 x H x group*W."""
-    return images.unflatten(0, (-1, group)).permute(0, 2, 3, 1, 4).flatten(3)
+    """Join each ``group`` neighbours, N x 3 x H x W, to one image, N/group x 3 x H x group*W."""
+    out: torch.Tensor = images.unflatten(0, (-1, group)).permute(0, 2, 3, 1, 4).flatten(3)
+    return out
 
 
 def _apart(images: torch.Tensor, group: int) -> torch.Tensor:
     """Undo ``_side_by_side``."""
-    return images.unflatten(3, (group, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    out: torch.Tensor = images.unflatten(3, (group, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    return out

@@ -108,7 +108,8 @@ class _HalfInside(nn.Module):
         self.model = deepcopy(model).half()
 
     def forward(self, lq: torch.Tensor) -> torch.Tensor:
-        return self.model(lq.half()).float()
+        out: torch.Tensor = self.model(lq.half()).float()
+        return out
 
 
 def _program(model: nn.Module, lq: torch.Tensor, opset: int, dst: Path) -> Any:

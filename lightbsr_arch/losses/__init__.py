@@ -1,17 +1,11 @@
-"""Losses that BasicSR lacks, registered in its ``LOSS_REGISTRY``."""
+"""Losses that BasicSR lacks, registered in its ``LOSS_REGISTRY``: the classes of every module ``*_loss.py`` here."""
 
-from lightbsr_arch.losses.contrast_loss import MomentumContrastLoss
-from lightbsr_arch.losses.distill_loss import DistillLoss, KDSRDistillLoss, LightBSRDistillLoss
-from lightbsr_arch.losses.efficientnet_loss import EfficientNetLoss
-from lightbsr_arch.losses.fast_moco_loss import FastMoCoLoss
-from lightbsr_arch.losses.ranking_loss import DegreeRankingLoss
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "DegreeRankingLoss",
-    "DistillLoss",
-    "EfficientNetLoss",
-    "FastMoCoLoss",
-    "KDSRDistillLoss",
-    "LightBSRDistillLoss",
-    "MomentumContrastLoss",
-]
+from lightbsr_arch.plugins import import_modules
+
+globals().update(import_modules(__name__, "_loss"))
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

@@ -84,4 +84,4 @@ class MomentumContrastLoss(nn.Module):
 
     def _by_degradation(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return embeddings N x D as N/num_patch x num_patch x D, normalised."""
-        return F.normalize(embeddings.view(-1, self.num_patch, embeddings.shape[1]), dim=2)
+        return F.normalize(embeddings.unflatten(0, (-1, self.num_patch)), dim=2)

@@ -10,7 +10,7 @@ from msgspec import Meta
 from torch import nn
 
 from lightbsr.errors import UserError
-from lightbsr_arch.checkpoint import read_pth
+from lightbsr_arch.weight_files import read_pth
 
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of EfficientNet's stages, in the order of ``stage_weights``."""

@@ -72,7 +72,8 @@ class FastMoCoLoss(nn.Module):
         vectors = encoder.estimate(torch.cat(quarters(lq)))[1]["idr"].chunk(4)
         pairs = torch.cat([(vectors[a] + vectors[b]) / 2 for a, b in PAIRS])
         predictions: torch.Tensor = encoder.predictor(encoder.projector(pairs))
-        return predictions.unflatten(0, (len(PAIRS), -1))
+        out: torch.Tensor = predictions.unflatten(0, (len(PAIRS), -1))
+        return out
 
     @torch.no_grad()
     def targets(self, encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:

@@ -67,4 +67,5 @@ def by_version(degrees: torch.Tensor) -> torch.Tensor:
     number = degrees.shape[1] + 3
     if len(degrees) % number:
         raise ValueError(f"{len(degrees)} images are not {number} versions of each: {tuple(degrees.shape)}")
-    return degrees.unflatten(0, (-1, number))
+    out: torch.Tensor = degrees.unflatten(0, (-1, number))
+    return out

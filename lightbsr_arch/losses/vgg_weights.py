@@ -8,13 +8,14 @@ from torch import nn
 from torchvision import models
 
 from lightbsr.errors import UserError
-from lightbsr_arch.checkpoint import read_pth
 from lightbsr_arch.io import sha256
+from lightbsr_arch.weight_files import read_pth
 
 
 def layers(vgg_type: str) -> list[str]:
     """Return the names of a network's layers, which are the keys of ``layer_weights``."""
-    return insert_bn(NAMES[vgg_type.removesuffix("_bn")]) if vgg_type.endswith("_bn") else NAMES[vgg_type]
+    names: list[str] = insert_bn(NAMES[vgg_type.removesuffix("_bn")]) if vgg_type.endswith("_bn") else NAMES[vgg_type]
+    return names
 
 
 def find_weights_file(vgg_type: str) -> Path:
@@ -64,7 +65,8 @@ def load_vgg(vgg_type: str) -> nn.Module:
         )
     except (AttributeError, RuntimeError):
         raise UserError(f"{path}: holds no weights of {vgg_type}; {_how_to_get(vgg_type)}") from None
-    return net
+    vgg: nn.Module = net
+    return vgg
 
 
 def _places(vgg_type: str) -> tuple[Path, Path]:

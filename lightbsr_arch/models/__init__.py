@@ -1,8 +1,14 @@
-"""Models, registered in BasicSR's ``MODEL_REGISTRY``."""
+"""Models, registered in BasicSR's ``MODEL_REGISTRY``: the classes of every module ``*_model.py`` here."""
+
+from typing import TYPE_CHECKING, Any
 
 from lightbsr_arch.models.blindsr_model import BlindSRModel
-from lightbsr_arch.models.contrastive_model import ContrastiveSRModel
-from lightbsr_arch.models.kd_student_model import KDStudentModel
-from lightbsr_arch.models.kd_teacher_model import KDTeacherModel
+from lightbsr_arch.plugins import import_modules
 
-__all__ = ["BlindSRModel", "ContrastiveSRModel", "KDStudentModel", "KDTeacherModel"]
+__all__ = ["BlindSRModel"]
+
+globals().update(import_modules(__name__, "_model"))
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

@@ -3,7 +3,8 @@
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.models.blindsr_model import BlindSRModel
-from lightbsr_arch.objectives import Adversarial, Distillation
+from lightbsr_arch.objectives.distill import Distillation
+from lightbsr_arch.objectives.gan import Adversarial
 
 
 @MODEL_REGISTRY.register()

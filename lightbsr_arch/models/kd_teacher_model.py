@@ -3,7 +3,7 @@
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.models.contrastive_model import ContrastiveSRModel
-from lightbsr_arch.objectives import MomentumContrast
+from lightbsr_arch.objectives.contrast import MomentumContrast
 
 
 @MODEL_REGISTRY.register()

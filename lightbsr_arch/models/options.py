@@ -1,6 +1,6 @@
 """The options of a model: the options of every blind SR training, and the options of the model's objectives."""
 
-from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType, defstruct, field
@@ -48,7 +48,15 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
     ] = "stop"
 
 
-def run_options(model: str, doc: str | None, objectives: Sequence[type[Objective]]) -> type[Struct]:
+class ModelOptions:
+    """The attribute ``Options`` of a model, with the keys of all objectives that are registered when it is read."""
+
+    def __get__(self, _: Any, model: Any) -> type[Struct]:
+        return run_options(model.__name__, model.__doc__, model.available())
+
+
+@cache
+def run_options(model: str, doc: str | None, objectives: tuple[type[Objective], ...]) -> type[Struct]:
     """Return the struct of a whole options file of the model with this name, which has these objectives."""
     train = _joined(f"{model}TrainOptions", BlindSRTrainOptions, [objective.TrainOptions for objective in objectives])
     path = _joined(f"{model}PathOptions", PathOptions, [objective.PathOptions for objective in objectives])
@@ -63,7 +71,7 @@ def run_options(model: str, doc: str | None, objectives: Sequence[type[Objective
 
 
 def _joined(
-    name: str, base: type[Struct], more: Sequence[type[Struct]], doc: str | None = None, **sections: tuple[Any, Any]
+    name: str, base: type[Struct], more: list[type[Struct]], doc: str | None = None, **sections: tuple[Any, Any]
 ) -> type[Struct]:
     """Return a struct with the keys of several structs and further keys, given by type and default or ``...``."""
     every = {key.name: key for struct in (base, *more) for key in fields(struct)}

@@ -1,13 +1,16 @@
 """The interface of an objective, and of the model that trains by it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
+from basicsr.utils.registry import Registry
 from msgspec import Meta, Struct
 from torch import nn
 
 from lightbsr_arch.option_types.problems import Finding, KeyPath
+
+OBJECTIVE_REGISTRY = Registry("objective")
 
 Losses = dict[str, torch.Tensor]
 Knowledge = dict[str, torch.Tensor]
@@ -69,11 +72,11 @@ class EstimatorTrainOptions(Struct, kw_only=True):
 class Objective:
     """A loss and everything that it needs: networks, optimisers, state, options and their check.
 
-    A model lists the classes in ``objective_types``. It builds those whose ``option`` the section ``train``
-    holds, once its network has its weights.
+    A model lists in ``objective_types`` the classes, or the bases of registered classes, that it may have. It builds
+    those whose ``option`` the section ``train`` holds, once its network has its weights.
 
     Attributes:
-        option: the key of ``train`` that asks for the objective.
+        option: the key of ``train`` that asks for the objective. A base of other objectives has none.
         of_image: whether the objective needs restored images. Such an objective is not used in the phase that trains
             only the estimator.
         knowledge: names out of ``BlindSR.knows`` that ``losses`` receives.
@@ -165,7 +168,8 @@ class Objective:
     def state(self) -> dict[str, Any]:
         """Return the entries of the training state that a resumed run needs, under names of their own.
 
-        A value is a tensor, a number, a text, or a list or dictionary of these.
+        A value is a tensor, a number, a text, or a list or dictionary of these. The name of an entry that holds the
+        state of a ``GradScaler`` begins with ``scaler``.
         """
         return {}
 
@@ -175,6 +179,13 @@ class Objective:
         Raises:
             UserError: the entries are missing, or do not fit the options.
         """
+
+
+def objectives_of(kinds: Iterable[type[Objective]]) -> tuple[type[Objective], ...]:
+    """Return the classes with an ``option``, and for each class without one the registered ones that derive from it."""
+    every: list[type[Objective]] = [cls for _, cls in OBJECTIVE_REGISTRY]
+    found = [[kind] if hasattr(kind, "option") else [one for one in every if issubclass(one, kind)] for kind in kinds]
+    return tuple(dict.fromkeys(objective for each in found for objective in each))
 
 
 @torch.no_grad()

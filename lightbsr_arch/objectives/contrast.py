@@ -1,7 +1,7 @@
-"""Contrast between degradations, with a momentum copy of the estimator and a queue of keys."""
+"""Contrast between degradations, which trains the estimator beside a moving average of itself."""
 
 from copy import deepcopy
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from basicsr.losses import build_loss
@@ -12,6 +12,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.archs.blindsr_arch import estimate_apart
 from lightbsr_arch.archs.part import Estimator, registered
 from lightbsr_arch.objectives.base import (
+    OBJECTIVE_REGISTRY,
     EstimatorTrainOptions,
     Knowledge,
     Losses,
@@ -22,8 +23,63 @@ from lightbsr_arch.objectives.base import (
 from lightbsr_arch.option_types import Loss
 
 
-class MomentumContrast(Objective):
-    """Trains the estimator's embeddings with a loss such as ``MomentumContrastLoss``.
+class Contrast(Objective):
+    """Base of the objectives that contrast degradations. ``ContrastiveSRModel`` has all that are registered.
+
+    The loss has the attributes ``num_patch`` and ``momentum``, which is the decay of the moving average.
+
+    Attributes:
+        needs: a phrase that names the layers which the estimator must have.
+        saved_as: the entries of the training state that hold the state dicts of the loss and of the moving average.
+    """
+
+    needs: ClassVar[str]
+    saved_as: ClassVar[tuple[str, str]]
+
+    def __init__(self, model: TrainedModel) -> None:
+        super().__init__(model)
+        self.estimator: Any = getattr(model.get_bare_model(model.net_g), "estimator", None)
+        if not self.fits(self.estimator):
+            able = [name for name, estimator in registered(Estimator).items() if self.fits(estimator)]
+            raise UserError(f"train.{self.option} needs an estimator with {self.needs}: {' or '.join(able)}")
+        self.cri_contrast = build_loss(self.loss_options()).to(model.device)
+        self.num_patch = self.cri_contrast.num_patch
+        # In training mode: it is normalised by the statistics of its own batch, as the estimator is.
+        average: Any = deepcopy(self.estimator)
+        self.net_key = average.requires_grad_(False).train()
+
+    @classmethod
+    def fits(cls, estimator: Any) -> bool:
+        """Return whether an estimator, or a class of estimators, has the layers that this contrast needs."""
+        raise NotImplementedError
+
+    def loss_options(self) -> dict[str, Any]:
+        """Return ``type`` and arguments of the loss."""
+        return self.opt
+
+    def after_step(self, *, learnt: bool) -> str | None:
+        if learnt:
+            move_average(self.net_key, self.estimator, self.cri_contrast.momentum)
+        return None
+
+    def state(self) -> dict[str, Any]:
+        return dict(zip(self.saved_as, (self.cri_contrast.state_dict(), self.net_key.state_dict())))
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        loss, average = self.saved_as
+        try:
+            self.cri_contrast.load_state_dict(state.get(loss, {}))
+            self.net_key.load_state_dict(state[average])
+        except (KeyError, RuntimeError, TypeError, AttributeError):
+            raise UserError(
+                f"the training state holds no average of this estimator, or a queue of another size: "
+                f"train.{self.option} must be that of the run that is resumed, and so must network_g"
+            ) from None
+
+
+@OBJECTIVE_REGISTRY.register()
+class MomentumContrast(Contrast):
+    """Trains the estimator's embeddings with a loss such as ``MomentumContrastLoss``, whose queue holds earlier keys.
 
     LightBSR (ICCV 2025), section 3.2; DASR (CVPR 2021), section 3.1. Any estimator with an embedding can be
     trained, not only a teacher's.
@@ -31,21 +87,18 @@ class MomentumContrast(Objective):
 
     option = "contrast_opt"
     knowledge = ("embedding",)
+    needs = "an embedding"
+    saved_as = ("contrast", "net_key")
 
     class TrainOptions(EstimatorTrainOptions, kw_only=True):
         contrast_opt: Annotated[Loss | None, Meta(description="contrast between degradations")] = None
 
-    def __init__(self, model: TrainedModel) -> None:
-        super().__init__(model)
-        net: Any = model.get_bare_model(model.net_g)
-        if not {*self.knowledge} <= {*getattr(net, "knows", ())}:
-            able = [name for name, estimator in registered(Estimator).items() if "embedding" in estimator.knows]
-            raise UserError(f"train.contrast_opt needs an estimator with an embedding: {' or '.join(able)}")
-        self.estimator: Any = net.estimator
-        self.cri_contrast = build_loss({"num_dim": self.estimator.idr_ch, **self.opt}).to(model.device)
-        self.num_patch = self.cri_contrast.num_patch
-        # In training mode, so that keys are normalised by the statistics of their own batch, as queries are.
-        self.net_key = deepcopy(self.estimator).requires_grad_(False).train()
+    @classmethod
+    def fits(cls, estimator: Any) -> bool:
+        return "embedding" in getattr(estimator, "knows", ())
+
+    def loss_options(self) -> dict[str, Any]:
+        return {"num_dim": self.estimator.idr_ch, **self.opt}
 
     def losses(self, known: Knowledge) -> Losses:
         seen = self.model.extra_input(self.model.net_g)
@@ -58,8 +111,7 @@ class MomentumContrast(Objective):
     def after_step(self, *, learnt: bool) -> str | None:
         if learnt:
             self.cri_contrast.enqueue(self._of_all_processes(self.new_keys))
-            move_average(self.net_key, self.estimator, self.cri_contrast.momentum)
-        return None
+        return super().after_step(learnt=learnt)
 
     def _of_all_processes(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the rows of every process, in the order in which a single one would have them."""
@@ -68,16 +120,3 @@ class MomentumContrast(Objective):
         parts = [torch.empty_like(rows) for _ in range(self.model.opt["world_size"])]
         distributed.all_gather(parts, rows.contiguous())
         return torch.stack(parts, dim=1).flatten(0, 1)
-
-    def state(self) -> dict[str, Any]:
-        return {"contrast": self.cri_contrast.state_dict(), "net_key": self.net_key.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        try:
-            self.cri_contrast.load_state_dict(state["contrast"])
-            self.net_key.load_state_dict(state["net_key"])
-        except (KeyError, RuntimeError):
-            raise UserError(
-                "the training state holds no queue of keys, or one of another size: train.contrast_opt must be that of "
-                "the run that is resumed"
-            ) from None

@@ -11,12 +11,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from torch import nn
 
 from lightbsr.errors import UserError
-from lightbsr_arch.objectives.base import EstimatorTrainOptions, Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.objectives.base import (
+    OBJECTIVE_REGISTRY,
+    EstimatorTrainOptions,
+    Knowledge,
+    Losses,
+    Objective,
+    TrainedModel,
+)
 from lightbsr_arch.option_types import Loss, Network
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section
 
 
+@OBJECTIVE_REGISTRY.register()
 class Distillation(Objective):
     """Makes ``network_g`` imitate ``network_teacher`` under a loss such as ``KDSRDistillLoss``.
 
@@ -59,11 +67,13 @@ class Distillation(Objective):
         if not train:
             return
         if "network_teacher" not in options:
-            yield Finding(("network_teacher",), f"missing; {model_type} learns from a teacher")
+            yield Finding(("network_teacher",), "missing-key", f"missing; {model_type} learns from a teacher")
         if train.get(cls.option) is None:
-            yield Finding(("train", cls.option), f"missing; {model_type} needs a distillation loss")
+            yield Finding(("train", cls.option), "missing-key", f"missing; {model_type} needs a distillation loss")
         if section(options, "path").get("pretrain_network_teacher") is None:
-            yield Finding(("path", "pretrain_network_teacher"), f"missing; {model_type} needs a trained teacher")
+            yield Finding(
+                ("path", "pretrain_network_teacher"), "missing-key", f"missing; {model_type} needs a trained teacher"
+            )
 
     @classmethod
     def equal_networks(cls, options: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
@@ -107,7 +117,8 @@ class Distillation(Objective):
         model.load_network(teacher, load_path, True, path.get("param_key_teacher", "params_ema"))
         if missing := teacher.missing():
             raise UserError(f"{load_path}: {missing}")
-        return teacher.eval().requires_grad_(False)
+        frozen: nn.Module = teacher.eval().requires_grad_(False)
+        return frozen
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -115,7 +126,8 @@ class Distillation(Objective):
         """Return the frozen teacher's ``knowledge`` of the model's batch, without gradient."""
         seen = self.model.extra_input(self.net_teacher)
         with torch.no_grad():
-            return self.net_teacher(self.model.lq, *seen, knowledge=self.knowledge, restore=False)[1]
+            known: Knowledge = self.net_teacher(self.model.lq, *seen, knowledge=self.knowledge, restore=False)[1]
+            return known
 
     def losses(self, known: Knowledge) -> Losses:
         return {"l_distill": self.cri_distill(known, self.teach())}
@@ -125,7 +137,8 @@ def _taken_over(options: dict[str, Any]) -> str:
     """Return which of the teacher's weights a student starts from."""
     if options["path"].get("pretrain_network_g") is not None:
         return "none"
-    return options["train"].get("start_from_teacher", "restorer")
+    taken_over: str = options["train"].get("start_from_teacher", "restorer")
+    return taken_over
 
 
 def _start_from_teacher(student: nn.Module, teacher: nn.Module, which: str) -> None:

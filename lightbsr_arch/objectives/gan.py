@@ -9,13 +9,14 @@ from basicsr.losses import build_loss
 from msgspec import Meta
 from torch import nn
 
-from lightbsr_arch.objectives.base import Knowledge, Losses, Objective, TrainedModel
+from lightbsr_arch.objectives.base import OBJECTIVE_REGISTRY, Knowledge, Losses, Objective, TrainedModel
 from lightbsr_arch.option_types.problems import Finding
 from lightbsr_arch.option_types.schema import GanOptions, GanPathOptions, GanTrainOptions
 from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.training_state import resume_scaler
 
 
+@OBJECTIVE_REGISTRY.register()
 class Adversarial(Objective):
     """Trains against ``network_d``, with the steps of BasicSR's RealESRGANModel.
 
@@ -41,13 +42,19 @@ class Adversarial(Objective):
         train = section(options, "train")
         if cls.asked(options):
             if "network_d" not in options:
-                yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
+                yield Finding(("network_d",), "missing-key", "missing; train.gan_opt needs a discriminator")
             if "optim_d" not in train:
-                yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
+                yield Finding(
+                    ("train", "optim_d"), "missing-key", "missing; train.gan_opt needs a discriminator's optimiser"
+                )
         elif train:
             for key in (("network_d",), ("train", "optim_d"), ("path", "pretrain_network_d")):
                 if section(options, *key[:-1]).get(key[-1]) is not None:
-                    yield Finding(key, "is for the GAN stage, but train.gan_opt is missing; add it, or remove this")
+                    yield Finding(
+                        key,
+                        "needs-gan-loss",
+                        "is for the GAN stage, but train.gan_opt is missing; add it, or remove this",
+                    )
 
     # ------------------------------------------------------------------------------------------ setting up
 
@@ -76,7 +83,8 @@ class Adversarial(Objective):
     def learns(self, current_iter: int) -> bool:
         train_opt = self.model.opt["train"]
         is_late_enough = current_iter - self.model.estimator_iter > train_opt.get("net_d_init_iters", 0)
-        return is_late_enough and current_iter % train_opt.get("net_d_iters", 1) == 0
+        learns_now: bool = is_late_enough and current_iter % train_opt.get("net_d_iters", 1) == 0
+        return learns_now
 
     def losses(self, known: Knowledge) -> Losses:
         self.net_d.requires_grad_(False)  # until the discriminator's own step

@@ -17,6 +17,8 @@ class Finding(NamedTuple):
     """A mistake that a check found, without its place in the file."""
 
     key: KeyPath
+    code: str
+    """The kind of mistake, such as ``unknown-key``, for programs and tests. The message does not show it."""
     text: str
     meant: str | None = None
     """The known key in the same section that the user probably meant, for an unknown key."""
@@ -42,6 +44,7 @@ class Problem:
     """A line for the user with the place, the key and the correction."""
 
     location: Location
+    code: str
     text: str
     key: KeyPath = ()
 

@@ -75,8 +75,9 @@ class TrainingData:
 
     @property
     def epoch(self) -> int:
-        """Return the epoch of the last batch, counted from 0."""
-        return self.sampler.epoch
+        """The epoch of the last batch, counted from 0."""
+        epoch: int = self.sampler.epoch
+        return epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for epoch in count(self.epoch):
@@ -85,9 +86,10 @@ class TrainingData:
 
     def _batches(self) -> Iterable[dict[str, Any]]:
         if self._opt["datasets"]["train"].get("prefetch_mode") != "cuda":
-            return self.loader
-        # `CUDAPrefetcher.reset` starts the loader's processes a second time in the first epoch. Each epoch therefore
-        # has its own prefetcher.
+            loader: Iterable[dict[str, Any]] = self.loader
+            return loader
+        # `CUDAPrefetcher.reset` starts the loader's processes a second time in the first epoch, so each epoch has a
+        # prefetcher of its own.
         return iter(CUDAPrefetcher(self.loader, self._opt).next, None)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from basicsr.utils import check_resume
 
 from lightbsr.errors import UserError
-from lightbsr_arch.checkpoint import read_pth
 from lightbsr_arch.training_state import check_state
+from lightbsr_arch.weight_files import read_pth
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -29,7 +29,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not Path(path["resume_state"]).is_file():
         raise UserError(f"{path['resume_state']}: no such file")
-    state = read_pth(path["resume_state"])
+    state: dict[str, Any] = read_pth(path["resume_state"])
     check_state(state, path["resume_state"])
     _point_to_networks(opt, state["iter"])
     return state

@@ -102,8 +102,8 @@ class RunFolder:
                 self._root.parent.rmdir()
 
     def start_log(self, file: Path) -> logging.Logger:
-        """Return BasicSR's logger, which writes ``file`` once its folder exists."""
-        log = get_root_logger()
+        """Return BasicSR's logger, which writes ``file`` once there is a folder for it."""
+        log: logging.Logger = get_root_logger()
         for handler in log.handlers[:]:
             if isinstance(handler, logging.FileHandler | MemoryHandler):  # a handler of an earlier run of this process
                 log.removeHandler(handler)

@@ -7,6 +7,7 @@ import yaml
 
 from lightbsr_arch.config.load import load_options
 from lightbsr_arch.option_types.problems import OptionsError
+from tests.config.messages import codes
 
 OPTIONS = Path(__file__).parents[2] / "options"
 STUDENT = OPTIONS / "student.yml"
@@ -38,15 +39,15 @@ def write(path: str, text: str) -> Path:
 
 
 def changes(table: str) -> list[tuple[str, str, str]]:
-    """A table of mistakes: a line ``right -> wrong``, and below it the line that the user reads."""
+    """A table of mistakes: a line ``right -> wrong``, and below it the key and the code of the problem."""
     lines = [line.strip().replace(r"\n", "\n") for line in table.strip("\n").splitlines()]
     return [(*change.split(" -> "), refusal) for change, refusal in zip(lines[::2], lines[1::2])]
 
 
 def problems(path: str = "options/student.yml", *overrides: str, is_train: bool = True) -> list[str]:
-    """The lines that the check refuses a file with; none where it accepts it."""
+    """Return ``place: key: code`` of each problem of a file; none if it is accepted."""
     try:
         load_options(path, is_train=is_train, overrides=overrides)
     except OptionsError as error:
-        return str(error).splitlines()
+        return codes(error)
     return []

@@ -81,90 +81,80 @@ def test_a_mistake_is_named_where_it_stands() -> None:
     line = base.read_text().splitlines().index("scael: 4") + 1
     path = child("name: mine\ntrain:\n  grad_clip: fast\n  total_itre: 5\nval: {val_freq: 0}\n")
     assert problems(path) == [
-        f"{CHILD}:4: train.grad_clip: expected a number > 0 or null, found the text 'fast'",
-        f"{CHILD}:5: train.total_itre: unknown key; did you mean total_iter?",
-        f"{CHILD}:6: val.val_freq: expected a whole number >= 1, found 0",
-        f"options/student.yml:{line}: scael: unknown key; did you mean scale?",
+        f"{CHILD}:4: train.grad_clip: invalid-value",
+        f"{CHILD}:5: train.total_itre: unknown-key",
+        f"{CHILD}:6: val.val_freq: invalid-value",
+        f"options/student.yml:{line}: scael: unknown-key",
     ]
 
 
 def test_a_missing_key_is_named_in_the_section_that_replaces_the_base_s() -> None:
     assert problems(child("train:\n  scheduler: {type: CosineAnnealingRestartLR}\n")) == []
     assert problems(child("train:\n  scheduler:\n    type: MultiStepLR\n")) == [
-        f"{CHILD}:3: train.scheduler.milestones: missing; expected a list, each a whole number >= 0"
+        f"{CHILD}:3: train.scheduler.milestones: missing-key"
     ]
 
 
 def test_options_that_contradict_each_other_are_named_where_the_contradicting_one_stands() -> None:
     line = next(n for n, text in enumerate(Path("options/student.yml").read_text().splitlines(), 1) if "IDRD" in text)
-    refusal = f"options/student.yml:{line}: network_g.restorer.scale: is 4, but scale is 2; they must agree"
+    refusal = f"options/student.yml:{line}: network_g.restorer.scale: scale-mismatch"
     assert refusal in problems(child("scale: 2\n"))
 
 
 @pytest.mark.parametrize(
-    ("line", "refusal"),
+    ("line", "code"),
     [
-        (
-            "base: ../studnet.yml",
-            "no such file: options/mine/../studnet.yml; expected a path relative to the folder of",
-        ),
-        (f"base: {'x' * 300}.yml", "no such file: options/mine/xxx"),
-        ('base: "\\0"', r"no such file: options/mine/\x00; expected a path"),
-        ("base: ~", "expected the name of an options file, found nothing (null)"),
-        ('base: ""', "expected the name of an options file, found the text ''"),
-        ("base: [../student.yml]", "expected the name of an options file, found the list ['../student.yml']"),
-        ("base: {a: b}", "expected the name of an options file, found a section"),
-        ("base: 3", "expected the name of an options file, found 3"),
+        ("base: ../studnet.yml", "missing-file"),
+        (f"base: {'x' * 300}.yml", "missing-file"),
+        ('base: "\\0"', "missing-file"),
+        ("base: ~", "invalid-value"),
+        ('base: ""', "invalid-value"),
+        ("base: [../student.yml]", "invalid-value"),
+        ("base: {a: b}", "invalid-value"),
+        ("base: 3", "invalid-value"),
     ],
 )
-def test_a_base_that_is_none_is_refused(line: str, refusal: str) -> None:
+def test_a_base_that_is_none_is_refused(line: str, code: str) -> None:
     write(CHILD, f"name: mine\n{line}\n")
-    (problem,) = problems(CHILD)
-    assert problem.startswith(f"{CHILD}:2: base: {refusal}")
+    assert problems(CHILD) == [f"{CHILD}:2: base: {code}"]
 
 
 @pytest.mark.parametrize("base", ["child.yml", "other.yml"])
 def test_a_base_of_a_base_is_refused(base: str) -> None:
     child("", "options/mine/other.yml")
     write(CHILD, f"base: {base}\nname: mine\n")
-    text = f"not allowed in this file, which is itself the base of {CHILD}; a base has no base of its own"
-    assert problems(CHILD) == [f"options/mine/{base}:1: base: {text}"]
+    assert problems(CHILD) == [f"options/mine/{base}:1: base: nested-base"]
 
 
 def test_a_folder_is_no_base() -> None:
     write(CHILD, "base: ../mine\n")
-    assert problems(CHILD) == [
-        "options/mine: cannot read the options file: it is a folder, or another thing that is no file"
-    ]
+    assert problems(CHILD) == ["options/mine: unreadable-file"]
 
 
 def test_a_broken_base_is_named_with_its_line() -> None:
     write("options/mine/broken.yml", "name: a\nname: b\n")
     write(CHILD, "base: broken.yml\n")
-    assert problems(CHILD) == ["options/mine/broken.yml:2: name: given twice, first in line 1"]
+    assert problems(CHILD) == ["options/mine/broken.yml:2: duplicate-key"]
 
 
 def test_the_command_line_names_no_base() -> None:
-    assert problems("options/student.yml", "base=teacher.yml") == [
-        "--force_yml: base=teacher.yml: a base can be named only in the options file"
-    ]
+    assert problems("options/student.yml", "base=teacher.yml") == ["--force_yml: base-in-override"]
 
 
 def test_a_misspelt_base_is_found() -> None:
     write(CHILD, f"bsae: ../student.yml\n{Path('options/student.yml').read_text()}")
-    assert problems(CHILD) == [f"{CHILD}:1: bsae: unknown key; did you mean base?"]
+    assert problems(CHILD) == [f"{CHILD}:1: bsae: unknown-key"]
 
 
 def test_missing_data_points_to_the_file_that_names_it() -> None:
     path = child("name: mine\ndatasets: {val: {dataroot_gt: nowhere.lmdb}}\n")
-    (problem,) = problems(path)
-    assert problem == f"{CHILD}:3: datasets.val.dataroot_gt: no such folder: nowhere.lmdb (in {Path.cwd()})"
+    assert problems(path) == [f"{CHILD}:3: datasets.val.dataroot_gt: missing-folder"]
     assert problems(child("name: mine\n")) == []
     base = Path("options/student.yml")
     base.write_text(base.read_text().replace("datasets/demo/held_out.lmdb", "gone.lmdb"))
     (problem,) = problems(CHILD)
     assert problem.startswith("options/student.yml:")
-    assert problem.endswith("; the top of options/student.yml says what makes it")
+    assert problem.endswith(": datasets.val.dataroot_gt: missing-folder")
 
 
 def test_the_copy_of_a_run_needs_no_base(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lightbsr_arch.config.load import load_options
+from lightbsr_arch.option_types.problems import OptionsError
 from tests import option_files
 from tests.config.conftest import STUDENT, make_lmdb, problems, write
 from tests.config.test_mutations import line_of
@@ -31,10 +33,10 @@ def test_the_teacher_is_trained_first(run_folder: Path, student: str) -> None:
     weights = Path("experiments/kdsr_s_x4_iso_teacher/models/net_g_latest.pth")
     weights.unlink()
     line = line_of("pretrain_network_teacher", student)
-    missing = f"options/student.yml:{line}: path.pretrain_network_teacher: no such file: {weights} (in {run_folder})"
-    assert problems() == [f"{missing}; train it first: basicsr train -opt options/teacher.yml"]
+    expected = [f"options/student.yml:{line}: path.pretrain_network_teacher: missing-file"]
+    assert problems() == expected
     write("options/teacher.yml", "name: another\n")
-    assert problems() == [missing]
+    assert problems() == expected
 
 
 def test_missing_weights_and_states(run_folder: Path, student: str) -> None:
@@ -44,25 +46,23 @@ def test_missing_weights_and_states(run_folder: Path, student: str) -> None:
     )
     line = line_of("\npath:", student)
     assert problems() == [
-        f"options/student.yml:{line + 1}: path.resume_state: no such file: /no/5.state",
-        f"options/student.yml:{line + 2}: path.pretrain_network_g: no such file: ~/no.pth",
+        f"options/student.yml:{line + 1}: path.resume_state: missing-file",
+        f"options/student.yml:{line + 2}: path.pretrain_network_g: missing-file",
     ]
 
 
 @pytest.mark.parametrize(
-    ("root", "backend", "text"),
+    ("root", "backend", "code"),
     [
-        ("no/such.lmdb", "lmdb", "no such folder: no/such.lmdb (in {folder}); the top of options/student.yml says what "
-         "makes it"),
-        ("/no/such", "disk", "no such folder: /no/such; the top of options/student.yml says what makes it"),
-        ("photos", "lmdb", "photos is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: "
-         "{{type: disk}}`"),
-        ("data.lmdb", "disk", "data.lmdb is an LMDB, which wants `io_backend: {{type: lmdb}}`"),
-        ("half.lmdb", "lmdb", "half.lmdb is no complete LMDB: it lacks meta_info.txt; make it anew"),
+        ("no/such.lmdb", "lmdb", "missing-folder"),
+        ("/no/such", "disk", "missing-folder"),
+        ("photos", "lmdb", "wrong-backend"),
+        ("data.lmdb", "disk", "wrong-backend"),
+        ("half.lmdb", "lmdb", "incomplete-lmdb"),
     ],
-)  # fmt: skip
+)
 def test_data_that_is_not_what_io_backend_says(
-    run_folder: Path, student: str, root: str, backend: str, text: str
+    run_folder: Path, student: str, root: str, backend: str, code: str
 ) -> None:
     Path("photos").mkdir()
     make_lmdb(Path("data.lmdb"))
@@ -71,7 +71,7 @@ def test_data_that_is_not_what_io_backend_says(
     student = with_val_set(student, root, backend)
     write("options/student.yml", student)
     line = line_of(GT + root, student)
-    assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {text.format(folder=run_folder)}"]
+    assert problems() == [f"options/student.yml:{line}: datasets.val.dataroot_gt: {code}"]
 
 
 def test_pairs_that_do_not_match_are_named(run_folder: Path, student: str) -> None:
@@ -83,19 +83,25 @@ def test_pairs_that_do_not_match_are_named(run_folder: Path, student: str) -> No
     pairs = "  val:\n    name: Real\n    type: PairDataset\n    dataroot_gt: gt\n    dataroot_lq: lq\n"
     write("options/student.yml", f"{before}{pairs}    io_backend: {{type: disk}}{after}")
     line = line_of(pairs.splitlines()[0], f"{before}{pairs}")
-    expected = "2.png has no LR picture 2.png in lq; 3.png in lq has no HR picture in gt"
-    assert problems() == [f"options/student.yml:{line}: datasets.val: {expected}"]
+    assert problems() == [f"options/student.yml:{line}: datasets.val: unpaired-pictures"]
     Path("lq/3.png").rename("lq/2.png")
     assert problems() == []
     cv2.imwrite("lq/2.png", np.zeros((32, 32, 3), np.uint8))
-    assert problems() == [
-        f"options/student.yml:{line}: datasets.val: 2.png: HR 64x64 and LR 32x32, expected LR 16x16 for x4"
-    ]
+    assert problems() == [f"options/student.yml:{line}: datasets.val: unpaired-pictures"]
 
 
 @pytest.mark.parametrize("path", option_files.ALL, ids=lambda path: path.stem)
 def test_every_options_file_lacks_nothing_but_its_data(run_folder: Path, path: Path) -> None:
-    assert all(": no such f" in line for line in problems(str(path), is_train=not path.stem.startswith("test")))
+    assert codes_of(path) <= {"missing-file", "missing-folder", "vgg-weights"}
+
+
+def codes_of(path: Path) -> set[str]:
+    """Return the codes without recording the texts, which name the recipe and its data."""
+    try:
+        load_options(path, is_train=not path.stem.startswith("test"))
+    except OptionsError as error:
+        return {problem.code for problem in error.problems}
+    return set()
 
 
 def test_a_folder_of_images_and_the_home_folder(
@@ -112,8 +118,7 @@ def test_weights_of_another_size(run_folder: Path, student: str) -> None:
     line = line_of("num_block: 8", student[student.index("network_teacher") :])
     line += student[: student.index("network_teacher")].count("\n")
     assert problems("options/student.yml", shipped) == [
-        f"options/student.yml:{line}: network_teacher.restorer.num_block: 8, but the restorer of "
-        "kdsr_s_x4_iso_teacher (path.pretrain_network_teacher) has 16: make them equal"
+        f"options/student.yml:{line}: network_teacher.restorer.num_block: weights-mismatch"
     ]
     sixteen = ("network_g:restorer:num_block=16", "network_teacher:restorer:num_block=16")
     assert problems("options/student.yml", shipped, *sixteen) == []
@@ -122,41 +127,34 @@ def test_weights_of_another_size(run_folder: Path, student: str) -> None:
     assert len(problems("options/student.yml", own[0])) == 1
     other = "network_g:estimator={type: KDIDETeacher, num_feat: 32, num_block: 2, scale: 4}"
     found = problems("options/student.yml", own[0], other, sixteen[0], "network_teacher:restorer:num_block=16")
-    assert found == [
-        "--force_yml: network_g.estimator.type: KDIDETeacher, but the estimator of kdsr_s_x4_iso "
-        "(path.pretrain_network_g) has KDIDEStudent: make them equal"
-    ]
+    assert found == ["--force_yml: network_g.estimator.type: weights-mismatch"]
 
 
 def test_a_student_starts_from_a_restorer_of_its_size(run_folder: Path, student: str) -> None:
     more = "network_g:restorer:num_block=9"
-    assert problems("options/student.yml", more) == [
-        "--force_yml: network_g.restorer.num_block: 9, but the restorer of network_teacher, whose weights it starts "
-        "from unless path.pretrain_network_g names others, has 8: make them equal"
-    ]
+    assert problems("options/student.yml", more) == ["--force_yml: network_g.restorer.num_block: weights-mismatch"]
     assert len(problems("options/student.yml", more, "train:start_from_teacher=restorer")) == 1
     assert problems("options/student.yml", more, "train:start_from_teacher=none") == []
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "text"),
+    ("key", "value"),
     [
-        ("name", "../../Documents", "the name holds '/', which separates folders"),
-        ("name", ".", "the name stands for a folder, not for a name"),
-        ("name", "x" * 201, "the name has 201 bytes, more than 200"),
-        ("val:suffix", "../a", "the name holds '/', which separates folders"),
-        ("datasets:val:name", "a\\b", r"the name holds '\\', which separates folders"),
+        ("name", "../../Documents"),
+        ("name", "."),
+        ("name", "x" * 201),
+        ("val:suffix", "../a"),
+        ("datasets:val:name", "a\\b"),
     ],
 )
-def test_names_that_lead_elsewhere(run_folder: Path, key: str, value: str, text: str) -> None:
-    expected = f"--force_yml: {key.replace(':', '.')}: {text}; it must be the name of one file or folder"
-    assert problems("options/student.yml", f"{key}={value}") == [expected]
+def test_names_that_lead_elsewhere(run_folder: Path, key: str, value: str) -> None:
+    assert problems("options/student.yml", f"{key}={value}") == [f"--force_yml: {key.replace(':', '.')}: unsafe-name"]
 
 
 def test_names_of_metrics_and_networks(run_folder: Path, student: str) -> None:
     write("options/student.yml", student.replace("    psnr_y: {", "    ../psnr: {"))
     (problem,) = problems()
-    assert ": val.metrics.../psnr: the metric's name holds '/', which separates folders" in problem
+    assert problem.endswith(": val.metrics.../psnr: unsafe-name")
 
 
 @pytest.mark.parametrize("line", ["/etc/passwd.png (1,1,3) 1", "a/../../b (1,1,3) 1"])
@@ -164,11 +162,12 @@ def test_lists_of_pictures_that_lead_elsewhere(run_folder: Path, line: str) -> N
     meta_info = Path("datasets/demo/held_out.lmdb/meta_info.txt")
     meta_info.write_text(f"a.png (1,1,3) 1\n{line}\n")
     (problem,) = problems()
-    assert "datasets.val.dataroot_gt: datasets/demo/held_out.lmdb/meta_info.txt line 2: the picture's name " in problem
+    assert problem.endswith(": datasets.val.dataroot_gt: unsafe-path")
 
 
 def test_weights_and_biases_must_be_installed(run_folder: Path) -> None:
     if find_spec("wandb") is not None:
         pytest.skip("Weights & Biases is installed here")
-    text = "logger.wandb.project: Weights & Biases is not installed: pip install wandb"
-    assert problems("options/student.yml", "logger:wandb:project=p") == [f"--force_yml: {text}"]
+    assert problems("options/student.yml", "logger:wandb:project=p") == [
+        "--force_yml: logger.wandb.project: not-installed"
+    ]

@@ -16,14 +16,13 @@ GAN = GAN.replace("\npath:\n", f"\n{NETWORK_D}\npath:\n")
 GAN = GAN.replace("\ntrain:\n", f"\ntrain:\n  {GAN_OPT}\n  {OPTIM_D}\n  {MORE}\n")
 
 MISTAKES = [  # what stands in the file, what the mistake makes of it, the key in whose line it is reported, how
-    (NETWORK_D, "#", None, "network_d: missing; train.gan_opt needs a discriminator"),
-    (OPTIM_D, "#", None, "train.optim_d: missing; train.gan_opt needs a discriminator's optimiser"),
-    ("vanilla", "wgan_gp", "gan_opt", "train.gan_opt.gan_type: expected hinge or lsgan or vanilla or wgan or "
-     "wgan_softplus, found the text 'wgan_gp'"),
-    ("3, num_feat: 8", "3, num_feats: 8", "network_d", "network_d.num_feats: unknown key; did you mean num_feat?"),
-    ("gan_gt_usm", "gan_gt_ums", "gan_gt_usm", "train.gan_gt_ums: unknown key; did you mean gan_gt_usm?"),
+    (NETWORK_D, "#", None, "network_d: missing-key"),
+    (OPTIM_D, "#", None, "train.optim_d: missing-key"),
+    ("vanilla", "wgan_gp", "gan_opt", "train.gan_opt.gan_type: invalid-value"),
+    ("3, num_feat: 8", "3, num_feats: 8", "network_d", "network_d.num_feats: unknown-key"),
+    ("gan_gt_usm", "gan_gt_ums", "gan_gt_usm", "train.gan_gt_ums: unknown-key"),
     ("UNetDiscriminatorSN, num_in_ch: 3,", "VGGStyleDiscriminator, num_in_ch: 3, input_size: 9,",
-     "network_d", "network_d: cannot be built: input size must be 128 or 256, but received 9"),
+     "network_d", "network_d: cannot-be-built"),
 ]  # fmt: skip
 
 
@@ -54,11 +53,10 @@ def test_a_discriminator_without_its_loss() -> None:
     text = GAN.replace(f"  {GAN_OPT}\n", "").replace(
         "\npath:\n", "\npath:\n  pretrain_network_d: options/student.yml\n"
     )
-    rest = "is for the GAN stage, but train.gan_opt is missing; add it, or remove this"
     assert refusals(text) == [
-        f"{line_of(NETWORK_D, text)}: network_d: {rest}",
-        f"{line_of('pretrain_network_d:', text)}: path.pretrain_network_d: {rest}",
-        f"{line_of('optim_d:', text)}: train.optim_d: {rest}",
+        f"{line_of(NETWORK_D, text)}: network_d: needs-gan-loss",
+        f"{line_of('pretrain_network_d:', text)}: path.pretrain_network_d: needs-gan-loss",
+        f"{line_of('optim_d:', text)}: train.optim_d: needs-gan-loss",
     ]
 
 
@@ -67,22 +65,19 @@ def test_teachers_have_no_gan_stage() -> None:
     found = refusals(text)
     for key in ("network_d", "train.gan_opt", "train.optim_d", "train.net_d_iters", "train.gan_gt_usm"):
         line = line_of(f"{key.rpartition('.')[2]}: ", text)
-        assert f"{line}: {key}: unknown key for KDTeacherModel; KDStudentModel has it" in found
+        assert f"{line}: {key}: key-of-another-model" in found
 
 
 def test_a_gan_alone_is_not_enough() -> None:
     text = "\n".join(line for line in GAN.splitlines() if "pixel_opt" not in line)
     line = line_of("\ntrain:", text)
-    assert refusals(text) == [f"{line}: train.pixel_opt: missing; training needs it or perceptual_opt"]
+    assert refusals(text) == [f"{line}: train.pixel_opt: missing-key"]
 
 
 @pytest.mark.parametrize("network", ["UNetDiscriminatorSN", "VGGStyleDiscriminator"])
 def test_a_discriminator_must_take_the_training_s_size(network: str) -> None:
     text = GAN.replace("UNetDiscriminatorSN", network).replace("  gt_size: ", "  gt_size: 100 # ")
-    (refusal,) = refusals(text)
-    line = line_of("network_d: {type", text)
-    start = "network_d: takes no RGB images of 100 x 100 pixels, the gt_size that is trained on: "
-    assert refusal.startswith(f"{line}: {start}")
+    assert refusals(text) == [f"{line_of('network_d: {type', text)}: network_d: images-refused"]
 
 
 def test_a_degradation_may_cut_to_another_size() -> None:
@@ -91,4 +86,4 @@ def test_a_degradation_may_cut_to_another_size() -> None:
     before, after = text.split("  type: ClassicalDegradation\n  kernel: iso\n  sigma: [0.2, 4.0]\n")
     cut = "  type: SecondOrderDegradation\n  gt_size: {}\n"
     assert refusals(before + cut.format(128) + after) == []
-    assert "takes no RGB images of 96 x 96" in refusals(before + cut.format(96) + after)[0]
+    assert refusals(before + cut.format(96) + after)[0].endswith(": network_d: images-refused")

@@ -159,7 +159,7 @@ def test_weights_of_the_perceptual_loss_are_not_downloaded(tmp_path: Path, monke
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     write("a.yml", SRGAN)
     (refusal,) = problems("a.yml")
-    assert "train.perceptual_opt: no such file: vgg19-dcbb9e9d.pth, the weights of vgg19, neither in" in refusal
+    assert refusal.endswith(": train.perceptual_opt: vgg-weights")
 
 
 def test_a_basicsr_file_for_testing_is_accepted() -> None:
@@ -171,18 +171,18 @@ def test_a_basicsr_file_for_testing_is_accepted() -> None:
 
 
 MISTAKES = [
-    (SRGAN, "gan_type:", "gan_typ:", "train.gan_opt.gan_typ: unknown key; did you mean gan_type?"),
-    (SRGAN, "net_d_iters:", "net_d_iter:", "train.net_d_iter: unknown key; did you mean net_d_iters?"),
-    (SRGAN, "num_feat: 64}", "num_fea: 64}", "network_d.num_fea: unknown key; did you mean num_feat?"),
+    (SRGAN, "gan_type:", "gan_typ:", "train.gan_opt.gan_typ: unknown-key"),
+    (SRGAN, "net_d_iters:", "net_d_iter:", "train.net_d_iter: unknown-key"),
+    (SRGAN, "num_feat: 64}", "num_fea: 64}", "network_d.num_fea: unknown-key"),
     (
         REALESRNET,
         "second_blur_prob:",
         "second_blur_pro:",
-        "second_blur_pro: unknown key; did you mean second_blur_prob?",
+        "second_blur_pro: unknown-key",
     ),
-    (REALESRNET, " sinc_prob:", " sinc_pro:", "datasets.train.sinc_pro: unknown key; did you mean sinc_prob?"),
-    (EDVR, "with_tsa:", "with_tse:", "network_g.with_tse: unknown key; did you mean with_tsa?"),
-    (EDVR, " sum", " add", "train.pixel_opt.reduction: expected mean or none or sum, found the text 'add'"),
+    (REALESRNET, " sinc_prob:", " sinc_pro:", "datasets.train.sinc_pro: unknown-key"),
+    (EDVR, "with_tsa:", "with_tse:", "network_g.with_tse: unknown-key"),
+    (EDVR, " sum", " add", "train.pixel_opt.reduction: invalid-value"),
 ]
 
 
@@ -245,17 +245,17 @@ def test_other_plugins_read_keys_of_their_own(plugin: str) -> None:
 
 PLUGIN_MISTAKES = """
 width: 8 -> widht: 8
-    network_g.widht: unknown key; did you mean width?
+    network_g.widht: unknown-key
 width: 4 -> width: wide
-    network_prior.width: expected a whole number, found the text 'wide'
+    network_prior.width: invalid-value
 width: 4 -> width: 4, sizes: [1, x]
-    network_prior.sizes[1]: expected a whole number, found the text 'x'
+    network_prior.sizes[1]: invalid-value
 of_its_own: 1 -> loss_weight: much
-    train.prior_opt.loss_weight: expected a number, found the text 'much'
+    train.prior_opt.loss_weight: invalid-value
 type: PluginDataset -> type: PluginDatset
-    datasets.train.type: no dataset is called PluginDatset; did you mean PluginDataset?
+    datasets.train.type: unknown-type
 total_iter: 100 -> total_iter: x
-    train.total_iter: expected a whole number >= 1, found the text 'x'
+    train.total_iter: invalid-value
 """
 
 

@@ -29,33 +29,24 @@ def refusals(right: str = "", wrong: str = "", *overrides: str) -> list[str]:
 
 
 def test_weights_that_are_missing(run_folder: Path, hub: Path) -> None:
-    assert refusals() == [
-        f"{LINE}: no such file: vgg19-dcbb9e9d.pth, the weights of vgg19, neither in experiments/pretrained_models (in "
-        f"{run_folder}) nor in {hub}; get it (575 MB, its sha256 begins dcbb9e9d): curl --create-dirs -fo "
-        f"{hub}/vgg19-dcbb9e9d.pth https://download.pytorch.org/models/vgg19-dcbb9e9d.pth; "
-        "--force_yml train:perceptual_opt=null trains without this loss"
-    ]
+    assert refusals() == [f"{LINE}: vgg-weights"]
     assert refusals("", "", "train:perceptual_opt=null") == []
 
 
 def test_weights_that_are_damaged(run_folder: Path) -> None:
     write("experiments/pretrained_models/vgg16-397923af.pth", "half a download")
-    (refusal,) = refusals("vgg19", "vgg16", "train:perceptual_opt:layer_weights={conv5_3: 1}")
-    damaged = "experiments/pretrained_models/vgg16-397923af.pth is damaged: its sha256 begins"
-    assert refusal.startswith(f"{LINE}: {damaged} ")
-    assert "not 397923af as its name says; get it (553 MB" in refusal
+    assert refusals("vgg19", "vgg16", "train:perceptual_opt:layer_weights={conv5_3: 1}") == [f"{LINE}: vgg-weights"]
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "refusal"),
     [
-        ("conv5_4", "conv5_6", ".layer_weights.conv5_6: unknown key; did you mean conv5_4?"),
-        ("conv5_4", "bn5_4", ".layer_weights.bn5_4: unknown key; did you mean conv5_4?"),
-        ("vgg19", "vgg16", ".layer_weights.conv5_4: unknown key; did you mean conv5_3?"),
-        ("vgg19", "vgg17", ".vgg_type: expected vgg11 or vgg11_bn or vgg13 or vgg13_bn or vgg16 or vgg16_bn or vgg19 "
-         "or vgg19_bn, found the text 'vgg17'"),
-        ("criterion: l1", "criterion: l2", ".criterion: expected fro or l1, found the text 'l2'"),
-        ("layer_weights", "layer_weigths", ".layer_weigths: unknown key; did you mean layer_weights?"),
+        ("conv5_4", "conv5_6", ".layer_weights.conv5_6: unknown-key"),
+        ("conv5_4", "bn5_4", ".layer_weights.bn5_4: unknown-key"),
+        ("vgg19", "vgg16", ".layer_weights.conv5_4: unknown-key"),
+        ("vgg19", "vgg17", ".vgg_type: invalid-value"),
+        ("criterion: l1", "criterion: l2", ".criterion: invalid-value"),
+        ("layer_weights", "layer_weigths", ".layer_weigths: unknown-key"),
     ],
 )  # fmt: skip
 def test_refused_before_weights_are_read(hub: Path, right: str, wrong: str, refusal: str) -> None:

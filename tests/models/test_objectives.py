@@ -39,7 +39,9 @@ class Brightness(Objective):
     @classmethod
     def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
         if not cls.asked(options) and "brightness_lr" in section(options, "train"):
-            yield Finding(("train", "brightness_lr"), "is for brightness_opt, which is missing")
+            yield Finding(
+                ("train", "brightness_lr"), "needs-brightness-loss", "is for brightness_opt, which is missing"
+            )
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -86,16 +88,16 @@ BRIGHT = (
     .replace("  pixel_opt", "  brightness_opt: {weight: 0.5}\n  brightness_lr: 0.2\n  pixel_opt")
 )
 MISTAKES = [
-    ("weight: 0.5", "wieght: 0.5", "train.brightness_opt.wieght: unknown key; did you mean weight?"),
-    ("weight: 0.5", "weight: -1", "train.brightness_opt.weight: expected a number >= 0, found -1"),
-    ("brightness_lr: 0.2", "brightness_lr: 0", "train.brightness_lr: expected a number > 0, found 0"),
-    ("  brightness_opt: {weight: 0.5}\n", "", "train.brightness_lr: is for brightness_opt, which is missing"),
+    ("weight: 0.5", "wieght: 0.5", "train.brightness_opt.wieght: unknown-key"),
+    ("weight: 0.5", "weight: -1", "train.brightness_opt.weight: invalid-value"),
+    ("brightness_lr: 0.2", "brightness_lr: 0", "train.brightness_lr: invalid-value"),
+    ("  brightness_opt: {weight: 0.5}\n", "", "train.brightness_lr: needs-brightness-loss"),
     (
         "MultiStepLR",
         "MultiStepLr",
-        "train.scheduler.type: no scheduler is called MultiStepLr; did you mean MultiStepLR?",
+        "train.scheduler.type: unknown-type",
     ),
-    ("  pixel_opt: {type: L1Loss}\n", "", "train.pixel_opt: missing; training needs it or perceptual_opt"),
+    ("  pixel_opt: {type: L1Loss}\n", "", "train.pixel_opt: missing-key"),
 ]  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def test_an_objective_of_a_plug_in_brings_its_options(tmp_path: Any, monkeypatch
     assert problems("a.yml") == []
     write("a.yml", BRIGHT.replace("BrightModel", "BlindSRModel"))
     assert [line.partition(": ")[2] for line in problems("a.yml")] == [
-        f"train.{key}: unknown key for BlindSRModel; BrightModel has it" for key in ("brightness_opt", "brightness_lr")
+        f"train.{key}: key-of-another-model" for key in ("brightness_opt", "brightness_lr")
     ]
 
 
@@ -167,15 +169,11 @@ def test_an_option_of_other_models_is_refused(
         "estimator_iter": "5",
         "start_from_teacher": "all",
     }
-    others = {
-        "contrast_opt": "ContrastiveSRModel and KDTeacherModel have it",
-        "estimator_iter": "ContrastiveSRModel and KDStudentModel and KDTeacherModel have it",
-    }
     monkeypatch.chdir(tmp_path)
     text = PLAIN.replace("SRModel", model_type).replace("  pixel_opt", f"  {key}: {values[key]}\n  pixel_opt")
     write("a.yml", text)
     found = [line.partition(": ")[2] for line in problems("a.yml") if f"train.{key}" in line]
-    assert found == [f"train.{key}: unknown key for {model_type}; {others.get(key, 'KDStudentModel has it')}"]
+    assert found == [f"train.{key}: key-of-another-model"]
 
 
 def test_contrast_needs_no_teacher(tmp_path: Any) -> None:

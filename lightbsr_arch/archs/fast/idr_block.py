@@ -24,7 +24,8 @@ IDR_BLOCK_HALO = 1 + 2 + HALO
 def run_convnext_block(block: ConvNeXtBlock, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
     """Return ``block(x)``. With ``overwrite``, the result may be stored in the memory of ``x``."""
     if not is_inference_on_cpu(x):
-        return block(x)
+        out: torch.Tensor = block(x)
+        return out
     return _add_residual(block, x, lambda strip: strip.with_halo(x, HALO), overwrite)
 
 
@@ -38,7 +39,8 @@ def run_idr_block(
 ) -> torch.Tensor:
     """Return ``block(x, channel, spatial, pooled)``. With ``overwrite``, it may be stored in the memory of ``x``."""
     if not is_inference_on_cpu(x):
-        return block(x, channel, spatial, pooled)
+        out: torch.Tensor = block(x, channel, spatial, pooled)
+        return out
     num_local, num_wide = local_and_wide(x.shape[1])
     local, wide = x.split((num_local, num_wide), dim=1)
     gate = conv_gelu(torch.cat([spatial, local], dim=1), block.spatial_gate[0].get_parameter("weight"))

@@ -13,12 +13,13 @@ from torch.overrides import TorchFunctionMode
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.checks.combinations import channels, section, sections
+from lightbsr_arch.config.checks.combinations import channels
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, package
 from lightbsr_arch.degradations import Draws
-from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding, KeyPath
+from lightbsr_arch.option_types.sections import section, sections
 from lightbsr_arch.seeds import seeded
 
 # BasicSR's networks that neither read files nor download weights when they are built.
@@ -26,8 +27,8 @@ BASICSR_RESTORERS = ("EDSR", "MSRResNet", "RCAN", "RRDBNet", "SRVGGNetCompact", 
 BASICSR_DISCRIMINATORS = ("UNetDiscriminatorSN", "VGGStyleDiscriminator")
 # Numbers of repeated parts. A few of these show the same mistakes in less time.
 FEW = {"num_block": 2, "num_group": 2, "num_conv": 2}
-# Losses that read files or need much memory when they are built. The types of their arguments are checked.
-NOT_BUILT = ("PerceptualLoss", "MomentumContrastLoss")
+# The loss that reads a file when it is built. The types of its arguments are checked.
+NOT_BUILT = "PerceptualLoss"
 LARGEST_TRIAL = 512
 
 
@@ -69,18 +70,22 @@ def _networks(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
         if is_basicsr:
             known = signature(cls).parameters
             arguments |= {part: min(arguments.get(part, few), few) for part, few in FEW.items() if part in known}
-        problem = "cannot be built"
+        code, problem = "cannot-be-built", "cannot be built"
         try:
             with torch.device("meta"), _WithoutMemory():
                 built = cls(**arguments)
                 size = sum(parameter.numel() * parameter.element_size() for parameter in built.parameters())
                 if size > psutil.virtual_memory().total:
-                    yield Finding((key,), f"its weights take {size / 1e9:.0f} GB, more than this machine's memory")
+                    yield Finding(
+                        (key,),
+                        "too-much-memory",
+                        f"its weights take {size / 1e9:.0f} GB, more than this machine's memory",
+                    )
                 elif is_train and is_basicsr:
-                    problem = "cannot be trained on these images"
+                    code, problem = "cannot-be-trained", "cannot be trained on these images"
                     yield from _trial(options, key, name, built)
         except Exception as error:  # networks raise any exception
-            yield Finding((key,), f"{problem}: {error or type(error).__name__}")
+            yield Finding((key,), code, f"{problem}: {error or type(error).__name__}")
 
 
 def _trial(options: dict[str, Any], key: str, name: str, network: nn.Module) -> Iterator[Finding]:
@@ -96,12 +101,16 @@ def _trial(options: dict[str, Any], key: str, name: str, network: nn.Module) -> 
         except Exception as error:
             kind = "RGB" if count == 3 else "grey"
             text = f"takes no {kind} images of {gt_size} x {gt_size} pixels, the gt_size that is trained on: {error}"
-            yield Finding((key,), text)
+            yield Finding((key,), "images-refused", text)
     elif key == "network_g":
         size = tuple(network(torch.empty(1, count, gt_size // scale, gt_size // scale)).shape[1:])
         if size != (count, gt_size, gt_size):
             made, wanted = (" x ".join(map(str, shape)) for shape in (size, (count, gt_size, gt_size)))
-            yield Finding((key,), f"makes images of {made}, the training wants {wanted} (channels, height, width)")
+            yield Finding(
+                (key,),
+                "output-size-mismatch",
+                f"makes images of {made}, the training wants {wanted} (channels, height, width)",
+            )
 
 
 def _optimizers(options: dict[str, Any]) -> Iterator[Finding]:
@@ -117,7 +126,11 @@ def _optimizers(options: dict[str, Any]) -> Iterator[Finding]:
         try:
             cls(parameters, **arguments).step()
         except Exception as error:
-            yield Finding(("train", key), f"{cls.__name__} cannot train a network of convolutions with this: {error}")
+            yield Finding(
+                ("train", key),
+                "optimizer-fails",
+                f"{cls.__name__} cannot train a network of convolutions with this: {error}",
+            )
 
 
 def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
@@ -128,7 +141,7 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
     try:
         cls(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), **arguments)
     except Exception as error:
-        yield Finding(("train", "scheduler"), f"cannot be built: {error or type(error).__name__}")
+        yield Finding(("train", "scheduler"), "cannot-be-built", f"cannot be built: {error or type(error).__name__}")
 
 
 def _metrics(options: dict[str, Any]) -> Iterator[Finding]:
@@ -143,7 +156,7 @@ def _metrics(options: dict[str, Any]) -> Iterator[Finding]:
         try:
             measure(picture, picture, **arguments)
         except Exception as error:
-            yield Finding(("val", "metrics", key), f"{metric['type']} cannot measure pictures: {error}")
+            yield Finding(("val", "metrics", key), "metric-fails", f"{metric['type']} cannot measure pictures: {error}")
 
 
 def _losses(options: dict[str, Any]) -> Iterator[Finding]:
@@ -151,18 +164,21 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
         arguments = dict(loss)
         name = str(arguments.pop("type", None))
         cls = registered("loss").get(name)
-        if key == "pixel_opt" and name in NOT_BUILT:
-            yield Finding(("train", key, "type"), f"{name} is not a pixel loss; choose another one")
-        if cls is None or package(cls) not in OWN or name in NOT_BUILT or key.startswith("optim_"):
-            continue
-        try:
-            built = cls(**arguments)
-        except Exception as error:
-            yield Finding(("train", key), f"cannot be built: {error or type(error).__name__}")
+        if cls is None or package(cls) not in OWN or key.startswith("optim_"):
             continue
         kind = {"pixel_opt": "pixel", "perceptual_opt": "perceptual"}.get(key)
-        if kind is not None and _kind_of(built) != kind:
-            yield Finding(("train", key, "type"), f"{name} is not a {kind} loss; choose another one")
+        found: str | None = "perceptual"
+        if name != NOT_BUILT:
+            try:
+                with torch.device("meta" if kind is None else "cpu"):  # a queue of keys takes no memory on meta
+                    built = cls(**arguments)
+            except Exception as error:
+                yield Finding(("train", key), "cannot-be-built", f"cannot be built: {error or type(error).__name__}")
+                continue
+            found = None if kind is None else _kind_of(built)
+        if kind is not None and found != kind:
+            text = f"{name} is not a {kind} loss; choose another one"
+            yield Finding(("train", key, "type"), f"not-a-{kind}-loss", text)
 
 
 def _kind_of(loss: nn.Module) -> str | None:
@@ -189,7 +205,7 @@ def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
             cls(scale, **arguments)(torch.rand(1, 3, size, size), Draws(torch.Generator().manual_seed(0)))
     except Exception as error:
         text = str(error).removeprefix("degradation.") or type(error).__name__
-        yield Finding(("degradation",), f"cannot degrade images of {size} x {size} pixels: {text}")
+        yield Finding(("degradation",), "degradation-fails", f"cannot degrade images of {size} x {size} pixels: {text}")
 
 
 def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
@@ -218,7 +234,7 @@ def _differences(asked: dict[str, Any], held: dict[str, Any], key: KeyPath, orig
     for name in ["type"] if wanted["type"] != found["type"] else wanted:
         if wanted[name] != found[name]:
             text = f"{wanted[name]}, but the {key[-1]} {origin} has {found[name]}: make them equal"
-            yield Finding((*key, name), text)
+            yield Finding((*key, name), "weights-mismatch", text)
 
 
 def _with_defaults(network: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, VggType, package
 from lightbsr_arch.losses.vgg_weights import layers
-from lightbsr_arch.models.blindsr_model import compares_with_gt
+from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
 
@@ -76,7 +76,7 @@ def _names(options: dict[str, Any]) -> Iterator[Finding]:
 def _unsafe(name: str, key: KeyPath, what: str) -> Iterator[Finding]:
     fault = unsafe_name(name)
     if fault is not None:
-        yield Finding(key, f"{what} {fault}; it must be the name of one file or folder")
+        yield Finding(key, "unsafe-name", f"{what} {fault}; it must be the name of one file or folder")
 
 
 def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
@@ -85,58 +85,72 @@ def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
             yield unknown_key(("datasets", name), PHASES)
         elif is_train and phase_of(name) == "test":
             yield Finding(
-                ("datasets", name), "training takes train and val data sets; use `basicsr test` for this file"
+                ("datasets", name),
+                "test-set-in-training",
+                "training takes train and val data sets; use `basicsr test` for this file",
             )
 
 
 def _training(options: dict[str, Any]) -> Iterator[Finding]:
     for name in ("train", "logger"):
         if name not in options:
-            yield Finding((name,), "missing; training needs this section")
+            yield Finding((name,), "missing-key", "missing; training needs this section")
     datasets = section(options, "datasets")
     if "train" not in datasets:
-        yield Finding(("datasets", "train"), "missing; training needs this data set")
+        yield Finding(("datasets", "train"), "missing-key", "missing; training needs this data set")
     train = section(datasets, "train")
     keys = TRAIN_LOADER_KEYS + (TRAIN_CROP_KEYS if train.get("type") in CROPPING_DATASETS else ())
     for key in keys if train else ():
         if key not in train:
-            yield Finding(("datasets", "train", key), "missing; training needs it")
+            yield Finding(("datasets", "train", key), "missing-key", "missing; training needs it")
     workers = train.get("num_worker_per_gpu")
     if isinstance(workers, int) and workers > MOST_WORKERS:
         yield Finding(
             ("datasets", "train", "num_worker_per_gpu"),
+            "too-many-workers",
             f"{workers} loader processes, but this machine has {os.cpu_count()} cores; expected at most {MOST_WORKERS}",
         )
     for key in ("optim_g", "optim_d"):
         optimizer = section(options, "train", key)
         if optimizer and "lr" not in optimizer:
-            yield Finding(("train", key, "lr"), "missing; training needs a learning rate")
+            yield Finding(("train", key, "lr"), "missing-key", "missing; training needs a learning rate")
     given, left = train.get("gt_size"), section(options, "degradation").get("gt_size")
     if isinstance(given, int) and isinstance(left, int) and given < left:
         yield Finding(
             ("datasets", "train", "gt_size"),
+            "crop-mismatch",
             f"{given} is less than degradation.gt_size, {left}, to which the degraded images are cut",
         )
     if train.get("prefetch_mode") == "cuda" and train.get("pin_memory") is not True:
-        yield Finding(("datasets", "train", "prefetch_mode"), "cuda needs `pin_memory: true` beside it")
+        yield Finding(
+            ("datasets", "train", "prefetch_mode"), "needs-pin-memory", "cuda needs `pin_memory: true` beside it"
+        )
     val_sets = [name for name in datasets if phase_of(name) == "val"]
     if val_sets and options.get("val") is None:
         yield Finding(
-            ("val",), f"missing; datasets.{val_sets[0]} needs a `val` section with val_freq, save_img and metrics"
+            ("val",),
+            "missing-key",
+            f"missing; datasets.{val_sets[0]} needs a `val` section with val_freq, save_img and metrics",
         )
     elif options.get("val") is not None:
         if not val_sets and options.get("model_type") != "StyleGAN2Model":
-            yield Finding(("val",), "there is no datasets.val to validate on; add one, or remove this section")
+            yield Finding(
+                ("val",),
+                "no-validation-set",
+                "there is no datasets.val to validate on; add one, or remove this section",
+            )
         if "val_freq" not in section(options, "val"):
-            yield Finding(("val", "val_freq"), "missing; training needs it")
+            yield Finding(("val", "val_freq"), "missing-key", "missing; training needs it")
 
 
 def _testing(options: dict[str, Any]) -> Iterator[Finding]:
     val = section(options, "val")
     if options.get("val") is None:
-        yield Finding(("val",), "missing; testing needs a `val` section with save_img and metrics")
+        yield Finding(("val",), "missing-key", "missing; testing needs a `val` section with save_img and metrics")
     elif val.get("save_img") is True and "suffix" not in val:
-        yield Finding(("val", "suffix"), "missing; testing with `save_img: true` needs it (null: the run's name)")
+        yield Finding(
+            ("val", "suffix"), "missing-key", "missing; testing with `save_img: true` needs it (null: the run's name)"
+        )
 
 
 def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
@@ -151,6 +165,7 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
         if measure is not None and compares_with_gt(measure):
             yield Finding(
                 ("val", "metrics", name),
+                "metric-needs-gt",
                 f"{metric['type']} compares with HR images, which datasets.{blind[0]} lacks; take calculate_niqe, or "
                 "a data set that has them",
             )
@@ -166,10 +181,12 @@ def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
         if phase_of(name) == "train" or kind not in IMAGE_DATASETS:
             continue
         if "gt" in needed and kind == "SingleImageDataset":
-            yield Finding(("datasets", name, "type"), f"{kind} has no HR images, which a teacher must see")
+            yield Finding(
+                ("datasets", name, "type"), "dataset-lacks-input", f"{kind} has no HR images, which a teacher must see"
+            )
         elif "prior" in needed and kind != "DegradedDataset":
             text = f"{kind} has no blur kernels, which the estimator of network_g needs: use a DegradedDataset"
-            yield Finding(("datasets", name, "type"), text)
+            yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
 
 
 def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
@@ -181,16 +198,20 @@ def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
     train = section(options, "train")
     if train.get("gan_opt") is not None:
         if "network_d" not in options:
-            yield Finding(("network_d",), "missing; train.gan_opt needs a discriminator")
+            yield Finding(("network_d",), "missing-key", "missing; train.gan_opt needs a discriminator")
         if "optim_d" not in train:
-            yield Finding(("train", "optim_d"), "missing; train.gan_opt needs a discriminator's optimiser")
+            yield Finding(
+                ("train", "optim_d"), "missing-key", "missing; train.gan_opt needs a discriminator's optimiser"
+            )
     elif train and _is_kind(model, SRGANModel):
-        yield Finding(("train", "gan_opt"), f"missing; {options['model_type']} trains with a discriminator")
+        yield Finding(
+            ("train", "gan_opt"), "missing-key", f"missing; {options['model_type']} trains with a discriminator"
+        )
     if _is_kind(model, VideoBaseModel):
         for name, dataset in sections(options, "datasets"):
             if dataset.get("type") in IMAGE_DATASETS:
                 text = f"{dataset['type']} gives images, {options['model_type']} takes videos"
-                yield Finding(("datasets", name, "type"), text)
+                yield Finding(("datasets", name, "type"), "dataset-without-videos", text)
 
 
 def _is_kind(model: Any, base: type) -> bool:
@@ -218,7 +239,11 @@ def _scales(options: dict[str, Any]) -> Iterator[Finding]:
         cropping = [name for name, data in sections(options, "datasets") if data.get("type") in CROPPING_DATASETS]
         if cropping:
             name = cropping[0]
-            yield Finding(("scale",), f"missing; the {options['datasets'][name]['type']} of datasets.{name} needs it")
+            yield Finding(
+                ("scale",),
+                "missing-key",
+                f"missing; the {options['datasets'][name]['type']} of datasets.{name} needs it",
+            )
     scale = options.get("scale")
     if not isinstance(scale, int) or scale < 1:
         return
@@ -228,7 +253,9 @@ def _scales(options: dict[str, Any]) -> Iterator[Finding]:
         gt_size = section(options, *key[:-1]).get("gt_size")
         if isinstance(gt_size, int) and gt_size % scale:
             yield Finding(
-                key, f"{gt_size} is not divisible by scale, {scale}; the nearest below is {gt_size - gt_size % scale}"
+                key,
+                "not-divisible",
+                f"{gt_size} is not divisible by scale, {scale}; the nearest below is {gt_size - gt_size % scale}",
             )
 
 
@@ -247,11 +274,13 @@ def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterato
     for name in ("scale", "upscale"):
         if name in network:
             if isinstance(network[name], int) and network[name] != scale:
-                yield Finding((*key, name), f"is {network[name]}, but scale is {scale}; they must agree")
+                yield Finding(
+                    (*key, name), "scale-mismatch", f"is {network[name]}, but scale is {scale}; they must agree"
+                )
         elif name in parameters:
             default = parameters[name].default
             if isinstance(default, int) and default != scale:
-                yield Finding((*key, name), f"missing; it is {default} then, but scale is {scale}")
+                yield Finding((*key, name), "scale-mismatch", f"missing; it is {default} then, but scale is {scale}")
 
 
 def channels(options: dict[str, Any]) -> int | None:
@@ -276,16 +305,24 @@ def _colours(options: dict[str, Any]) -> Iterator[Finding]:
             found = network.get(name, parameter and parameter.default)
             if isinstance(found, int) and found != count:
                 images = "RGB images" if count == 3 else "the luma alone (color: y)"
-                yield Finding((*key, name), f"is {found}, but the data sets give {images}: it must be {count}")
+                yield Finding(
+                    (*key, name), "channel-mismatch", f"is {found}, but the data sets give {images}: it must be {count}"
+                )
     for name, dataset in sections(options, "datasets"):
         mean, std = dataset.get("mean"), dataset.get("std")
         if (mean is None) != (std is None):
-            yield Finding(("datasets", name, "mean" if std is None else "std"), "mean and std go together")
+            yield Finding(
+                ("datasets", name, "mean" if std is None else "std"), "mean-without-std", "mean and std go together"
+            )
         for key_, values in (("mean", mean), ("std", std)):
             if count is not None and isinstance(values, list) and len(values) != count:
-                yield Finding(("datasets", name, key_), f"has {len(values)} numbers, the images have {count} channels")
+                yield Finding(
+                    ("datasets", name, key_),
+                    "channel-mismatch",
+                    f"has {len(values)} numbers, the images have {count} channels",
+                )
         if isinstance(std, list) and 0 in std:
-            yield Finding(("datasets", name, "std"), "0 divides the image")
+            yield Finding(("datasets", name, "std"), "zero-std", "0 divides the image")
 
 
 def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
@@ -294,7 +331,11 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
     weights = scheduler.get("restart_weights", [1])
     if isinstance(steps, list) and isinstance(weights, list) and len(steps) != len(weights):
         key = ("train", "scheduler", "restart_weights")
-        yield Finding(key, f"expected {len(steps)} weights, as many as periods or restarts, found {len(weights)}")
+        yield Finding(
+            key,
+            "restart-weights-mismatch",
+            f"expected {len(steps)} weights, as many as periods or restarts, found {len(weights)}",
+        )
     periods: Any = scheduler.get("periods")
     train = section(options, "train")
     total_iter: Any = train.get("total_iter")
@@ -302,10 +343,13 @@ def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
     warmup: Any = train.get("warmup_iter", -1)
     if _is_numbers(periods) and _is_numbers([total_iter, start]) and start + sum(periods) < total_iter:
         key = ("train", "scheduler", "periods")
-        yield Finding(key, f"end after {start + sum(periods)} steps, before train.total_iter, {total_iter}")
+        yield Finding(
+            key, "periods-too-short", f"end after {start + sum(periods)} steps, before train.total_iter, {total_iter}"
+        )
     if _is_numbers([start, warmup]) and 0 < start < warmup:
         yield Finding(
             ("train", "warmup_iter"),
+            "warmup-too-long",
             f"{warmup} is more than train.scheduler_start, {start}, whose last steps are the warm-up: lower it",
         )
 
@@ -319,6 +363,10 @@ def _loggers(options: dict[str, Any]) -> Iterator[Finding]:
     if section(logger, "wandb").get("project") is None:
         return
     if logger.get("use_tb_logger") is not True:
-        yield Finding(("logger", "wandb", "project"), "Weights & Biases needs `use_tb_logger: true`")
+        yield Finding(
+            ("logger", "wandb", "project"), "needs-tensorboard", "Weights & Biases needs `use_tb_logger: true`"
+        )
     elif find_spec("wandb") is None:
-        yield Finding(("logger", "wandb", "project"), "Weights & Biases is not installed: pip install wandb")
+        yield Finding(
+            ("logger", "wandb", "project"), "not-installed", "Weights & Biases is not installed: pip install wandb"
+        )

@@ -10,12 +10,13 @@ from typing import Any
 from lightbsr import shipped
 from lightbsr.errors import UserError
 from lightbsr.names import unsafe_path
-from lightbsr_arch.config.checks.combinations import perceptual_losses, section, sections
+from lightbsr_arch.config.checks.combinations import perceptual_losses
 from lightbsr_arch.config.yaml_file import Document, load_file
 from lightbsr_arch.data.meta_info import META_INFO
 from lightbsr_arch.data.pair_dataset import PicturePairs
 from lightbsr_arch.losses.vgg_weights import check_whole, find_weights_file
 from lightbsr_arch.option_types.problems import Finding, KeyPath, OptionsError
+from lightbsr_arch.option_types.sections import section, sections
 
 LMDB_FILES = ("data.mdb", META_INFO)
 DATA_ROOTS = ("dataroot_gt", "dataroot_lq", "dataroot_flow")
@@ -44,7 +45,9 @@ def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
     for key, value in section(options, "path").items():
         is_weights = key.startswith("pretrain_network_") and value not in shipped.names()
         if (is_weights or key == "resume_state") and isinstance(value, str) and not _is_file(value):
-            yield Finding(("path", key), f"no such file: {_shown(value)}{_how_to_train(value, options_file)}")
+            yield Finding(
+                ("path", key), "missing-file", f"no such file: {_shown(value)}{_how_to_train(value, options_file)}"
+            )
 
 
 def vgg_checks(options: dict[str, Any], *, read: bool) -> Iterator[Finding]:
@@ -55,7 +58,9 @@ def vgg_checks(options: dict[str, Any], *, read: bool) -> Iterator[Finding]:
             if read:
                 check_whole(path, vgg_type)
         except UserError as error:
-            yield Finding(("train", name), f"{error}; --force_yml train:{name}=null trains without this loss")
+            yield Finding(
+                ("train", name), "vgg-weights", f"{error}; --force_yml train:{name}=null trains without this loss"
+            )
 
 
 def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> Iterator[Finding]:
@@ -63,15 +68,17 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
     is_lmdb = path.suffix == ".lmdb"
     if backend == "lmdb" and not is_lmdb:
         text = f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`"
-        yield Finding(key, text)
+        yield Finding(key, "wrong-backend", text)
     elif not os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, pathlib makes an error
-        yield Finding(key, f"no such folder: {_shown(value)}{_how_to_make(options_file)}")
+        yield Finding(key, "missing-folder", f"no such folder: {_shown(value)}{_how_to_make(options_file)}")
     elif backend == "disk" and is_lmdb:
-        yield Finding(key, f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`")
+        yield Finding(key, "wrong-backend", f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`")
     elif backend == "lmdb":
         missing = [name for name in LMDB_FILES if not (path / name).is_file()]
         if missing:
-            yield Finding(key, f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew")
+            yield Finding(
+                key, "incomplete-lmdb", f"{value} is no complete LMDB: it lacks {' and '.join(missing)}; make it anew"
+            )
         else:
             # BasicSR's data sets accept more than `read_meta_info` does.
             yield from _listed(path / META_INFO, lambda line: [line.partition(".")[0]], key)
@@ -86,14 +93,14 @@ def _pairs(dataset: dict[str, Any], scale: Any, key: KeyPath) -> Iterator[Findin
     try:
         PicturePairs(roots[0], roots[1], scale, *templates)
     except UserError as error:
-        yield Finding(key, str(error))
+        yield Finding(key, "unpaired-pictures", str(error))
 
 
 def _data_list(value: str, key: KeyPath) -> Iterator[Finding]:
     if _is_file(value):
         yield from _listed(_path(value), lambda line: re.split(r", | ", line.strip())[:2], key)
     else:
-        yield Finding(key, f"no such file: {_shown(value)}")
+        yield Finding(key, "missing-file", f"no such file: {_shown(value)}")
 
 
 def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> Iterator[Finding]:
@@ -104,10 +111,10 @@ def _listed(path: Path, names_in: Callable[[str], list[str]], key: KeyPath) -> I
                 for name in filter(None, names_in(line)):
                     fault = unsafe_path(name)
                     if fault is not None:
-                        yield Finding(key, f"{path} line {number}: the picture's name {fault}")
+                        yield Finding(key, "unsafe-path", f"{path} line {number}: the picture's name {fault}")
                         return
     except (OSError, UnicodeDecodeError) as error:
-        yield Finding(key, f"{path}: cannot be read ({error})")
+        yield Finding(key, "unreadable-file", f"{path}: cannot be read ({error})")
 
 
 def _how_to_make(options_file: Path) -> str:

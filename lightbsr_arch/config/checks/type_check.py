@@ -70,7 +70,7 @@ class Checker:
                 yield unknown_key((*key, name), fields)
         for name, field in fields.items():
             if field.required and name not in value:
-                yield Finding((*key, name), f"missing; expected {describe_type(field.type)}")
+                yield Finding((*key, name), "missing-key", f"missing; expected {describe_type(field.type)}")
 
     def _registered(self, value: Any, kind: str, key: KeyPath) -> Iterator[Finding]:
         if not isinstance(value, dict):
@@ -80,7 +80,7 @@ class Checker:
         if "type" not in value:
             typo = nearest("type", value)
             if typo is None:
-                yield Finding((*key, "type"), f"missing; expected the name of {a(kind)}")
+                yield Finding((*key, "type"), "missing-key", f"missing; expected the name of {a(kind)}")
             else:
                 yield unknown_key((*key, typo), ["type"])
         elif not isinstance(name, str):
@@ -88,7 +88,7 @@ class Checker:
         else:
             section = self._resolve(kind, name)
             if isinstance(section, str):
-                yield Finding((*key, "type"), section)
+                yield Finding((*key, "type"), "unknown-type", section)
             elif section is not None:
                 yield from self.check(value, section, key)
 
@@ -111,14 +111,14 @@ def _struct_in(info: inspect.Type) -> inspect.Type | None:
 
 
 def mismatch(value: Any, expected: str, key: KeyPath) -> Finding:
-    return Finding(key, f"expected {expected}, found {describe_value(value)}")
+    return Finding(key, "invalid-value", f"expected {expected}, found {describe_value(value)}")
 
 
 def unknown_key(key: KeyPath, names: Iterable[str]) -> Finding:
     """Return the finding for an unknown key, with the nearest known key or, without a near one, all of them."""
     match = nearest(str(key[-1]), names)
     advice = f"did you mean {match}?" if match is not None else f"valid here: {', '.join(names)}"
-    return Finding(key, f"unknown key; {advice}", meant=match)
+    return Finding(key, "unknown-key", f"unknown key; {advice}", meant=match)
 
 
 def a(noun: str) -> str:

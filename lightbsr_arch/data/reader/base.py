@@ -102,8 +102,9 @@ _TURNED: Final[dict[int, Callable[[Pixels], Pixels]]] = {
 
 
 def upright(stored: Pixels, orientation: int) -> Pixels:
-    """Rotate and flip pixels by the EXIF orientation. An unknown orientation leaves them unchanged."""
-    return _TURNED.get(orientation, lambda stored: stored)(stored)
+    """Turn and flip pixels by EXIF orientation. An unknown orientation leaves them unchanged."""
+    turn = _TURNED.get(orientation)
+    return stored if turn is None else turn(stored)
 
 
 def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
@@ -117,4 +118,5 @@ def rescale(values: Pixels, largest: int) -> Pixels:
     if largest == full:
         return values.astype(dtype, copy=False)
     table = (np.arange(largest + 1, dtype=np.uint32) * full + largest // 2) // largest
-    return table.astype(dtype)[np.minimum(values, values.dtype.type(largest))]
+    pixels: Pixels = table.astype(dtype)[np.minimum(values, values.dtype.type(largest))]
+    return pixels

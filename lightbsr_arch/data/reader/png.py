@@ -158,7 +158,7 @@ class PngDecoder:
         if not self._is_interlaced:
             return imagecodecs.png_decode(data)
         # imagecodecs also decodes these, but libpng then prints warnings to standard error.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
             raise RefusedError("cut short or damaged (PNG header, but the pixels cannot be decoded)")
         if self._colour == _GREY_ALPHA:

@@ -52,7 +52,8 @@ class PnmDecoder:
         text = _COMMENT.sub(b" ", self._data[self._start - 1 :])
         if self._bits:  # digits that need no space between them
             digits = np.frombuffer(text, np.uint8)
-            return digits[(digits == ord("0")) | (digits == ord("1"))] - ord("0")
+            pixels: Pixels = digits[(digits == ord("0")) | (digits == ord("1"))] - ord("0")
+            return pixels
         numbers = re.match(rb"[0-9\s]*", text)
         assert numbers
         return np.fromstring(numbers[0], np.int64, sep=" ")

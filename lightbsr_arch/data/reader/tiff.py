@@ -170,7 +170,7 @@ class TiffDecoder:
     def _samples(self) -> Pixels:
         """Return the stored samples, H x W x S."""
         with tifffile.TiffFile(io.BytesIO(self._data)) as file:
-            samples = file.pages[0].asarray(squeeze=False, maxworkers=1)
+            samples: Pixels = file.pages[0].asarray(squeeze=False, maxworkers=1)
         if samples.dtype == bool:
             samples = samples.view(np.uint8)
         planes, _, height, width, contiguous = samples.shape
@@ -312,4 +312,5 @@ def _unassociate(colours: Pixels, alpha: Pixels) -> Pixels:
     full = np.iinfo(colours.dtype).max
     opacity = (alpha + (alpha == 0))[..., None].astype(np.uint32)
     quotient = (colours.astype(np.uint32) * full + opacity // 2) // opacity
-    return quotient.clip(max=full).astype(colours.dtype)
+    pixels: Pixels = quotient.clip(max=full).astype(colours.dtype)
+    return pixels

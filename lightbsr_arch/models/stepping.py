@@ -1,0 +1,104 @@
+"""Steps in mixed precision, which leave the weights as they are where a loss or a gradient is not finite."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from lightbsr.errors import UserError
+from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
+from lightbsr_arch.objectives import Losses
+from lightbsr_arch.training_state import resume_scaler
+
+# Stop after this many consecutive steps that are not finite.
+MAX_SKIPPED_STEPS = 10
+
+
+class SteppingModel(PatchedSRModel):
+    """An SRModel with any optimiser of PyTorch, ``train.amp``, ``train.grad_clip`` and ``train.nan_loss``."""
+
+    logged: Losses
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        amp = (opt.get("train") or {}).get("amp")
+        self.amp_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[amp]
+        self.skipped_in_a_row = 0
+        super().__init__(opt)
+
+    def init_training_settings(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
+        super().init_training_settings()
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build any optimiser of ``torch.optim`` by name; BasicSR's function builds only Adam."""
+        optimizer: torch.optim.Optimizer = getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+        return optimizer
+
+    def autocast(self) -> torch.autocast:
+        """Return a context with the precision that ``train.amp`` asks for."""
+        return torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
+
+    def take_step(
+        self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, losses: Losses, largest: float | None
+    ) -> str | None:
+        """Update weights by their gradients, clipped to the norm ``largest``, and log the losses.
+
+        Returns:
+            The name of a loss or gradient that is not finite, in which case the weights stay as they are; or None.
+        """
+        self.logged.update((name, loss.detach()) for name, loss in losses.items())
+        if not self._all_ranks_finite(torch.stack(list(losses.values())).sum()):
+            bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+            return f"loss {', '.join(bad) or 'of another process'}"
+        if largest is not None:
+            scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
+            # With fp16, infinite gradients are normal: the scaler skips the step and lowers the scale.
+            if not (scaler.is_enabled() or norm.isfinite()):
+                return "the gradient"
+        scaler.step(optimizer)
+        scaler.update()
+        return None
+
+    def _all_ranks_finite(self, total: torch.Tensor) -> bool:
+        """Return whether all processes have a finite loss; all must take the same branch, or a reduction hangs."""
+        finite = total.detach().isfinite().float()
+        if self.opt["dist"]:
+            torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+        return bool(finite)
+
+    def count_skipped(self, current_iter: int, fault: str | None) -> None:
+        """Count steps in a row that were left out.
+
+        Args:
+            current_iter: the iteration.
+            fault: the name of the value that is not finite, or None after a step.
+
+        Raises:
+            UserError: the options allow no such step, or no more of them.
+        """
+        self.skipped_in_a_row = 0 if fault is None else self.skipped_in_a_row + 1
+        if fault is None:
+            return
+        if self.opt["train"].get("nan_loss") == "skip" and self.skipped_in_a_row <= MAX_SKIPPED_STEPS:
+            get_root_logger().warning(f"iter {current_iter}: {fault} is not finite; step skipped")
+            return
+        saved = Path(self.opt["path"]["training_states"]).glob("*.state")
+        last = max((int(state.stem) for state in saved), default=None)
+        good = "no checkpoint was saved before it" if last is None else f"the last good checkpoint is of iter {last}"
+        raise UserError(
+            f"iter {current_iter}: {fault} is not finite; {good}: continue from there with --auto_resume and a lower "
+            f"train.optim_g.lr or train.grad_clip; train.nan_loss: skip leaves out up to {MAX_SKIPPED_STEPS} such "
+            "steps in a row"
+        )
+
+    def more_training_state(self) -> dict[str, Any]:
+        state = {"scaler": self.scaler.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
+        return {**super().more_training_state(), **state}
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        super().resume_training(resume_state)
+        self.skipped_in_a_row = resume_state.get("skipped_in_a_row", 0)
+        resume_scaler(self.scaler, resume_state.get("scaler", {}))
