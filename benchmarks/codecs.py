@@ -1,4 +1,4 @@
-"""Size, encoding and decoding of the lossless codecs on 480x480 sub-images, one core: the table of docs/datasets.md.
+"""Sizes and times of the lossless codecs on 480x480 sub-images, on one core, as in the table of docs/datasets.md.
 
 python benchmarks/codecs.py --photos DIR [--count 80]
 """
@@ -23,8 +23,8 @@ SIZE = 480
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, 480 pixels or more each way")
-    parser.add_argument("--count", type=int, default=80, help="sub-images, two a photo (80)")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with sides of 480 pixels or more")
+    parser.add_argument("--count", type=int, default=80, help="sub-images, two per photo (80)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     pictures = find_pictures([args.photos])
@@ -34,7 +34,7 @@ def main() -> None:
         photo = read_image(pictures[index // 2 % len(pictures)].path)
         images += [random_crop(photo, rng) for _ in range(2)]
     print(f"machine: {describe('opencv-python')}")
-    print(f"data: {len(images)} sub-images of {SIZE}x{SIZE} pixels, two a photo")
+    print(f"data: {len(images)} sub-images of {SIZE}x{SIZE} pixels, two per photo")
     print("codec   MB/1000   encode ms   decode ms")
     for codec in CODECS:
         encoded, encode_ms = timed(partial(encode_image, codec=codec), images)

@@ -1,11 +1,11 @@
-"""A folder of photos to an LMDB of 480x480 PNG sub-images: ours against BasicSR's two scripts, time and peak disk.
+"""Packing of photos as an LMDB of 480x480 PNG sub-images: time and peak disk space of this package and of BasicSR.
 
     python benchmarks/dataset_prep.py --photos DIR
 
-Both start from the same PNGs, which are first made from the photos in DIR, and run as separate programs, imports
-included. BasicSR's second step is its own `make_lmdb_from_imgs`. Its first step, extract_subimages.py, is not in the
-package from PyPI and is reproduced here: a pool of 20 processes, cv2.imread, the loop of crops, and cv2.imwrite with
-compression level 3. The two results are compared pixel by pixel.
+The photos in DIR are first converted to PNG. Both programs start from these PNGs as separate processes, and their
+imports count. BasicSR's second step is its own `make_lmdb_from_imgs`. Its first step, extract_subimages.py, is not in
+the package from PyPI and is reproduced here: a pool of 20 processes, cv2.imread, the loop of crops, and cv2.imwrite
+with compression level 3. The two results are compared pixel by pixel.
 """
 
 import argparse
@@ -30,9 +30,9 @@ PREPARE = Path(__file__).parents[1] / "datasets_prep" / "photos_to_lmdb.py"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, 480 pixels or more each way")
-    parser.add_argument("--work", type=Path, help="folder for the files; a temporary one unless given")
-    parser.add_argument("--runs", type=int, default=1, help="times each is run, in turn; the fastest counts (1)")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with sides of 480 pixels or more")
+    parser.add_argument("--work", type=Path, help="folder for the files; default: a temporary folder")
+    parser.add_argument("--runs", type=int, default=1, help="number of alternating runs; the fastest counts (1)")
     parser.add_argument("--basicsr", nargs=2, type=Path, metavar=("PHOTOS", "OUT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.basicsr:
@@ -74,7 +74,7 @@ def to_png(photos: Path, out: Path) -> tuple[int, int]:
 
 
 def measure(command: list[object], folder: Path) -> tuple[float, int]:
-    """Run a Python script. Return the seconds, and the largest size of ``folder`` meanwhile in bytes."""
+    """Run a Python script. Return the seconds, and the largest size of ``folder`` during the run, in bytes."""
     peak, ended = 0, threading.Event()
 
     def watch() -> None:
@@ -98,15 +98,15 @@ def disk_usage(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:
-            total += path.stat().st_blocks * 512  # blocks: LMDB's file is sparse
-        except FileNotFoundError:  # renamed while we looked
+            total += path.stat().st_blocks * 512  # blocks are counted, because LMDB's file is sparse
+        except FileNotFoundError:  # renamed during the search
             continue
     return total
 
 
 def run_basicsr(source: Path, out: Path) -> None:
     """Run BasicSR's extract_subimages.py, then its create_lmdb.py."""
-    shim = types.ModuleType("torchvision.transforms.functional_tensor")  # BasicSR asks today's torchvision for it
+    shim = types.ModuleType("torchvision.transforms.functional_tensor")  # BasicSR imports it
     shim.rgb_to_grayscale = None  # type: ignore[attr-defined]
     sys.modules[shim.__name__] = shim
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs

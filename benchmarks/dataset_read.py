@@ -1,9 +1,9 @@
-"""Training samples per second (crop 256, 2 workers): BasicSR's way of reading a PNG LMDB against `GTDataset`.
+"""Training samples per second (crop 256, 2 workers) of BasicSR's reading of a PNG LMDB and of `GTDataset`.
 
     python benchmarks/dataset_read.py --photos DIR
 
 BasicSR's data sets use FileClient, imfrombytes of the whole sub-image as float32, a random crop, augment and
-img2tensor. The LMDBs hold the same 480x480 sub-images of the photos.
+img2tensor. The LMDBs contain the same 480x480 sub-images of the photos.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CROP, BATCH = 256, 16
 
 
 class BasicSRPath(Dataset[Any]):
-    """The reading half of BasicSR's datasets for a PNG LMDB."""
+    """The code of BasicSR's data sets that reads a PNG LMDB."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,10 +54,10 @@ class BasicSRPath(Dataset[Any]):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, 480 pixels or more each way")
-    parser.add_argument("--work", type=Path, help="folder for the LMDBs; a temporary one unless given")
-    parser.add_argument("--seconds", type=float, default=5, help="how long each is timed, a run (5)")
-    parser.add_argument("--runs", type=int, default=3, help="times each is run, in turn; the fastest counts (3)")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with sides of 480 pixels or more")
+    parser.add_argument("--work", type=Path, help="folder for the LMDBs; default: a temporary folder")
+    parser.add_argument("--seconds", type=float, default=5, help="seconds per run (5)")
+    parser.add_argument("--runs", type=int, default=3, help="number of alternating runs; the fastest counts (3)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--start-method", choices=("fork", "spawn"), default="fork", help="of the workers")
     args = parser.parse_args()
@@ -87,7 +87,7 @@ def gt_dataset(root: Path, cache_gb: float = 0) -> GTDataset:
 
 
 def warm(dataset: GTDataset) -> GTDataset:
-    """Fill the cache, as the first epoch does."""
+    """Fill the cache, as in the first epoch."""
     for index in range(len(dataset)):
         dataset[index]
     return dataset

@@ -1,11 +1,11 @@
-"""Widens trained weights: a larger network that computes the same image, from which training goes on.
+"""Initial weights of a larger network from those of a trained one. Both networks compute the same image.
 
     python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_m_x4_iso.yml -o experiments/grown.pth
 
-The channels of the small network become the first channels of the larger one, and nothing leads from a new channel to
-an old one yet (Net2Net, ICLR 2016, by zeros instead of copies). Additional blocks end in zeros. New channels read the
-old ones with PyTorch's initial weights, so that gradients reach them. Only for KDSR, whose layers have no
-normalisation over channels.
+The channels of the small network become the first channels of the larger one. The weights from new channels to old ones
+are zero (Net2Net, ICLR 2016, has copies instead), and so are the last weights of additional blocks. The weights from
+old channels to new ones are PyTorch's initial ones, so that gradients reach the new channels. The script supports only
+KDSR, whose layers have no normalisation over channels.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def grown(small: State, large: State) -> State:
-    """Return the larger network's weights, with the small network's in their first rows and columns."""
+    """Return the weights of the larger network, whose first rows and columns are those of the small network."""
     state = {}
     for name, fresh in large.items():
         value = fresh.clone()

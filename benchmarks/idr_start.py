@@ -1,13 +1,14 @@
-"""A comparison of initialisations: which of them let estimators learn the degradation.
+"""A comparison of initialisations by the degradation that estimators learn.
 
     python benchmarks/idr_start.py [TRIAL...] [--images datasets/Set14]
 
-A trial is a short training of a recipe of options/weights, with the photos that these name, in
-experiments/idr_start_TRIAL; it starts after the trial of its teacher, and goes on where it was stopped. Prints for
-each: how well the IDRs of crops of other images tell levels of a factor apart (5-NN; R2 of a regression of the level),
-the crops' PSNR-Y, and the loss in dB with the mean IDR or a wrong one in its place. The factor is the isotropic blur,
-sigma 0.5, 1, ... 4 (chance 12.5 %), and in trials of setting 2 the angle of a blur and the noise. All trials take about
-two hours on one core.
+A trial is a short training of a recipe in options/weights, with the photos that the recipe names, in
+experiments/idr_start_TRIAL. The trial of its teacher runs first. An interrupted trial is continued.
+
+The script prints, for each trial, the accuracy of the levels of a factor that the IDRs of crops of other images predict
+(5-NN), R2 of a regression of the level, the PSNR-Y of the crops, and the loss in dB with the mean IDR or a wrong IDR.
+The factor is the isotropic blur with sigma 0.5, 1, ... 4 (chance 12.5 %). In trials of setting 2, the factors are the
+angle of a blur and the noise. All trials take about two hours on one core.
 """
 
 import argparse
@@ -35,11 +36,11 @@ class Trial:
     """One training.
 
     Attributes:
-        recipe: in options/weights, without its ending.
-        steps: of the training.
-        options: what differs from the recipe.
-        teacher: the trial whose network teaches this one.
-        factors: properties of the degradation whose levels the IDRs are to tell apart.
+        recipe: file in options/weights, without extension.
+        steps: steps of the training.
+        options: options that differ from the recipe.
+        teacher: trial that trains the teacher.
+        factors: properties of the degradation that are measured.
     """
 
     recipe: str
@@ -49,7 +50,7 @@ class Trial:
     factors: tuple[str, ...] = ("sigma",)
 
     def run(self, name: str) -> Path:
-        """Train, unless that is already done. Return the network's file."""
+        """Train, unless the training is complete. Return the file of the network."""
         run = f"idr_start_{name}"
         network = Path("experiments", run, "models", "net_g_latest.pth")
         if not network.is_file():
@@ -127,7 +128,7 @@ def main() -> None:
     known = trials()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"default all: {' '.join(known)}")
-    parser.add_argument("--images", default="datasets/Set14", help="sharp images, not trained on (%(default)s)")
+    parser.add_argument("--images", default="datasets/Set14", help="sharp images, not used in training (%(default)s)")
     args = parser.parse_args()
     if unknown := set(args.trials) - known.keys():
         parser.error(f"no trial is called {', '.join(sorted(unknown))}")

@@ -1,9 +1,9 @@
-"""A training step of KDSR-M on the CPU: the package's network against a plain PyTorch version of it.
+"""Time of a training step of KDSR-M on the CPU, for the package's network and for a plain PyTorch version.
 
     python benchmarks/kdsr_step.py [--batch 4] [--size 48] [--steps 15]
 
 The plain version follows the formulas: NCHW, and the dynamic depthwise convolution as one grouped convolution per
-sample. Both start from the same weights; their losses are compared before they are timed, in turn.
+sample. Both start from the same weights. Their losses are compared first, then both are timed in turn.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=48, help="side of the low-quality patches")
-    parser.add_argument("--steps", type=int, default=15, help="timed steps of each")
+    parser.add_argument("--steps", type=int, default=15, help="timed steps per network")
     args = parser.parse_args()
 
     torch.manual_seed(0)
@@ -91,7 +91,7 @@ def main() -> None:
     gt = torch.rand(args.batch, 3, args.size * SCALE, args.size * SCALE)
     steps = {
         "ours (channels_last)": training_step(ours, lq.contiguous(memory_format=torch.channels_last), gt),
-        "plain (NCHW, a grouped convolution a sample)": training_step(plain, lq, gt),
+        "plain (NCHW, a grouped convolution per sample)": training_step(plain, lq, gt),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(args.steps + 3):

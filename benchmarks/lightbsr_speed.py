@@ -1,9 +1,9 @@
-"""LightBSR's forward pass on the CPU against KDSR-M's and against a plain version of itself, fp32 and bf16.
+"""Times of the forward passes of LightBSR, of a plain version of it, and of KDSR-M, on the CPU in fp32 and bf16.
 
     python benchmarks/lightbsr_speed.py [--height 180] [--width 320] [--runs 7]
 
-The plain version calls the blocks' own ``forward``, in NCHW and on the whole image. It runs on the same weights. The
-outputs are compared before anything is timed, then all are timed in turn.
+The plain version calls the ``forward`` of the blocks, in NCHW and on the whole image, with the same weights. The
+outputs are compared first, then all networks are timed in turn.
 
 Upsampler and tail of both networks run as one convolution. KDSR-M is also timed with separate layers, as it was
 published.
@@ -61,16 +61,16 @@ def build(estimator: dict[str, Any], restorer: dict[str, Any]) -> BlindSR:
     model = BlindSR(estimator, restorer).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("layer_scale"):
-            nn.init.normal_(parameter, std=0.3)  # with its initial 1e-6, errors in a block would not be visible
+            nn.init.normal_(parameter, std=0.3)  # at the initial 1e-6, errors in a block would not be visible
     return model
 
 
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--height", type=int, default=180, help="of the low-quality image")
+    parser.add_argument("--height", type=int, default=180, help="height of the low-quality image")
     parser.add_argument("--width", type=int, default=320)
-    parser.add_argument("--runs", type=int, default=7, help="timed runs of each, in turn")
+    parser.add_argument("--runs", type=int, default=7, help="timed runs per network, in turn")
     args = parser.parse_args()
     print(f"machine: {describe('torch')}; {torch.get_num_threads()} threads")
     print(f"LR {args.height}x{args.width}, x4, batch 1; seconds: median (min to max)")
@@ -120,7 +120,7 @@ def time_in_turn(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, 
 
 
 def convolution_ceiling(dtype: torch.dtype, height: int, width: int) -> float:
-    """Return GFLOP/s of a dense convolution of that size, the best of many runs."""
+    """Return GFLOP/s of a dense convolution for images of that size, in the best of many runs."""
     conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
     x = torch.rand(1, 64, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last)
     best = min(time_in_turn({"conv": partial(conv, x)}, 20)["conv"])

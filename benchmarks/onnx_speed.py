@@ -1,9 +1,9 @@
-"""An exported network in onnxruntime against PyTorch on the CPU: outputs and times, measured in turn.
+"""Outputs and times of an exported network in onnxruntime, compared with PyTorch on the CPU.
 
     python benchmarks/onnx_speed.py [--model NAME_OR_PATH] [--dtype fp16] [--height 64] [--width 64] [--runs 15]
 
-The file is exported as by `lightbsr export`, and its output is first compared with PyTorch's fp32 output at three
-sizes, the second with a batch of two. Both then process the same image with the same number of threads. PyTorch
+The file is exported as in `lightbsr export`. Its output is first compared with PyTorch's fp32 output at three sizes, of
+which the second has a batch of two. Both then process the same image with the same number of threads. PyTorch
 receives it in channels-last memory, as in `lightbsr upscale`. `random-kdsr-m` and similar names are those of
 `seams.py`.
 """
@@ -29,11 +29,11 @@ SIZES = [(1, 24, 20), (2, 37, 41), (1, 16, 50)]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="shipped weights, a file, random-kdsr-m, ...; the best shipped")
-    parser.add_argument("--dtype", choices=("fp32", "fp16"), default="fp32", help="of the ONNX file (fp32)")
-    parser.add_argument("--height", type=int, default=64, help="of the low-quality image that is timed")
+    parser.add_argument("--model", help="shipped weights, a file, or random-kdsr-m etc.; default: the best shipped")
+    parser.add_argument("--dtype", choices=("fp32", "fp16"), default="fp32", help="dtype of the ONNX file (fp32)")
+    parser.add_argument("--height", type=int, default=64, help="height of the low-quality image for the timing")
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=15, help="timed runs of each, in turn; 0 compares alone")
+    parser.add_argument("--runs", type=int, default=15, help="timed runs of both, in turn; 0: only compare")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,15 +1,15 @@
-"""Seams of tiles: strips with one IDR, as in `lightbsr upscale`, and independent tiles, against the untiled result.
+"""Seams of strips with one IDR, as in `lightbsr upscale`, and of independent tiles, relative to the untiled result.
 
     python benchmarks/seams.py --model NAME_OR_PATH ... --photos FILE ... [--tiles 64 128] [--picture seams.png]
 
-An independent tile has its own IDR. It is padded by 10 pixels, which are cut off the result. The script prints for both
-the PSNR of the 8-bit picture against the untiled one, and the share of values that differ by more than one grey level.
-`random-kdsr-m`, `random-kdsr-l` and `random-lightbsr` are networks of the published sizes with random weights, in which
-every residual block contributes as much as all blocks before it. They use more of the receptive field than trained
-networks.
+An independent tile has its own IDR. It is padded by 10 pixels, which are cut off the result. For both methods, the
+script prints the PSNR of the 8-bit picture against the untiled one, and the share of values that differ by more than
+one grey level. `random-kdsr-m`, `random-kdsr-l` and `random-lightbsr` are networks of the published sizes with random
+weights, in which every residual block contributes as much as all blocks before it. They use more of the receptive field
+than trained networks.
 
-The picture shows the untiled result and both others, and below these their amplified differences from it, around grey.
-The low-quality picture is below the untiled result. It shows the case in which independent tiles differ most.
+The picture shows the untiled result and both others. Below these are their amplified differences from it, around grey.
+Below the untiled result is the low-quality picture. The picture shows the case in which independent tiles differ most.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PAD = 10
 """Padding of an independent tile in pixels, Real-ESRGAN's default."""
 
 LABEL = 24
-"""Rows above a panel of the picture."""
+"""Height of the label above a panel of the picture."""
 
 
 def main() -> None:
@@ -41,9 +41,9 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", required=True, help="shipped weights, files, random-kdsr-m and the like")
     parser.add_argument("--photos", nargs="+", required=True, help="low-quality pictures")
     parser.add_argument("--tiles", nargs="+", type=int, default=[64, 128], help="rows of a strip, side of a tile")
-    parser.add_argument("--crop", type=int, default=0, help="of the photos' middle, a side; 0 takes them whole")
-    parser.add_argument("--picture", type=Path, metavar="OUT", help="PNG, JPEG or WebP of what is compared, see above")
-    parser.add_argument("--amplify", type=int, default=16, metavar="N", help="the differences in the picture (16)")
+    parser.add_argument("--crop", type=int, default=0, help="side of the photos' middle that is used; 0: whole photos")
+    parser.add_argument("--picture", type=Path, metavar="OUT", help="the picture described above, as PNG, JPEG or WebP")
+    parser.add_argument("--amplify", type=int, default=16, metavar="N", help="factor of the shown differences (16)")
     args = parser.parse_args()
     print(f"{'':60}  {'one IDR, in strips':>24}  {'tiles run alone':>24}")
     print(f"{'model, photo, tile':60}" + 2 * f"  {'PSNR dB':>9} {'off by > 1':>14}")
@@ -78,7 +78,7 @@ def random_network(size: str) -> BlindSR:
                 parameter.mul_(3)
         tail: Any = model.restorer.tail
         tail.bias.zero_()
-        tail.weight.mul_(0.2 / model(torch.rand(1, 3, 32, 32)).std())  # the contrast of a picture
+        tail.weight.mul_(0.2 / model(torch.rand(1, 3, 32, 32)).std())  # the output has the contrast of a picture
     return model
 
 

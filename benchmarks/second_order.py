@@ -1,9 +1,9 @@
-"""Samples per second of the second-order degradation, ours against BasicSR's RealESRNetModel, with equal seeds.
+"""Samples per second of the second-order degradation here and in BasicSR's RealESRNetModel, with equal seeds.
 
     python benchmarks/second_order.py [--batch 16] [--crop 400] [--gt-size 256] [--batches 24] [--threads 2]
 
-Our time includes drawing the kernels, which BasicSR's data loader does beforehand. Both sharpen, degrade, crop and mix
-batches in a pool of the published 180 pairs.
+The time of this package includes the drawing of kernels, which BasicSR's data loader does in advance. Both sharpen,
+degrade, crop, and mix batches in a pool of 180 pairs, as published.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=400, help="side of the images that are degraded")
-    parser.add_argument("--gt-size", type=int, default=256, help="side of what is left of them")
+    parser.add_argument("--gt-size", type=int, default=256, help="side of their crop after the degradation")
     parser.add_argument("--batches", type=int, default=24)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -64,11 +64,11 @@ def basicsr(gt_size: int, queue_size: int) -> RealESRNetModel:
     model.opt = {**published, "gt_usm": True, "gt_size": gt_size, "scale": 4}
     model.is_train, model.device, model.queue_size = True, torch.device("cpu"), queue_size
     model.jpeger, model.usm_sharpener = DiffJPEG(differentiable=False), USMSharp()
-    # On the CPU its next blur does not accept the memory order of JPEG's output.
+    # On the CPU, BasicSR's next blur does not accept the memory layout of the JPEG output.
     model.jpeger.register_forward_hook(lambda module, inputs, output: output.contiguous())
     return model
 
 
 if __name__ == "__main__":
-    with patch.object(torch.Tensor, "cuda", lambda tensor: tensor):  # its pool asks for a GPU
+    with patch.object(torch.Tensor, "cuda", lambda tensor: tensor):  # BasicSR's pool needs a GPU
         main()

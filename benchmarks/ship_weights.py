@@ -1,4 +1,4 @@
-"""Turns finished training runs into the weights that come with the package, and writes their cards.
+"""Conversion of finished training runs to the shipped weights and their cards.
 
     python benchmarks/ship_weights.py pack options/weights/NAME_{teacher,student}.yml... options/weights/NAME.yml...
     lightbsr bench options/weights/bench.yml -o results/weights
@@ -59,9 +59,9 @@ def pack(recipes: list[Path]) -> None:
 
 
 def _pack(recipe: Path) -> None:
-    """Write one recipe's last checkpoint as shipped weights.
+    """Write the last checkpoint of a recipe as shipped weights.
 
-    Its stages are NAME_teacher.yml and NAME_student.yml. A recipe of any other name starts from shipped weights.
+    Its stages are NAME_teacher.yml and NAME_student.yml. A recipe with another name starts from shipped weights.
     """
     name, _, role = recipe.stem.rpartition("_")
     files = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in ("teacher", "student")}
@@ -109,7 +109,7 @@ def _time_taken(run: str) -> timedelta:
 
 
 def figures(results: dict[str, Any]) -> None:
-    """Put the results of a bench on the cards of the shipped weights and into README's table."""
+    """Write the results of a bench to the cards of the shipped weights and to the table in the README."""
     missing = {"bicubic", *README_PUBLISHED} - {row["model"] for row in results["rows"]}
     measured = {model["name"] for model in results["models"]}
     for name in shipped.names():
@@ -127,7 +127,7 @@ def figures(results: dict[str, Any]) -> None:
 
 
 def _readme_table(results: dict[str, Any]) -> str:
-    """Return the table of bicubic, the students and published methods. The best figures of ours are bold."""
+    """Return the table of bicubic, the students and published methods. Our best figures are bold."""
     default, students = shipped.default_name(), shipped.students()
     ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
     parameters = {model["name"]: model["parameters"] for model in results["models"]}
@@ -193,12 +193,12 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         f"- Data: {card['data']}.",
         f"- Licence: {card['licence']}.",
         f"- Degradation in training: {degradation}.",
-        f"- Training: {iterations} iterations in {card['time']} on one core beside other work, "
-        f"{card['machine']}. Again: {recipe}.",
-        "- Bad at: " + " ".join(card["bad_at"]),
+        f"- Training: {iterations} iterations in {card['time']} on one core, which was also used for other "
+        f"work; {card['machine']}. Recipe: {recipe}.",
+        "- Known weaknesses: " + " ".join(card["bad_at"]),
         "",
-        "PSNR-Y in dB, measured by `lightbsr bench options/weights/bench.yml`, beside bicubic and published figures of "
-        "full-sized networks:",
+        "The tables show PSNR-Y in dB, measured by `lightbsr bench options/weights/bench.yml`, with bicubic and "
+        "published figures of full-sized networks.",
         "",
     ]
     shown = [row for row in results["rows"] if row["model"] in (name, "bicubic") or "published" in row]

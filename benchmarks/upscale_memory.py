@@ -1,10 +1,10 @@
-"""Peak memory and time of upscaling one large picture, from file to file, each run in a process of its own.
+"""Peak memory and time of upscaling a large picture from file to file. Each run is a separate process.
 
     python benchmarks/upscale_memory.py [--model kdsr-m] [--height 2000] [--width 3000] [--tile auto] [--threads 2]
 
 MODEL is the name or file of weights, or ``kdsr-m``, ``kdsr-l`` or ``lightbsr`` for the published sizes at x4 with
 random weights, which take as long as trained ones. The script makes the picture. Peak memory is the largest resident
-set of the process, imports included.
+set of the process, including imports.
 """
 
 import argparse
@@ -36,9 +36,9 @@ RANDOM: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="kdsr-m", help=f"{', '.join(RANDOM)}, or weights")
-    parser.add_argument("--height", type=int, default=2000, help="of the low-quality picture")
+    parser.add_argument("--height", type=int, default=2000, help="height of the low-quality picture")
     parser.add_argument("--width", type=int, default=3000)
-    parser.add_argument("--tile", default="auto", help="as of lightbsr upscale")
+    parser.add_argument("--tile", default="auto", help="as in lightbsr upscale")
     parser.add_argument("--dtype", default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

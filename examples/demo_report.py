@@ -1,4 +1,4 @@
-"""Report of the demo: a table of Gaussian8 PSNR on held-out photos, a before/after picture, and the loss curves.
+"""Report of the demo, with a table of Gaussian8 PSNR on held-out photos, a before/after picture and the loss curves.
 
 ``make demo`` runs it after training options/teacher.yml and options/student.yml. It writes to demo_output/.
 """
@@ -19,7 +19,7 @@ from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations import bicubic_resize
 from lightbsr_arch.io import write_whole
 
-# BasicSR can be imported on today's torchvision only after this package.
+# With current torchvision, BasicSR can be imported only after this package.
 # isort: split
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
@@ -39,7 +39,7 @@ def main() -> None:
     teacher, student = lightbsr_arch.load(teacher_path), lightbsr_arch.load(student_path)
     models: dict[str, Upscale] = {
         "bicubic": lambda lq, gt: bicubic_resize(lq, options["scale"]),
-        "KDSR-S teacher (sees the ground truth)": teacher,
+        "KDSR-S teacher (receives the ground truth)": teacher,
         "KDSR-S student": lambda lq, gt: student(lq),
     }
     held_out = DegradedDataset({**options["datasets"]["val"], "scale": options["scale"]})
@@ -79,7 +79,7 @@ def psnr_table(models: dict[str, Upscale], held_out: DegradedDataset, scale: int
 
 @torch.inference_mode()
 def write_picture(models: dict[str, Upscale], held_out: DegradedDataset, path: Path) -> None:
-    """Return bicubic, student and ground truth of a few held-out photos side by side."""
+    """Write a picture of bicubic, student and ground truth of a few held-out photos side by side."""
     view = next(view for view in held_out.by_setting() if view.settings[0].name == f"sigma{PICTURE_SIGMA:g}")
     rows = []
     for index in range(min(PICTURE_PHOTOS, len(view))):

@@ -10,7 +10,7 @@ PUBLISHED_SETTINGS = ("gaussian8", "setting1", "setting2")
 """Test degradations of the published tables."""
 NamedSetting = Literal["bicubic", "gaussian8", "setting1", "setting2", "second-order"]
 NAMED_SETTINGS = get_args(NamedSetting)
-"""Every test degradation that has a name; the last is Real-ESRGAN's."""
+"""Names of all test degradations; the last is Real-ESRGAN's."""
 
 CODECS = ("png", "bmp", "webp")
 """Lossless formats of LMDB entries."""
@@ -20,7 +20,7 @@ DTYPES = ("fp32", "bf16", "fp16")
 EXPORT_DTYPES = ("fp32", "fp16")
 """Number formats of exported networks."""
 ONNX_OPSET = 18
-"""Version of the ONNX operators: the oldest that PyTorch's exporter writes, which most programs can read."""
+"""Version of the ONNX operators. It is the oldest that PyTorch's exporter writes, so most programs can read it."""
 
 FACTORS = ("sigma", "angle", "noise", "jpeg")
 """Properties of a degradation that the analysis of the IDR varies, one at a time."""
@@ -37,4 +37,4 @@ NOISES: Sequence[float] = (0, 5, 10, 20)
 QUALITIES: Sequence[float] = (90, 70, 50, 30)
 """JPEG qualities."""
 SMALLEST_CROP = 32
-"""Ground-truth pixels: 8 pixels of the low-quality image at x4, and more than half a blur kernel."""
+"""Smallest crop in ground-truth pixels. It has 8 low-quality pixels at x4, and exceeds half a blur kernel."""

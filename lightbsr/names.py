@@ -4,9 +4,9 @@ It applies to runs, data sets, metrics, settings, LMDB keys, the lines of ``meta
 """
 
 LONGEST_NAME = 200
-"""Longest name in bytes of UTF-8. File systems allow 255; the rest is for additions such as an ending or the time."""
+"""Longest name in bytes of UTF-8. File systems allow 255; the rest is for an extension, the time and the like."""
 LONGEST_PART = 250
-"""Longest part of a path, in bytes, to which only an ending is added."""
+"""Longest part of a path, in bytes, to which only a file extension is added."""
 
 
 def unsafe_name(name: str, longest: int = LONGEST_NAME) -> str | None:

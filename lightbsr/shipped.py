@@ -31,7 +31,7 @@ def find_weights(name_or_path: str | Path) -> Path:
     Raises:
         UserError: neither exists.
     """
-    with suppress(OSError, RuntimeError):  # too long a name, or the home of a user who does not exist
+    with suppress(OSError, RuntimeError):  # a name that is too long, or the home of a missing user
         path = Path(name_or_path).expanduser()
         if path.is_file():
             return path
@@ -44,12 +44,12 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 
 def students() -> list[str]:
-    """Return the names of the shipped weights that need only the low-quality image; teachers need more."""
+    """Return the names of the shipped weights that need only the low-quality image, unlike teachers."""
     return [name for name in names() if _metadata(name)["extra_input"] is None]
 
 
 def default_name() -> str:
-    """Return the best shipped weights for pictures of unknown origin.
+    """Return the name of the best shipped weights for pictures of unknown origin.
 
     Weights that were trained on the second-order degradation come first, because real pictures are not only blurred.
     The next criteria are the largest scale and the highest PSNR on Set5, Gaussian8.
@@ -75,7 +75,7 @@ def _metadata(name: str) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a ``.safetensors`` file of ours.
+    """Return the metadata of a ``.safetensors`` file of this package.
 
     They are ``network`` (its arguments), ``card`` and ``extra_input`` (a name, or None).
 

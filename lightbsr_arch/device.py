@@ -1,4 +1,4 @@
-"""The device that a command computes on."""
+"""The device on which a command computes."""
 
 import torch
 
@@ -6,10 +6,10 @@ from lightbsr.errors import UserError
 
 
 def find_device(name: str | torch.device = "auto") -> torch.device:
-    """Return a device that can be used; "auto" is the first there is of CUDA, MPS and CPU.
+    """Return a usable device. "auto" is the first available of CUDA, MPS and CPU.
 
     Raises:
-        UserError: there is no such device.
+        UserError: the device does not exist.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":

@@ -12,17 +12,17 @@ from tqdm import tqdm
 from lightbsr.errors import UserError
 
 _READ_AT_ONCE = 2**20
-"""Bytes per read while a checksum is computed."""
+"""Bytes that are read at a time for a checksum."""
 
 _KEPT_OF_THE_NAME = 40
-"""Characters of a file's name in the name of its temporary file. Each takes up to 4 of the 255 bytes of a name."""
+"""Characters of a file's name in the name of its temporary file. Each needs up to 4 of the 255 bytes of a name."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which is renamed to ``path`` after the block.
 
-    After an error ``path`` is unchanged, and the temporary file is removed.
+    After an error, ``path`` is unchanged and the temporary file is removed.
 
     Raises:
         UserError: the block or the renaming raised an OSError.
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
-    """Write a file and, if asked for, create its folder. Raise `UserError` as `whole_file` does."""
+    """Write a file and, with ``make_folder``, create its folder. Raise `UserError` as `whole_file` does."""
     with whole_file(path) as unfinished:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)

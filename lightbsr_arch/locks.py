@@ -1,4 +1,4 @@
-"""A lock on a file, which ends with its process, even if the process is killed."""
+"""A lock on a file, which is released when its process ends, even if the process is killed."""
 
 import os
 from contextlib import suppress
@@ -13,18 +13,18 @@ except ImportError:  # Windows, where nothing prevents two runs on one target
 
 
 class FileLock:
-    """A POSIX record lock, which ends with the process even on SIGKILL and is not inherited by worker processes."""
+    """A POSIX record lock. It is released when the process ends, even by SIGKILL, and workers do not inherit it."""
 
     def __init__(self, path: Path, refusal: str) -> None:
         """Take the lock, and create its file if it does not exist.
 
         Args:
-            path: the file, whose folder must exist.
-            refusal: message if another process holds the lock.
+            path: the file. Its folder must exist.
+            refusal: message if another process has the lock.
 
         Raises:
-            UserError: another process holds it.
-            OSError: the file cannot be made.
+            UserError: another process has the lock.
+            OSError: the file cannot be created.
         """
         self.path = path
         self._file: int | None = None
@@ -40,7 +40,7 @@ class FileLock:
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._file), path.stat()):
                     return
-            os.close(self._file)  # its holder removed the file meanwhile
+            os.close(self._file)  # the process that had the lock has removed the file
 
     def release(self, *, remove: bool = False) -> None:
         """Release the lock. ``remove`` deletes the file first, which is safe only while the lock is held."""

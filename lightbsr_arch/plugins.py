@@ -8,7 +8,7 @@ from typing import Any
 from lightbsr.errors import UserError
 
 PLUGINS = "basicsr.plugins"
-"""Entry-point group: loading an entry registers a distribution's classes in BasicSR's registries."""
+"""Entry-point group. Loading an entry registers a distribution's classes in BasicSR's registries."""
 
 
 def load_plugins() -> None:

@@ -3,7 +3,7 @@
     import lightbsr_arch.spandrel_plugin
     lightbsr_arch.spandrel_plugin.install()
 
-spandrel does not search for plug-ins, so a program calls this once, before it loads a model.
+spandrel does not search for plug-ins, so a program must call ``install`` once before it loads a model.
 """
 
 import torch
@@ -30,11 +30,11 @@ except ImportError as error:
 
 
 class BlindSRArch(Architecture[BlindSR]):
-    """Networks with one of the registered restorers and any estimator.
+    """Networks with a given registered restorer and any estimator.
 
     Args:
-        restorer: the name of the restorer.
-        system: the name of the system, which spandrel lists.
+        restorer: name of the restorer.
+        system: name of the system, which spandrel lists.
     """
 
     def __init__(self, restorer: str, system: str) -> None:
@@ -66,7 +66,7 @@ class BlindSRArch(Architecture[BlindSR]):
             scale=model.scale,
             input_channels=3,
             output_channels=3,
-            # An independent tile would get an IDR of its own; this uses strips with the IDR of the whole picture.
+            # Independent tiles would have different IDRs. This code uses strips with the IDR of the whole picture.
             tiling=ModelTiling.INTERNAL,
             call_fn=_run,
         )
@@ -80,7 +80,7 @@ def install(*, ignore_duplicates: bool = False) -> list[ArchSupport]:
     """Add the system of every restorer to spandrel's main registry, which ``ModelLoader`` uses unless given another.
 
     Args:
-        ignore_duplicates: keep an architecture that is there under the same name, instead of raising spandrel's
+        ignore_duplicates: whether to keep an existing architecture of the same name, instead of raising spandrel's
             ``DuplicateArchitectureError``.
 
     Returns:

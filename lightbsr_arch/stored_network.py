@@ -1,4 +1,4 @@
-"""Networks of files, read off tensors or described in metadata, with checks before they are built."""
+"""Networks in files, derived from tensors or described in metadata, with checks before they are built."""
 
 import inspect
 import math
@@ -13,17 +13,17 @@ from lightbsr_arch.archs.part import Arguments, Network, Part, State, in_our_nam
 from lightbsr_arch.weight_files import shown
 
 OLDEST_TYPE = "BlindSR"
-"""Type of the network in older files, which do not name it."""
+"""Type of the network in older files, which do not state it."""
 
 MOST_BLOCKS = 1000
 """Largest number of repeated layers. The published networks have at most 64."""
 
 _REPEATS = ("num_block", "num_group")
-"""The arguments that repeat layers. All other numbers are sizes, which occur in a tensor's shape."""
+"""Arguments that repeat layers. All other numbers are sizes, which occur in the shape of a tensor."""
 
 
 class Found(NamedTuple):
-    """A network read off its tensors: registered name, arguments, and the tensors by the names of its state dict."""
+    """A network derived from its tensors: registered name, arguments, and tensors by the names of its state dict."""
 
     type: str
     network: Arguments
@@ -56,7 +56,7 @@ def on_meta(kind: str, network: Arguments) -> Network:
 
 
 def read_off_shapes(state: Mapping[str, torch.Tensor]) -> Found | None:
-    """Find the registered network whose tensors fit best, under its own names or published ones."""
+    """Return the registered network whose tensors fit best, with its own or published names, or None."""
     found = []
     for name, cls in registered(Network).items():
         parts = {part: _best_part(state, base, part) for part, base in cls.parts.items()}
@@ -102,7 +102,7 @@ def _read(cls: type[Part], state: State) -> Arguments | None:
 
 
 def _fit(cls: type[Part], arguments: Arguments, state: State) -> float:
-    """Return how many tensors have the names and shapes of a class with these arguments, less those that differ."""
+    """Return the number of tensors that fit a class with these arguments, minus the number of those that differ."""
     try:
         if not cls.__dict__.get("parts"):
             _check_arguments(cls, arguments, state)
@@ -120,15 +120,15 @@ def _fit(cls: type[Part], arguments: Arguments, state: State) -> float:
 
 
 def check_network(kind: str, network: Mapping[str, Any], state: State) -> None:
-    """Allow only registered networks and parts, with the arguments that they take, of sizes found among the tensors.
+    """Accept only registered networks and parts with valid arguments, whose sizes occur among the tensors.
 
     Args:
-        kind: the name of the network.
+        kind: name of the network.
         network: its arguments, of any types.
-        state: the tensors of the file.
+        state: tensors of the file.
 
     Raises:
-        UserError: it names the first fault in one line.
+        UserError: there is a fault. The message names the first one in one line.
     """
     parts = class_of(kind).parts
     if not parts:

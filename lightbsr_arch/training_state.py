@@ -1,4 +1,4 @@
-"""Restore the progress and the running averages of a run from a training state. The options decide all else."""
+"""Restore the progress and the running averages of a run from a training state. All else follows the options."""
 
 import inspect
 import math
@@ -12,14 +12,14 @@ from lightbsr.errors import UserError
 
 MOST_ITERATIONS = 10**10
 LARGEST_SCALE = 2.0**64
-# Progress comes from the state. The schedule comes from the options, which may ask for a lower rate or a longer run.
+# Progress comes from the state. The schedule comes from the options, which may have a lower rate or a longer run.
 REACHED = ("last_epoch", "_step_count", "_last_lr")
 # Keys of an optimiser's group that select an implementation and do not change its result.
 COMPUTATION = {"params", "lr", "initial_lr", "foreach", "fused", "capturable", "differentiable", "maximize"}
 # Averages that are never negative, because their square roots are taken.
 NON_NEGATIVE = {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "exp_inf", "sum", "row_var", "col_var"}
 
-# Entries of a training state that are checked one by one. Any other one is an objective's.
+# Entries of a training state that are checked one by one. Any other entry belongs to an objective.
 KNOWN = {
     "epoch", "iter", "optimizers", "optimizer_types", "schedulers", "skipped_in_a_row", "degradation",
 }  # fmt: skip
@@ -34,7 +34,7 @@ def check_state(state: Any, source: str) -> None:
     """Check types and ranges of a training state.
 
     Raises:
-        UserError: it names the ``source`` and the first thing that is wrong.
+        UserError: the state is invalid. The message names the ``source`` and the first fault.
     """
     if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
         raise UserError(f"{source}: no training state, which a file training_states/ITERATION.state is")
@@ -72,7 +72,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_sound(value: Any) -> bool:
-    """Return whether a value is an ordinary tensor of finite numbers, on the CPU."""
+    """Return whether a value is a plain tensor of finite numbers on the CPU."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
@@ -147,9 +147,9 @@ def _is_pool(saved: Any) -> bool:
 def resume_training(model: Any, state: State) -> None:
     """Restore the optimisers and schedulers of a BasicSR model from a state that ``check_state`` has accepted.
 
-    Only progress comes from the state. Weight decay, betas and the like come from the options. The learning rate is
-    that of the options, multiplied by the factor by which the schedule had changed the saved one. If the options name
-    another optimiser, or one with other averages, the averages start afresh and the log says so.
+    Only progress comes from the state. Weight decay, betas and similar settings come from the options. The learning
+    rate is that of the options, multiplied by the factor by which the schedule had changed the saved rate. If the
+    options name another optimiser, or one with other averages, the averages are reset and the log says so.
 
     Raises:
         UserError: the state belongs to other networks.
@@ -200,7 +200,7 @@ def _resume_optimizer(optimizer: torch.optim.Optimizer, saved: State, saved_type
 
 
 def _is_other(optimizer: torch.optim.Optimizer, saved: State, saved_type: str | None) -> bool:
-    """Return whether a state belongs to another class. States written by BasicSR do not name their class."""
+    """Return whether a state belongs to another class of optimiser. BasicSR's states do not name their class."""
     if saved_type is not None:
         return saved_type != type(optimizer).__name__
     return any(
@@ -222,7 +222,7 @@ def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State
     for number, (group, before) in enumerate(zip(optimizer.param_groups, saved["param_groups"])):
         for parameter, key in zip(group["params"], before["params"]):
             kept = saved["state"].get(key)
-            if kept is not None:  # a parameter without a step has no averages
+            if kept is not None:  # a parameter that was never updated has no averages
                 which = (number, parameter.shape)
                 if which not in wanted_of:
                     wanted_of[which] = _what_it_keeps(type(optimizer), group, parameter)
@@ -235,7 +235,7 @@ def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State
 
 
 def _what_it_keeps(cls: Callable[..., torch.optim.Optimizer], group: State, parameter: torch.Tensor) -> State:
-    """Return the averages that an optimiser has for a parameter after one step."""
+    """Return the averages that an optimiser stores for a parameter after one step."""
     of_a_gpu = ("params", "fused", "capturable")
     known = inspect.signature(cls).parameters
     arguments = {key: value for key, value in group.items() if key in known and key not in of_a_gpu}

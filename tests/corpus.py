@@ -1,6 +1,6 @@
 """Odd and broken pictures, each with the outcome that reading it must have.
 
-`CASES` holds the bytes; `write_corpus` lays them out as a folder, with what bytes cannot say: links, folders, rights.
+`CASES` contains the bytes. `write_corpus` writes them to a folder, and adds links, folders and permissions.
 """
 
 import io
@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 48, 72
 
 @dataclass(frozen=True)
 class Case:
-    """A file below the corpus folder; read, it gives ``image`` (BGR), or is refused with ``reason`` in the message."""
+    """A file in the corpus folder. Reading returns ``image`` (BGR), or an error whose message contains ``reason``."""
 
     name: str
     data: bytes
@@ -32,7 +32,7 @@ class Case:
 
 @cache
 def base() -> NDArray[np.uint8]:
-    """A smooth picture, H x W x 3 BGR, unlike itself under every flip and turn."""
+    """Return a smooth picture, H x W x 3 BGR, that differs from all its flips and rotations."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     channels = (3 * columns + rows, 200 - 2 * rows + columns // 2, 40 + 2 * rows + columns)
     return np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)
@@ -116,7 +116,7 @@ def _read_cases() -> list[Case]:
         Case("two/same.png", _opencv(bgr[::-1], ".png"), bgr[::-1]),
         Case("folder.png/inside.png", png, bgr),
     ]
-    undo = {  # what a viewer does for each orientation, undone: the pixels as they are stored
+    undo = {  # inverse of each orientation, which returns the stored pixels
         1: bgr,
         2: bgr[:, ::-1],
         3: bgr[::-1, ::-1],
@@ -170,8 +170,9 @@ UNREADABLE = Case("unreadable.png", _opencv(base(), ".png"), reason="no permissi
 
 
 def write_corpus(folder: Path) -> tuple[list[Case], list[Case]]:
-    """Write all cases below ``folder``; give those that can be read and those that are refused, as a folder's scan sees
-    them: a hidden file (``._mac``) and ``notes.txt`` are passed over, a folder's name may end with ``.png``.
+    """Write all cases to ``folder``. Return the readable ones and the refused ones among the files that a scan finds.
+
+    A scan skips a hidden file (``._mac``) and ``notes.txt``. The name of a folder may end with ``.png``.
     """
     for case in [*READ, *REFUSED]:
         path = folder / case.name
@@ -188,7 +189,7 @@ def write_corpus(folder: Path) -> tuple[list[Case], list[Case]]:
 
 
 def too_deep(folder: Path) -> None:
-    """Folders in each other until none of the system's calls takes the path: not even root can list the last one."""
+    """Nest folders until the path is too long for system calls, so that not even root can list the last one."""
     folder.mkdir(parents=True, exist_ok=True)
     at = os.open(folder, os.O_RDONLY)
     for _ in range(20):

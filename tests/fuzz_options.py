@@ -1,9 +1,9 @@
-"""Options files changed at random: each is accepted, or refused with one line a problem.
+"""Random changes of options files. Each file is accepted, or refused with one line per problem.
 
     python -m tests.fuzz_options --minutes 30
 
-Every case follows from its number alone. What the check accepts of the toy options is also trained for an iteration,
-in a process of its own, unless only the check is asked for. Anything else than done or refused ends with exit code 1.
+A case depends only on its number. If the check accepts changed toy options, they are also trained for an iteration, in
+a separate process, unless only the check is requested. Any other outcome ends with exit code 1.
 """
 
 import argparse
@@ -124,7 +124,7 @@ class Case(NamedTuple):
 
 
 def make_case(number: int) -> Case:
-    """The case of a number."""
+    """Return the case of a number."""
     draw = random.Random(number)
     if draw.random() < 0.6:
         base, is_toy, is_train = draw.choice(TOYS), True, True
@@ -152,7 +152,7 @@ def make_case(number: int) -> Case:
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container with each of its keys."""
+    """Yield every container with each of its keys."""
     for key, value in list(tree.items()) if isinstance(tree, dict) else enumerate(tree):
         yield tree, key
         if isinstance(value, dict | list):
@@ -180,7 +180,7 @@ def _change_value(tree: dict[str, Any], draw: random.Random) -> None:
 
 
 def _like(value: Any, draw: random.Random) -> Any:
-    """Another value of the same kind, which the check is more likely to take; None where there is none."""
+    """Return another value of the same kind, which the check probably accepts, or None."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -223,7 +223,7 @@ def _change_text(text: bytes, draw: random.Random) -> bytes:
 
 
 def prepare(folder: Path) -> None:
-    """Have what the options name: pictures for the toy options; for the others, what looks like data and weights."""
+    """Make the files that the options name: pictures for the toy options, or stand-ins for data and weights."""
     draw = np.random.default_rng(0)
     for name, size in (("hr", 64), ("lq", 16)):
         (folder / name).mkdir()
@@ -245,7 +245,7 @@ def prepare(folder: Path) -> None:
 
 
 def outcome(case: Case, *, and_train: bool) -> tuple[str, str]:
-    """What becomes of a case in the current folder: accepted, refused or unexpected; and what was said."""
+    """Return the outcome of a case in the current folder (accepted, refused or unexpected), and the message."""
     file = Path("fuzz.yml")
     file.write_bytes(case.text)
     before = sorted(Path().iterdir())
@@ -266,7 +266,7 @@ def outcome(case: Case, *, and_train: bool) -> tuple[str, str]:
 
 
 def _trained(case: Case) -> tuple[str, str]:
-    """What becomes of a training, in a process of its own and for a single iteration."""
+    """Return the outcome of a training of one iteration in a separate process."""
     child = os.fork()
     if child == 0:
         os.setsid()

@@ -1,10 +1,10 @@
-"""Mutated pictures through the readers and writers: each is done or refused; anything else is a fault.
+"""Mutated pictures for the readers and writers. Each must be done or refused. Any other outcome is a fault.
 
     python -m tests.fuzz_pictures --minutes 30
 
-prints how many were done, refused and unexpected, and exits with 1 where any was unexpected. A picture depends on its
-number alone, so that ``--first 1234 --count 1`` tries one of them again. The pictures are read in a child process: its
-end by a signal, and a picture that takes over a minute, count as unexpected.
+The script prints the numbers of done, refused and unexpected pictures, and exits with 1 if any was unexpected. A
+picture depends only on its number, so ``--first 1234 --count 1`` tests one of them again. The pictures are read in a
+child process. Its end by a signal, and a picture that takes more than a minute, count as unexpected.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFF
 
 @cache
 def originals() -> list[bytes]:
-    """Pictures of every format and of many kinds of each."""
+    """Return pictures of every format, in many kinds."""
     found = [case.data for case in [*READ, *REFUSED] if case.data]
     found += list(matrix.jpegs().values())
     for photometric in ("minisblack", "rgb"):
@@ -45,11 +45,11 @@ def originals() -> list[bytes]:
 
 
 def mutated(number: int) -> bytes:
-    """The picture of that number."""
+    """Return the picture of a number."""
     rng = random.Random(number)
     data = bytearray(rng.choice(originals()))
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
-        # Headers are short and decide most, so half of the places are among the first bytes.
+        # Headers are short and have the largest effect, so half of the positions are in the first bytes.
         position = rng.randrange(min(len(data), rng.choice((64, 512, 2**30))))
         length = rng.choice((1, 2, 4, 8, 64, 1024))
         kind = rng.randrange(8)
@@ -80,7 +80,7 @@ def mutated(number: int) -> bytes:
 
 
 def outcome(number: int) -> str:
-    """``done`` or ``refused``; whatever else is raised passes through."""
+    """Return ``done`` or ``refused``. Other exceptions are not caught."""
     data = mutated(number)
     try:
         header = read_header(data, "p")
@@ -103,7 +103,7 @@ def outcome(number: int) -> str:
 
 
 def _with_checksums(data: bytes) -> bytes:
-    """A PNG whose chunks have the checksums of what they hold now, so that more than these is tried."""
+    """Correct the checksums of the chunks of a mutated PNG, so that not only the checksums are tested."""
     if not data.startswith(_SIGNATURE):
         return data
     repaired, position = bytearray(data), len(_SIGNATURE)

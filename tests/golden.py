@@ -1,4 +1,4 @@
-"""Weights, inputs and outputs of the published networks, where the checkout has them beside it."""
+"""Weights, inputs and outputs of the published networks, if they exist beside the checkout."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ needs_family = pytest.mark.skipif(
 
 
 def golden(name: str, prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors of one group ("w", "io", "deg", "kd") of a golden file, by what follows the prefix; "" for all."""
+    """Return the tensors of one group ("w", "io", "deg", "kd") of a golden file, without the prefix; "" for all."""
     tensors = load_file(GOLDEN / f"{name}.safetensors")
     start = f"{prefix}." if prefix else ""
     return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}

@@ -1,4 +1,4 @@
-"""Checkpoints in and out: what is read, what is refused, and that nothing in a file is ever executed."""
+"""Reading, writing and refusal of checkpoints. No code in a file is executed."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_configuration_and_card_travel_with_the_weights(tmp_path):
     assert again.network == net.config
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["again.safetensors", "net.safetensors"]
     (tmp_path / "plain").touch()
-    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # other users may read it as any file
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # the permissions are those of other files
 
 
 def test_load_puts_the_network_where_it_is_asked_to(tmp_path):
@@ -80,7 +80,7 @@ class EvilShell:
 
 
 def _write_bad(kind, path):
-    """Write a file that is no checkpoint of ours; gives what the error has to say."""
+    """Write a file that is not a valid checkpoint. Return the expected text of the error."""
     net = network()
     state = net.state_dict()
     if kind == "missing":
@@ -161,7 +161,7 @@ def test_bad_files_give_one_line_and_no_output(kind, tmp_path, monkeypatch, caps
 
 
 def wrapped(kind: str, state: dict) -> dict:
-    """A state dict as other programs save it."""
+    """Return a state dict as other programs save it."""
     if kind in ("params-ema", "state_dict", "model_state_dict", "net", "model", "net_g"):
         return {kind: state, "iter": 5}
     if kind == "one in another":

@@ -1,4 +1,4 @@
-"""The demo's steps as a newcomer types them, trained for less long: data, teacher, student, report."""
+"""The commands of the demo with a shorter training: data, teacher, student, report."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def losses(log, name):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the options and the demo's LMDBs, and what training said in it."""
+    """Return a folder with the options and the demo's LMDBs, and the output of the training there."""
     folder = tmp_path_factory.mktemp("demo")
     shutil.copytree(ROOT / "options", folder / "options")
     for name in ("train", "held_out"):
@@ -99,7 +99,7 @@ def test_basicsr_test_measures_and_saves_pictures(folder, student):
     assert tested.returncode == 0, tested.stderr
     figure = r"Validation DemoHeldOut\n\t # psnr_y: (\d+\.\d+)"
     (measured,) = re.findall(figure, tested.stdout + tested.stderr)
-    # Training ended with the same weights on the same photos.
+    # The last validation of the training has the same weights and photos.
     assert measured == re.findall(figure, student.stdout + student.stderr)[-1]
     assert len(list((folder / "results").rglob("*_sigma2.6_*.png"))) == 8
 

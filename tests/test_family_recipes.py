@@ -1,4 +1,4 @@
-"""The recipes of the systems beside KDSR and LightBSR: they train, and their schedules are the published ones."""
+"""The recipes of systems other than KDSR and LightBSR train, and their schedules are the published ones."""
 
 import json
 import re
@@ -23,7 +23,7 @@ SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Eight pictures of 96 x 96 pixels, smooth and of several contrasts."""
+    """Write eight smooth pictures of 96 x 96 pixels with different contrasts."""
     folder = tmp_path_factory.mktemp("family")
     rng = np.random.default_rng(0)
     for number in range(8):
@@ -34,14 +34,14 @@ def folder(tmp_path_factory):
 
 
 def recipe(name, folder, *overrides, phases=("train", "val")):
-    """The recipe's options with the pictures of ``folder`` as its data."""
+    """Return the options of a recipe with the pictures of ``folder`` as its data."""
     data = [f"datasets:{phase}:dataroot_gt={folder}/pictures" for phase in phases]
     data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in phases]
     return load_options(OPTIONS / f"{name}.yml", is_train=True, overrides=[*data, *overrides])
 
 
 def toy(opt, estimator_iter=0):
-    """The model of a recipe with few channels and layers, as BasicSR's pipeline would build it."""
+    """Return the model of a recipe with few channels and layers, as in BasicSR's pipeline."""
     opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
     for key in ("network_g", "network_teacher"):
         for part in opt.get(key, {}).values():
@@ -55,14 +55,14 @@ def toy(opt, estimator_iter=0):
 
 
 def items(number, patches, side):
-    """A batch of random smooth pictures; of several patches each, items of them."""
+    """Return a batch of random smooth pictures or, for several patches, of items of patches."""
     coarse = torch.rand(number * patches, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     gt = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
     return {"gt": gt.unflatten(0, (number, patches)) if patches > 1 else gt}
 
 
 def run(folder, name, *overrides, resume=False):
-    """Train the small recipe ``name`` by the command; return what it logs."""
+    """Train the small recipe ``name`` by the command. Return the log."""
     data = [f"datasets:{phase}:dataroot_gt=pictures" for phase in ("train", "val")]
     data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
     data += ["datasets:train:gt_size=64", "datasets:val:settings=[{sigma: 2.6}]", "logger:print_freq=1", *overrides]
@@ -74,7 +74,7 @@ def run(folder, name, *overrides, resume=False):
 
 
 def logged(log, name):
-    """The values of a loss by iteration."""
+    """Return the values of a loss by iteration."""
     found = re.findall(rf"iter: +([\d,]+), .*{name}: (\S+)", log)
     return {int(step.replace(",", "")): float(value) for step, value in found}
 

@@ -1,4 +1,4 @@
-"""Names that become files and folders stay where they are put."""
+"""Names of files and folders cannot lead out of their folder."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""docs/add_your_own.md: its code is examples/own_estimator.py, which trains, loads and upscales."""
+"""The code of docs/add_your_own.md is examples/own_estimator.py, which trains, loads and upscales."""
 
 import importlib.util
 import re
@@ -25,7 +25,7 @@ def block(language: str) -> str:
 
 @pytest.fixture(autouse=True)
 def plugged_in() -> Iterator[None]:
-    """Import the example as ``basicsr`` imports a plug-in, and take its class out of the registry afterwards."""
+    """Import the example as ``basicsr`` imports a plug-in, and remove its class from the registry afterwards."""
     spec = importlib.util.spec_from_file_location("own_estimator", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None

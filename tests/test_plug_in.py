@@ -32,7 +32,7 @@ from tests.models.helpers import build, options, train
 
 
 class ToyEstimator(Estimator):
-    """The mean of one convolution's features."""
+    """An estimator whose IDR is the mean of the features of one convolution."""
 
     published_names = ((r"meter\.conv\.", "conv."), (r"meter\.steps$", None))
 
@@ -60,7 +60,7 @@ class ToyEstimator(Estimator):
 
 
 class ToyRestorer(Restorer):
-    """Convolutions whose features are multiplied by the IDR, then a pixel shuffle."""
+    """A restorer of convolutions, whose features are multiplied by the IDR, and a pixel shuffle."""
 
     system = "Toy"
     published_names = ((r"net\.layers\.(\d+)\.", r"body.\1."), (r"net\.out\.", "tail."))
@@ -98,7 +98,7 @@ class ToyRestorer(Restorer):
 
 
 class ToyWithKernel(ToyEstimator):
-    """An estimator whose extra input a user may have."""
+    """An estimator with an extra input that a user can supply."""
 
     extra_input = "kernel"
 
@@ -185,7 +185,7 @@ def toy() -> BlindSR:
 
 
 def published(net: BlindSR) -> dict[str, torch.Tensor]:
-    """The toy's tensors as its authors would have saved them."""
+    """Return the tensors of the toy under published names."""
     names = (("estimator.", "meter."), ("restorer.body.", "net.layers."), ("restorer.tail.", "net.out."))
     state = {}
     for key, value in net.state_dict().items():

@@ -1,4 +1,4 @@
-"""The three stages for real photos: as published, and at toy size one after the other, interrupted or not."""
+"""The three stages for real photos have the published values, and train in turn at toy size, interrupted or not."""
 
 import json
 
@@ -33,7 +33,7 @@ def options(path, folder, *overrides):
 
 
 def toy(role, folder):
-    """The small recipe with tiny networks and pictures; its predecessors' weights are FOLDER/ROLE.pth."""
+    """Return the small recipe with tiny networks and pictures. The weights of earlier stages are FOLDER/ROLE.pth."""
     path = OPTIONS / f"kdsr_real_s_x4_{role}.yml"
     networks = {key: value for key, value in read_options(path).data.items() if key in ("network_g", "network_teacher")}
     for network in networks.values():
@@ -60,7 +60,7 @@ def steps(model, first, last):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a toy teacher and student that have trained, and their logs."""
+    """Return the folder of a trained toy teacher and student, and their logs."""
     folder = tmp_path_factory.mktemp("real")
     logs = {}
     for role in ("teacher", "student"):
@@ -84,7 +84,7 @@ def test_recipes_are_those_of_one_system(path, tmp_path):
     assert ("network_d" in networks) == (role == "gan")
     if role != "teacher":
         assert opt["network_teacher"]["restorer"] == opt["network_g"]["restorer"]
-    assert opt["datasets"]["train"]["gt_size"] * 0.15 > 11  # which the second blur wants
+    assert opt["datasets"]["train"]["gt_size"] * 0.15 > 11  # required by the second blur
     if is_small:
         return
     assert opt["network_g"]["restorer"] == {"type": "IDRDCRBNet", "num_feat": 128, "num_block": 42, "scale": 4}
@@ -94,7 +94,7 @@ def test_recipes_are_those_of_one_system(path, tmp_path):
     }  # fmt: skip
     assert opt["train"]["total_iter"] == (400_000 if role == "gan" else 1_000_000)
     assert opt["train"]["optim_g"]["lr"] == (2e-4 if role == "student" else 1e-4)
-    milestone = {"teacher": 1_000_000, "student": 600_000, "gan": 400_000}[role]  # those at the end change nothing
+    milestone = {"teacher": 1_000_000, "student": 600_000, "gan": 400_000}[role]  # milestones at the end have no effect
     assert opt["train"]["scheduler"] == {"type": "MultiStepLR", "milestones": [milestone], "gamma": 0.5}
     assert opt["datasets"]["train"]["batch_size_per_gpu"] == 9
     if role == "gan":

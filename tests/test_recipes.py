@@ -19,14 +19,14 @@ BASELINES = sorted((OPTIONS / "baselines").glob("*.yml"))
 KDSR = [path for path in PUBLISHED if path.stem.startswith("kdsr_")]
 LIGHTBSR = [path for path in PUBLISHED if path.stem.startswith("lightbsr_x")]
 SCALES = (2, 3, 4)
-# x4: the paper, table 1.
+# The values for x4 are in table 1 of the paper.
 MILLIONS = {"kdsr_m": {2: 5.647, 3: 5.832, 4: 5.795}, "kdsr_l": {2: 13.601, 3: 14.339, 4: 14.191}}
 BASELINE_MILLIONS = {"edsr": 1.518, "msrresnet": 1.518, "rcan": 15.592, "swinir_light": 0.930}
 SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
 
 
 def options(path, data_folder):
-    """The recipe's options, its data and teacher replaced by ones that exist."""
+    """Return the options of a recipe, with existing data and an existing teacher."""
     overrides = [f"path:pretrain_network_teacher={data_folder}/teacher.pth"] if "student" in path.stem else []
     for phase in ("train", "val"):
         overrides += [f"datasets:{phase}:dataroot_gt={data_folder}", f"datasets:{phase}:io_backend={{type: disk}}"]
@@ -41,14 +41,14 @@ def data_folder(tmp_path_factory):
 
 
 def shrink(network):
-    """The same kind of network with 8 channels and one block a part."""
+    """Return the same kind of network with 8 channels and one block per part."""
     for part in network["estimator"], network["restorer"]:
         part.update({key: 1 if "num_" in key else 32 for key in ("num_block", "num_group", "idr_ch") if key in part})
         part["num_feat"] = 8
 
 
 def learning_rates(opt, unit):
-    """The rate of every step of a run that is shorter, and all of whose schedule is, by the factor ``unit``."""
+    """Return the rate of every step of a run whose length and schedule are shorter by the factor ``unit``."""
     steps = ("total_iter", "scheduler_start", "warmup_iter")
     train_opt = {key: value // unit for key, value in opt["train"].items() if key in steps}
     lists = ("periods", "milestones", "restarts")
@@ -69,7 +69,7 @@ def learning_rates(opt, unit):
 
 
 def changes(rates):
-    """Where a rate differs from the one before, and the rate."""
+    """Return the steps at which the rate changes, and the new rates."""
     return {step: rate for step, rate in enumerate(rates) if step == 0 or rate != rates[step - 1]}
 
 
@@ -96,15 +96,15 @@ def test_builds_and_takes_a_step(path, data_folder, tmp_path):
             net.estimator.prior.fit(torch.rand(20, 21, 21))
         torch.save({"params": net.state_dict()}, teacher)
         opt["path"]["pretrain_network_teacher"] = str(teacher)
-    opt["path"]["pretrain_network_g"] = None  # of another size
+    opt["path"]["pretrain_network_g"] = None  # weights of another size
     model = build(opt)
-    side = opt["datasets"]["train"]["gt_size"] if "real" in path.stem else 16 * scale  # of which little is left
+    side = opt["datasets"]["train"]["gt_size"] if "real" in path.stem else 16 * scale  # small once degraded
     (log,) = train(model, 1, 1, batch(4, side))
     others = {"student": {"l_distill"}, "teacher": {"l_contrast"} if is_lightbsr else set()}[role]
     assert set(log) == {"l_pix", *others}
     assert all(0 < value < (255 if is_lightbsr and name == "l_pix" else 20) for name, value in log.items())
     (rate,) = model.get_current_learning_rate()
-    if len(path.stem.split("_")) < 4 or path in option_files.WEIGHTS:  # the small ones
+    if len(path.stem.split("_")) < 4 or path in option_files.WEIGHTS:  # the small recipes
         assert rate == {"kdsr_s_x4_real_teacher": 5e-4, "kdsr_s_x4_real_student": 7e-4}.get(path.stem, 1e-3)
     else:
         assert rate == (2e-4 if is_lightbsr or "noise_student" in path.stem else 1e-4)
@@ -130,7 +130,7 @@ def test_baseline_differs_in_its_network_alone_and_trains(path, data_folder):
     losses = [log["l_pix"] for log in train(model, 1, 12, batch(2, 64))]
     assert losses[-1] < 0.7 * losses[0]
 
-    lq = torch.rand(1, 3, 13, 18)  # a picture as validation meets them, no multiple of SwinIR's window
+    lq = torch.rand(1, 3, 13, 18)  # a picture like those of validation, not a multiple of SwinIR's window
     model.feed_data({"lq": lq})
     model.test()
     padded = functional.pad(lq, (0, 6, 0, 3), "reflect") if "swinir" in path.stem else lq

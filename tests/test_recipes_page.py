@@ -1,4 +1,4 @@
-"""docs/recipes.md: its values are those of the files, all of them, and its ablations train."""
+"""docs/recipes.md has all values of the files, and its ablations train."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from tests.option_files import OPTIONS
 PAGE = (OPTIONS.parent / "docs/recipes.md").read_text(encoding="utf-8")
 PUBLISHED = ("kdsr_[ml]_*", "kdsr_real_x4_*", "lightbsr_x*", "dasr_x*", "cdcl_x*", "mmrealsr_x*")
 RECIPES = {path.stem: path for path in OPTIONS.glob("*.yml") if any(fnmatch(path.stem, each) for each in PUBLISHED)}
-# They change nothing about what is trained, or are named by the recipe itself.
+# These options do not affect the trained network, or the name of the recipe states them.
 UNLISTED = (
     "name", "model_type", "scale", "num_gpu", "manual_seed", "path.*", "val.*", "datasets.val.*", "logger.*", "*.type",
     "*.scale", "network_teacher.*", "datasets.train.dataroot_gt", "datasets.train.io_backend.*",
@@ -28,7 +28,7 @@ UNLISTED = (
 
 
 def table(*headings):
-    """The rows of every table with these headings, their cells without backticks."""
+    """Return the rows of every table with these headings. Their cells have no backticks."""
     rows, inside = [], False
     for line in PAGE.splitlines():
         cells = [cell.strip().strip("`") for cell in line.strip("|").split(" | ")]
@@ -46,14 +46,14 @@ ABLATIONS = table("ablation", "recipe", "--force_yml")
 
 
 def named(pattern):
-    """The recipes that a name with braces and stars means."""
+    """Return the recipes that match a name with braces and stars."""
     parts = [part.split(",") for part in re.split(r"[{}]", pattern)]
     patterns = ["".join(choice) for choice in product(*parts)]
     return {stem for stem in RECIPES if any(fnmatch(stem, each) for each in patterns)}
 
 
 def listed(options, key=""):
-    """An options file by dotted keys; what one value of the page describes is not taken apart."""
+    """Yield the options of a file by dotted keys. A section that is one value of the page is not divided."""
     for name, value in options.items():
         path = f"{key}{name}"
         if any(fnmatch(path, pattern) for pattern in UNLISTED):
@@ -93,7 +93,7 @@ def test_the_page_names_every_recipe():
 
 
 def toy(network):
-    """The same kind of network with an IDR of 32 channels."""
+    """Reduce a network to the same kind with an IDR of 32 channels."""
     for part in network["estimator"], network["restorer"]:
         is_wide = part["type"].startswith(("KDIDE", "IDRDCRBNet"))
         part.update({key: 32 if key == "idr_ch" else 1 for key in ("idr_ch", "num_group", "num_block") if key in part})

@@ -1,4 +1,4 @@
-"""spandrel's loader with our architectures in its registry."""
+"""spandrel's loader with the architectures of this package in its registry."""
 
 import pytest
 import spandrel
@@ -13,12 +13,12 @@ from lightbsr_arch.checkpoint import Checkpoint, load
 from tests.golden import golden, needs_golden
 from tests.inference.networks import PAIRS, network
 
-OURS = {"kdsr": "KDSR", "a map guides IDRDCRBNet": "KDSR"}  # by its restorer; the others are LightBSR
+OURS = {"kdsr": "KDSR", "a map guides IDRDCRBNet": "KDSR"}  # named after the restorer; the others are LightBSR
 
 
 @pytest.fixture(autouse=True)
 def installed():
-    """As it would be in a program; the registry is put back."""
+    """Install the plug-in as in a program, and restore the registry afterwards."""
     before = MAIN_REGISTRY.copy()
     spandrel_plugin.install()
     yield
@@ -31,7 +31,7 @@ def assert_same_result(descriptor, model: BlindSR, sizes=((1, 3, 16, 20), (1, 3,
         with torch.inference_mode():
             sr = model(lq)
             torch.testing.assert_close(descriptor.model(lq), sr, atol=1e-6, rtol=0)
-            # In strips, which sum in another order.
+            # Strips change the order of sums.
             torch.testing.assert_close(descriptor(lq), sr.clamp(0, 1), atol=2e-5, rtol=0)
 
 
@@ -103,7 +103,7 @@ def test_we_claim_no_others():
         (SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8), "SPAN"),
     ):
         assert ModelLoader().load_from_state_dict(model.state_dict()).architecture.id == id
-    # DASR (CVPR 2021) is no architecture of spandrel's; its restorer goes by KDSR's names.
+    # spandrel has no architecture for DASR (CVPR 2021). Its restorer has the names of KDSR's.
     dasr = {"G.head.0.weight", "G.body.0.body.0.da_conv1.kernel.0.weight", "E.encoder_q.E.0.weight", "G.tail.1.weight"}
     with pytest.raises(UnsupportedModelError):
         ModelLoader().load_from_state_dict({key: torch.zeros(1) for key in dasr})

@@ -1,4 +1,4 @@
-"""What a resumed run takes of a training state, and what it refuses."""
+"""The use of a training state by a resumed run, and its refusal."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightbsr_arch.training_state import check_state, resume_scaler, resume_trai
 
 
 def trained(name: str = "Adam", width: int = 3, steps: int = 3, **arguments: Any) -> BaseModel:
-    """A model of which a single layer has learnt for some steps, at half the rate in the end."""
+    """Return a model with a single layer that was trained for some steps, the last ones at half the rate."""
     torch.manual_seed(0)
     model = BaseModel({"num_gpu": 0, "is_train": True, "dist": False, "train": {}})
     net = nn.Linear(2, width)

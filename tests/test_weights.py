@@ -1,4 +1,4 @@
-"""The shipped weights: what their cards say holds, they read the blur and restore pictures that no training saw."""
+"""The shipped weights have correct cards, estimate the blur, and restore pictures that were not used in training."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ SETTINGS: dict[str, str | list[dict[str, float]]] = {
 }
 TEACHER = "kdsr_s_x4_iso_teacher"
 GAIN = {"kdsr_s_x4_iso": 3.5, "lightbsr_s_x4_iso": 3.5, "kdsr_s_x4_real": 0.5}
-"""dB over bicubic on Set5, at least, under what each is for."""
+"""Smallest gain over bicubic in dB on Set5, under the degradation that each is for."""
 
 
 def test_the_shipped_weights_are_these() -> None:
@@ -44,7 +44,7 @@ def test_card_is_true(name: str) -> None:
     assert card["params"] == sum(p.numel() for p in checkpoint.build().parameters())
 
     recipe = read_options(ROOT / card["recipe"]).data
-    recipe["network_g"]["estimator"].pop("init", None)  # which does not matter once there are weights
+    recipe["network_g"]["estimator"].pop("init", None)  # irrelevant for trained weights
     assert {"type": "BlindSR", **checkpoint.network} == recipe["network_g"]
     assert card["degradation"] == recipe["degradation"]
     assert list(card["iterations"].values())[-1] == recipe["train"]["total_iter"]
@@ -71,7 +71,7 @@ def test_readme_shows_the_figures_of_the_cards(name: str) -> None:
 
 
 def gain(name: str, pictures: Path, side: int | None = None) -> float:
-    """dB over bicubic, the mean over a folder; of each picture ``side`` x ``side`` pixels or all."""
+    """Return the mean gain over bicubic in dB for a folder, with ``side`` x ``side`` pixels of each picture or all."""
     model = lightbsr_arch.load(name)
     options = {"name": pictures.name, "dataroot_gt": str(pictures), "io_backend": {"type": "disk"}, "scale": 4}
     dataset = DegradedDataset({**options, "settings": SETTINGS[name]})
@@ -122,5 +122,5 @@ def test_the_idr_of_real_photos_tells_second_order_degradations_apart(
     assert lightbsr(["idr", "kdsr_s_x4_real", *photos, "--factors", "second-order", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["models"]["kdsr_s_x4_real"]["figures"]["second-order"]
     assert figures["knn"] > 0.2  # chance is 0.125
-    assert figures["degradation"] > 0.1  # 0.000 in an IDR that is dead
+    assert figures["degradation"] > 0.1  # 0.000 for a dead IDR
     assert figures["wrong_costs"] > 0.1

@@ -1,4 +1,4 @@
-"""``lightbsr``: everything that users do except training.
+"""The command ``lightbsr``, which does everything except training.
 
 Each command is a module of this package with ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)`` and
 ``run(args) -> exit code``. Only ``run`` imports the library, so that parsing loads no PyTorch.
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 if everything was done; 1 if a part failed and was reported; 2 after an error that the user can correct (one
-        line on stderr); 130 after Ctrl-C.
+        0 on success; 1 if a part failed and was reported; 2 after an error that the user can correct, which is one line
+        on stderr; 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
     return run_command(args.run, args, args.label)

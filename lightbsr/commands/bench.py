@@ -10,9 +10,9 @@ from lightbsr.errors import UserError
 
 HELP = "compare models on data sets and degradations: tables, plots, pictures"
 DESCRIPTION = (
-    "Compare models on data sets under degradations: PSNR-Y, SSIM-Y, NIQE, parameters, multiply-adds, latency, memory. "
-    "CONFIG.yml lists them; without it, the shipped weights and bicubic run on the demo photos, or on what the flags "
-    "say. Writes table.md, results.csv, results.json and report.html. Values of earlier runs are not computed again."
+    "Measure models on data sets and degradations: PSNR-Y, SSIM-Y, NIQE, parameters, multiply-adds, latency and "
+    "memory. CONFIG.yml or the flags list them. The default is the shipped weights and bicubic on the demo photos. "
+    "Writes table.md, results.csv, results.json and report.html. Values of earlier runs are not computed again."
 )
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         nargs="+",
         metavar="MODEL",
-        help="names of shipped weights or of rivals (realesrgan-x4plus), .safetensors, .pth, .onnx, or bicubic",
+        help="names of shipped weights or of other methods (realesrgan-x4plus), .safetensors, .pth, .onnx, or bicubic",
     )
     flags.add_argument("--images", nargs="+", metavar="DIR", help="HR pictures: folders, or NAME.lmdb")
     flags.add_argument(
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.no_cost:
         given["cost"] = False
     if args.config is not None and given:
-        raise UserError(f"{args.config} says it all ({', '.join(given)} too): leave out the flags, or the file")
+        raise UserError(f"{args.config} cannot be combined with flags ({', '.join(given)}): leave out one or the other")
 
     import torch
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         runner = Runner(options, cache, device)
         results = runner.run()
     except KeyboardInterrupt:
-        print(f"What is done is in {cache.path}; the same command goes on from there.", file=sys.stderr)
+        print(f"Finished values are in {cache.path}; the same command continues from there.", file=sys.stderr)
         raise
     finally:
         cache.close()

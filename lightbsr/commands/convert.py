@@ -7,7 +7,7 @@ from pathlib import Path
 HELP = "turn a checkpoint into .safetensors"
 DESCRIPTION = (
     "Turn a BasicSR .pth of a BlindSR network, or a checkpoint published by the authors of KDSR or LightBSR, into "
-    ".safetensors with the network's configuration inside. Sizes are read off the weights."
+    ".safetensors with the network's configuration. Sizes are derived from the weights."
 )
 
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pca",
         type=Path,
         metavar="FILE",
-        help="a published LightBSR teacher's PCA of blur kernels: .mat, or .safetensors or .pth that holds pca",
+        help="a published LightBSR teacher's PCA of blur kernels: .mat, or .safetensors or .pth with the key pca",
     )
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 HELP = "draw the losses and validation figures of training runs"
 DESCRIPTION = (
-    "Draw what training runs logged for TensorBoard as one picture. Each run is a column: its losses above, the PSNR-Y "
-    "of the validation sets below."
+    "Draw the TensorBoard logs of training runs as one picture. Each run is a column with its losses above and the "
+    "PSNR-Y of the validation sets below."
 )
 
 

@@ -1,4 +1,4 @@
-"""``lightbsr data``: training and test sets."""
+"""``lightbsr data``, which prepares training and test sets."""
 
 import argparse
 import sys
@@ -48,7 +48,9 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SRC", help="folder, glob or file")
     parser.add_argument("out", type=Path, metavar="OUT.lmdb", help="target folder; its name ends with .lmdb")
     _add_cutting(parser)
-    parser.add_argument("--thresh", type=int, default=0, help="a rest of up to this many pixels gets no sub-image (0)")
+    parser.add_argument(
+        "--thresh", type=int, default=0, help="up to this many pixels left at the edge get no sub-image (0)"
+    )
     parser.add_argument(
         "--drop-suffix", default="", metavar="X", help="text to remove from names, such as x4 in 0001x4.png"
     )
@@ -57,10 +59,12 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SRC",
-        help="leave out pictures with the names of these (held out)",
+        help="leave out pictures that have the names of these held-out ones",
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing target, when the new one is done")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing target once the new one is complete"
+    )
     parser.add_argument("--workers", type=int, help="processes that crop and encode (one per core)")
 
 
@@ -164,25 +168,25 @@ _COMMANDS = {
     "prepare": (
         "pack photos into an LMDB",
         "Pack photos into a BasicSR LMDB in one pass: read, cut into sub-images, encode losslessly, write. Exit "
-        "status: 0 all packed; 1 finished, but some pictures were left out (listed); 2 nothing finished. After an "
-        "interruption the same command continues.",
+        "status: 0 all packed; 1 finished, but some pictures were left out and listed; 2 not finished. After an "
+        "interruption, the same command continues.",
         _add_prepare,
         _prepare,
     ),
     "benchmarks": (
         "make LR/HR pairs of benchmarks",
-        "Make LR/HR pairs from the HR pictures of benchmarks, under the test degradations of the published tables. The "
-        "code is that of validation. Writes OUT/Set5/x4/HR, OUT/Set5/x4/gaussian8/sigma1.8 and so on; with --lmdb each "
-        "is an LMDB, NAME.lmdb. Pairs have the same names, as BasicSR's PairedImageDataset expects. Existing folders "
-        "are left as they are; each folder appears when it is complete.",
+        "Make LR/HR pairs from the HR pictures of benchmarks with the test degradations of the published tables. The "
+        "LR pictures equal those of validation. Writes OUT/Set5/x4/HR, OUT/Set5/x4/gaussian8/sigma1.8 and so on. With "
+        "--lmdb, each is an LMDB, NAME.lmdb. Both pictures of a pair have the same name, as BasicSR's "
+        "PairedImageDataset expects. Existing folders are not changed. A folder appears when it is complete.",
         _add_benchmarks,
         _benchmarks,
     ),
     "df2k": (
         "pack DIV2K and Flickr2K into an LMDB",
-        "Pack the HR pictures of DIV2K (800) and Flickr2K (2650) into one LMDB. The published archives are in FOLDER, "
-        "or --download fetches them (about 24 GB) and continues an interrupted download. They are checked, and the HR "
-        "pictures are extracted beside them.",
+        "Pack the HR pictures of DIV2K (800) and Flickr2K (2650) into one LMDB. FOLDER contains the published "
+        "archives. --download downloads missing ones (about 24 GB) and continues an interrupted download. The command "
+        "checks the archives and extracts the HR pictures beside them.",
         _add_df2k,
         _df2k,
     ),

@@ -10,10 +10,10 @@ from lightbsr.errors import UserError
 
 HELP = "make the low-quality pictures that a model is tested on"
 DESCRIPTION = (
-    "Blur, downsample and add noise to a folder (or LMDB) of good pictures, as validation and lightbsr bench do, the "
-    "same way every time: OUT/sigma2.6/NAME.png, one folder per degradation. Existing pictures are kept, except those "
-    "whose source has changed; another --scale or --downsample needs another OUT. A picture that fails is reported and "
-    "the others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
+    "Blur and downsample a folder (or LMDB) of good pictures and add noise, as validation and lightbsr bench do. The "
+    "results are reproducible. Each degradation has a folder: OUT/sigma2.6/NAME.png. Existing pictures are kept, "
+    "except those whose source has changed. Use another OUT for another --scale or --downsample. A picture that fails "
+    "is reported, and the others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
 )
 
 

@@ -8,11 +8,11 @@ from lightbsr.defaults import EXPORT_DTYPES, ONNX_OPSET
 
 HELP = "write a network as ONNX"
 DESCRIPTION = (
-    "Write a student as an ONNX file, for programs without PyTorch. Its input is lq, N x 3 x H x W, RGB in [0, 1], and "
-    "its output sr, N x 3 x H*scale x W*scale, not clamped, both in fp32; batch, height and width are dynamic. If "
-    "onnxruntime is installed, the file is first compared with PyTorch. Its metadata hold name, scale, value range, "
-    "opset, dtype, network and card. With --split it writes the estimator and the restorer as two files. "
-    "Needs: pip install 'lightbsr-arch[onnx]'"
+    "Write a student as an ONNX file for programs without PyTorch. The input is lq, N x 3 x H x W, RGB in [0, 1]. The "
+    "output is sr, N x 3 x H*scale x W*scale, not clamped. Both are fp32. Batch, height and width are dynamic. If "
+    "onnxruntime is installed, the file is compared with PyTorch first. The metadata contain name, scale, value range, "
+    "opset, dtype, network and card. With --split the estimator and the restorer become two files. "
+    "Requires: pip install 'lightbsr-arch[onnx]'"
 )
 
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=EXPORT_DTYPES,
         default="fp32",
-        help="of weights and computation; lq and sr are always fp32; default %(default)s",
+        help="number format of weights and computation; lq and sr are always fp32; default %(default)s",
     )
     parser.add_argument(
         "--split",
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     checked = (
         "not compared with PyTorch: onnxruntime is not installed"
         if exported.difference is None
-        else f"differs from PyTorch in fp32 by {exported.difference:.1e} at most, of 1"
+        else f"differs from PyTorch in fp32 by at most {exported.difference:.1e}, for values in [0, 1]"
     )
     names = ", ".join(str(file) for file in exported.files)
     print(f"{names}: opset {exported.opset}, {args.dtype}, {exported.bytes / 1e6:.1f} MB, {checked}")

@@ -13,12 +13,12 @@ from lightbsr.errors import UserError
 
 HELP = "analyse which degradations a model's IDR distinguishes"
 DESCRIPTION = (
-    "Read the degradation representation (IDR) of models for crops of images they have not been trained on, under "
-    "levels of blur (Gaussian8), angle, noise and JPEG, one at a time. Teachers get their privileged input. Prints "
-    "accuracies against chance, and the shares of the IDR's variance that degradation and content explain. Classifiers "
-    "are tested on other images than they are trained on. Then the crops are restored: prints PSNR-Y with their own "
-    "IDR, and the loss in dB with the mean of all IDRs, or with the IDR of the same crop half of the levels away. "
-    "Writes a t-SNE plot, and the figures as JSON beside it."
+    "Compute the degradation representation (IDR) of models on crops of images that they have not been trained on. One "
+    "factor is varied at a time: blur (Gaussian8), angle, noise or JPEG. Teachers receive their privileged input. "
+    "Prints accuracies and chance, and the shares of the IDR's variance that degradation and content explain. "
+    "Classifiers are tested on other images than they are trained on. Then restores the crops, and prints PSNR-Y with "
+    "their own IDR and the loss in dB with the mean of all IDRs, or with the IDR of the same crop half of the levels "
+    "away. Writes a t-SNE plot, and the figures as JSON beside it."
 )
 
 
@@ -92,7 +92,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.crop < SMALLEST_CROP:
         raise UserError(f"--crop {args.crop}: the smallest is {SMALLEST_CROP}")
     if args.crops < 1:
-        raise UserError(f"--crops {args.crops}: at least one of each image")
+        raise UserError(f"--crops {args.crops}: at least one per image is needed")
     try:
         args.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

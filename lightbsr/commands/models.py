@@ -8,8 +8,8 @@ from lightbsr import shipped
 
 HELP = "list the shipped weights"
 DESCRIPTION = (
-    "List the weights that come with the package: parameters, scale, degradation that they were trained for, licence "
-    "of the training data, measured PSNR. Their names are for --model and for lightbsr_arch.load."
+    "List the shipped weights with their parameters, scale, degradation in training, licence of the training data and "
+    "measured PSNR. --model and lightbsr_arch.load accept their names."
 )
 
 

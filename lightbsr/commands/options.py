@@ -7,8 +7,8 @@ from lightbsr.errors import UserError
 
 HELP = "check an options file, show it merged with its base, or print the reference of all options"
 DESCRIPTION = (
-    "Check options files as basicsr train and basicsr test do, without starting anything. --show prints a file merged "
-    "with its base. --schema and --reference print the JSON schema for editors and the page of all options."
+    "Check options files as basicsr train and basicsr test do, without starting a run. --show prints a file merged "
+    "with its base. --schema prints the JSON schema for editors, and --reference the page of all options."
 )
 
 

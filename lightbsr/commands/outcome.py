@@ -17,10 +17,10 @@ def run_command(run: Callable[[argparse.Namespace], int], args: argparse.Namespa
         label: the text in front of errors on stderr.
     """
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr, because names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # as on stderr, because file names may not be UTF-8
     try:
         return run(args)
-    except (UserError, OSError) as error:  # an OSError is a name that is too long, or a full disk
+    except (UserError, OSError) as error:  # an OSError may be a name that is too long, or a full disk
         print(f"{label}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -12,10 +12,10 @@ from lightbsr.errors import UserError
 
 HELP = "upscale pictures"
 DESCRIPTION = (
-    "Upscale pictures: files, folders (with subfolders, whose structure is kept), globs, or - for standard input. "
+    "Upscale pictures: files, folders with their subfolders, globs, or - for standard input. Subfolders are kept. "
     "PNG, JPEG, WebP, TIFF and BMP are read and written; GIF, PBM, PGM, PPM, AVIF and (with pillow-heif) HEIC are "
     "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold "
-    "them; a notice names what is lost. A picture that fails is reported and the others continue. Exit status: "
+    "them; a notice names lost parts. A picture that fails is reported, and the others continue. Exit status: "
     "0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
 )
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: the best shipped",
     )
     parser.add_argument(
-        "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of the output; default: the input's"
+        "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="output format; default: the input's format"
     )
     parser.add_argument(
         "--outscale",
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_tile,
         default="auto",
         metavar="N|auto|0",
-        help="rows processed at a time; fewer take less memory, the result is the same; auto: by the free memory; "
-        "0: the whole picture at once",
+        help="rows processed at a time. Fewer rows need less memory and give the same result. auto: depends on the "
+        "free memory; 0: the whole picture at once",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number format of the computation (fp32)")

@@ -1,4 +1,4 @@
-"""A picture of the losses and validation figures of training runs, from BasicSR's TensorBoard logs."""
+"""Plots of the losses and validation figures of training runs, read from BasicSR's TensorBoard logs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
     """Return every scalar of a run by its tag, such as ``losses/l_pix`` or ``metrics/Set5/psnr_y``.
 
     Raises:
-        UserError: the folder is missing, or holds no TensorBoard file with scalars.
+        UserError: the folder is missing, or contains no TensorBoard file with scalars.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -37,7 +37,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 
 def plot_curves(runs: dict[str, Path], path: Path) -> None:
-    """Draw runs, given by title, into the picture ``path``, which appears whole or not at all.
+    """Draw runs, with their titles as keys, into the picture ``path``. The file is complete or not written.
 
     Raises:
         UserError: see ``read_curves``; or matplotlib is not installed.
@@ -69,12 +69,12 @@ def plot_curves(runs: dict[str, Path], path: Path) -> None:
     with whole_file(path) as unfinished:
         try:
             figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=100)
-        except ValueError as error:  # a format that matplotlib does not write
+        except ValueError as error:  # matplotlib cannot write this format
             raise UserError(f"{path}: cannot be written: {error}") from None
 
 
 def _metrics(run: dict[str, Curve]) -> dict[str, Curve]:
-    """Return the mean PSNR of each validation set. Curves of single settings would be too many."""
+    """Return the mean PSNR of each validation set. There would be too many curves of single settings."""
     return {tag: curve for tag, curve in run.items() if tag.endswith("/psnr_y") and tag.count("/") == 2}
 
 

@@ -1,8 +1,8 @@
-"""IDRs of several models for the same crops under every degradation of a grid.
+"""IDRs of several models for the same crops under all degradations of a grid.
 
-The IDR is the one that the restorer receives: KDSR's vector of C numbers (not the 4C that are distilled), and the mean
-of LightBSR's map. Teachers get the privileged input of their training: the ground truth of each crop for KDSR, kernel
-and noise level for LightBSR.
+The IDR is the one that the restorer receives. For KDSR, it is the vector of C numbers, not the distilled one of 4C. For
+LightBSR, it is the mean of the map. Teachers receive their privileged input: the ground truth of each crop for KDSR,
+kernel and noise level for LightBSR.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from lightbsr_arch.seeds import derive_seed
 
 FEWEST_IMAGES = 3
 RESTORED = 4
-"""Largest number of restored crops per image. Restoring takes long, and a few crops suffice for the mean."""
+"""Largest number of restored crops per image. Restoring takes long, and a few crops are enough for the mean."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Factor:
 
     Attributes:
         name: "sigma", "angle", "noise", "jpeg" or "second-order".
-        levels: its values: standard deviation of an isotropic blur in pixels; angle of an anisotropic one in degrees;
-            standard deviation of the noise on the 8-bit scale; quality of JPEG; seeds of second-order degradations.
+        levels: values of the property. They are standard deviations of an isotropic blur in pixels, angles of an
+            anisotropic blur in degrees, standard deviations of the noise on the 8-bit scale, JPEG qualities, or seeds
+            of second-order degradations.
         settings: the degradation of each level.
     """
 
@@ -68,8 +69,8 @@ class Use:
 
     Attributes:
         psnr: PSNR-Y with the estimated IDR.
-        mean_costs: loss with the mean of all vectors in its place.
-        wrong_costs: loss with the IDR of the same crop half of the factor's levels away.
+        mean_costs: loss of PSNR-Y with the mean of all vectors instead.
+        wrong_costs: loss of PSNR-Y with the IDR of the same crop half of the factor's levels away.
     """
 
     psnr: float
@@ -90,9 +91,9 @@ def factor(
 
     Args:
         name: "sigma", "angle", "noise", "jpeg" or "second-order".
-        scale: of the models; Gaussian8 depends on it.
-        sigma: standard deviations of the isotropic blur, in pixels; none given: Gaussian8's.
-        angle: in degrees, of a blur with standard deviations ``widths``.
+        scale: scale of the models. Gaussian8 depends on it.
+        sigma: standard deviations of the isotropic blur, in pixels. If it is empty, they are those of Gaussian8.
+        angle: angles in degrees of a blur with standard deviations ``widths``.
         noise: standard deviations on the 8-bit scale, under the isotropic blur of the middle ``sigma``.
         jpeg: qualities, 1 to 100, under the same blur.
         widths: standard deviations along the axes, in pixels.
@@ -119,12 +120,12 @@ def factor(
         settings = [Setting(sigma=sigmas[len(sigmas) // 2], jpeg=int(level)) for level in levels]
     if len(set(levels)) < max(2, len(levels)) or min(levels) < 0:
         given = " ".join(f"{level:g}" for level in levels)
-        raise UserError(f"{name} {given}: give two levels or more, none twice (angles repeat after 180), none below 0")
+        raise UserError(f"{name} {given}: expected at least two different levels (angles repeat after 180), all >= 0")
     return Factor(name, tuple(levels), tuple(settings))
 
 
 def untrained(model: BlindSR) -> BlindSR:
-    """Return a network of the same configuration with random weights, which are the same in each call."""
+    """Return a network of the same configuration with random weights. Each call returns the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = BlindSR(**model.config).eval()
@@ -135,14 +136,14 @@ def untrained(model: BlindSR) -> BlindSR:
 def read_idrs(
     models: Mapping[str, BlindSR], factors: Sequence[Factor], source: GTSource, size: int, crops_per_image: int
 ) -> Readings:
-    """Read the IDR of every crop under every level of every factor. Shows a progress bar.
+    """Compute the IDR of every crop under every level of every factor. Shows a progress bar.
 
     Args:
         models: models of one scale, by name.
         factors: factors with different names.
         source: ground-truth images that the models have not been trained on.
         size: side of the crops in ground-truth pixels, a multiple of the scale. Crops overlap by half.
-        crops_per_image: largest number of crops per image, which are spread evenly.
+        crops_per_image: largest number of crops per image. They are spread evenly.
 
     Raises:
         UserError: a teacher's input is not available, an IDR is not finite, or fewer than three images are left.
@@ -169,25 +170,25 @@ def read_idrs(
                 parts[name][one.name].append(torch.stack(levels, dim=1))
     if len(set(images)) < FEWEST_IMAGES:
         raise UserError(
-            f"{len(set(images))} of {len(source)} images can be used, at least {FEWEST_IMAGES} are needed, to learn "
-            f"from some and test on others{''.join(f'; {failure}' for failure in failures[:3])}"
+            f"{len(set(images))} of {len(source)} images can be used, at least {FEWEST_IMAGES} are needed for "
+            f"training and testing of the classifiers{''.join(f'; {failure}' for failure in failures[:3])}"
         )
     vectors: dict[str, dict[str, NDArray[np.float64]]] = {}
     for name, of_model in parts.items():
         vectors[name] = {factor: torch.cat(some).double().numpy() for factor, some in of_model.items()}
         if not all(np.isfinite(of_factor).all() for of_factor in vectors[name].values()):
-            raise UserError(f"{name}: its IDR holds NaN or infinity; are the weights of a training that diverged?")
+            raise UserError(f"{name}: its IDR holds NaN or infinity; the training may have diverged")
     return Readings(vectors, np.array(images), crops, failures)
 
 
 @torch.inference_mode()
 def measure_use(model: BlindSR, factor: Factor, crops: Mapping[int, torch.Tensor], vectors: NDArray[np.float64]) -> Use:
-    """Restore crops with their own IDR, with the mean IDR and with a wrong one. Shows a progress bar.
+    """Restore crops with their own IDR, with the mean IDR and with a wrong IDR. Shows a progress bar.
 
     Args:
         model: a model in eval mode.
         factor: the factor whose levels degrade the crops.
-        crops: crops of ``Readings``, of which up to four per image are restored.
+        crops: crops of ``Readings``. Up to four per image are restored.
         vectors: the model's IDRs for this factor, crops x levels x D.
     """
     mean = torch.from_numpy(vectors.mean(axis=(0, 1))).float()
@@ -206,7 +207,7 @@ def measure_use(model: BlindSR, factor: Factor, crops: Mapping[int, torch.Tensor
 
 
 def psnr_y(sr: torch.Tensor, gt: torch.Tensor, scale: int) -> torch.Tensor:
-    """Return the PSNR-Y of each sample in dB, of 8-bit images without ``scale`` pixels of border, as in the tables.
+    """Return the PSNR-Y of each sample in dB. As in papers, images have 8 bits and a border of ``scale`` is left out.
 
     Args:
         sr: N x 3 x H x W, RGB, neither clamped nor rounded.
@@ -242,15 +243,15 @@ def _cut(source: GTSource, index: int, size: int, most: int) -> torch.Tensor:
 def _degrade(
     gt: torch.Tensor, setting: Setting | FixedSecondOrder, scale: int, index: int
 ) -> tuple[torch.Tensor, Parameters | None]:
-    """Return the low-quality crops of one image, and the kernel and noise level where they describe the degradation."""
-    # As in DegradedDataset, noise depends on the image's place and the setting alone.
+    """Return the low-quality crops of one image, and kernel and noise level if these describe the degradation."""
+    # As in DegradedDataset, noise depends only on the setting and the index of the image.
     draws = Draws(torch.Generator().manual_seed(derive_seed(index, *setting.name.encode())))
     degraded = setting.degrade(gt, scale, "bicubic", draws)
     return degraded.lq, degraded.parameters
 
 
 def _read(model: BlindSR, gt: torch.Tensor, lq: torch.Tensor, parameters: Parameters | None) -> torch.Tensor:
-    """Return the IDR of each crop, a vector or a map; the estimator gets its extra input."""
+    """Return the IDR of each crop, a vector or a map. The estimator receives its extra input."""
     return model.estimator.estimate(lq, *extra_input(model, {"gt": gt, "prior": parameters}))[0]
 
 

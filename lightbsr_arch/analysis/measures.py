@@ -1,7 +1,7 @@
-"""Measures of how well IDRs separate the levels of a factor, and of their dependence on the content.
+"""Measures of the separation of a factor's levels by IDRs, and of the dependence of IDRs on the content.
 
-Vectors are crops x levels x D, with the same crops under every level. Classifiers and regressions are tested on images
-without crops in their training set, so that content cannot help. Needs scikit-learn (extra ``idr``).
+Vectors are crops x levels x D, with the same crops under every level. Classifiers and regressions are trained and
+tested on crops of different images, so that content cannot help. The module needs scikit-learn (extra ``idr``).
 """
 
 import warnings
@@ -23,7 +23,7 @@ NEIGHBOURS = 5
 FOLDS = 5
 PENALTIES = tuple(10.0**power for power in range(-1, 6, 2))
 WITHOUT_ORDER = ("angle", SECOND_ORDER)
-"""Factors whose levels are no quantity that could be regressed: 179 degrees are next to 0, and draws have no order."""
+"""Factors whose levels cannot be regressed. 179 degrees are next to 0, and draws have no order."""
 
 Vectors = NDArray[np.float64]
 Images = NDArray[np.intp]
@@ -39,8 +39,8 @@ def measure(vectors: Vectors, images: Images, name: str, levels: tuple[float, ..
         levels: values of the factor.
 
     Returns:
-        "knn", "probe": accuracies; "silhouette"; "r2", None for levels without order; "degradation", "content": shares
-        of the variance. See the functions of this module.
+        The figures by name: the accuracies "knn" and "probe"; "silhouette"; "r2", which is None for levels without
+        order; and the shares of the variance "degradation" and "content". See the functions of this module.
     """
     degradation, content = variance_shares(vectors)
     return {
@@ -63,15 +63,15 @@ def neighbour_accuracy(vectors: Vectors, images: Images) -> float:
 def probe_accuracy(vectors: Vectors, images: Images) -> float:
     """Return the accuracy of a linear classifier of the level (logistic regression, standardised input)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that does not converge is bad in any case
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that does not converge has a low accuracy anyway
         return _accuracy(_standardised(LogisticRegression(max_iter=500)), _folds(images), vectors, images)
 
 
 def regression_r2(vectors: Vectors, images: Images, levels: tuple[float, ...]) -> float:
-    """Return R2 of a ridge regression (standardised input) of the level: 1 is exact, 0 as good as the mean.
+    """Return R2 of a ridge regression (standardised input) of the level. 1 is exact, and 0 is as good as the mean.
 
-    The weight of the penalty is chosen by cross-validation between training images. A fixed weight would overfit many
-    channels to few contents.
+    The weight of the penalty is chosen by cross-validation between training images. With a fixed weight, IDRs of
+    many channels would overfit to the few images.
     """
     x, groups, values = _flat(vectors), _groups(vectors, images), np.tile(levels, len(vectors))
     predicted = np.empty(len(values))
@@ -85,18 +85,18 @@ def regression_r2(vectors: Vectors, images: Images, levels: tuple[float, ...]) -
 def silhouette(vectors: Vectors) -> float:
     """Return the mean silhouette of the levels as clusters (Euclidean distance), -1 to 1.
 
-    Above 0, crops of one level are nearer to each other than to those of the nearest other level.
+    If it is above 0, crops of one level are nearer to each other than to those of the nearest other level.
     """
     return float(silhouette_score(_flat(vectors), _labels(vectors)))
 
 
 def variance_shares(vectors: Vectors) -> tuple[float, float]:
-    """Return the shares of the variance (summed over D) that degradation and content explain: eta squared.
+    """Return the shares of the variance (summed over D) that degradation and content explain, as eta squared.
 
-    The share of the degradation is the variance of the levels' means over crops, and that of the content the variance
-    of the crops' means over levels, each divided by the variance of all vectors. Every crop occurs under every level,
-    so the two sum to 1 minus the interaction of degradation and content. An IDR that is invariant to content has (1,
-    0), one that depends only on content (0, 1), and a constant one (0, 0).
+    The share of the degradation is the variance of the levels' means over crops. The share of the content is the
+    variance of the crops' means over levels. Each is divided by the variance of all vectors. Every crop occurs under
+    every level, so the two shares sum to 1 minus the interaction of degradation and content. The shares are (1, 0) for
+    an IDR that is invariant to content, (0, 1) for one that depends only on content, and (0, 0) for a constant one.
     """
     centred = vectors - vectors.mean(axis=(0, 1))
     total = np.square(centred).sum(axis=2).mean()
@@ -109,7 +109,7 @@ def variance_shares(vectors: Vectors) -> tuple[float, float]:
 def linear_cka(one: Vectors, other: Vectors) -> float:
     """Return the similarity of two models' vectors, 0 to 1, invariant to rotation and scale. D may differ.
 
-    It is the linear centred kernel alignment (Kornblith et al., ICML 2019), and 0 if one of them is constant.
+    It is the linear centred kernel alignment (Kornblith et al., ICML 2019). It is 0 if the vectors of one are constant.
     """
     a, b = (_flat(vectors) - _flat(vectors).mean(axis=0) for vectors in (one, other))
     norm = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)

@@ -15,12 +15,12 @@ from lightbsr_arch.analysis.idr import Factor
 from lightbsr_arch.analysis.measures import WITHOUT_ORDER
 
 MOST_POINTS = 1000
-"""Largest number of points per panel. More take long and hide each other."""
+"""Largest number of points per panel. More points take long and hide each other."""
 
 LABELS = {
     "sigma": "sigma of an isotropic blur, pixels",
     "angle": "angle of an anisotropic blur, degrees",
-    "noise": "standard deviation of the noise, of 255",
+    "noise": "standard deviation of the noise, 0-255 scale",
     "jpeg": "JPEG quality",
     "second-order": "draw of the second-order degradation",
 }
@@ -61,7 +61,7 @@ def plot(
 def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the t-SNE of crops x levels x D as points, N x 2, and the index of the level of each point.
 
-    The result is the same in each call. If there are too many crops, an evenly spread part is used, with all levels.
+    The result is the same in each call. If there are too many crops, an evenly spread part of them is used.
     """
     crops, levels, _ = vectors.shape
     most = max(2, MOST_POINTS // levels)
@@ -73,7 +73,7 @@ def embed(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _colours(factor: Factor) -> tuple[BoundaryNorm, Colormap]:
-    """Return one colour per level: from dark to light for a quantity, around the colour circle for an angle."""
+    """Return one colour per level, from dark to light for a quantity and around the colour circle for an angle."""
     count = len(factor.levels)
     if factor.name in WITHOUT_ORDER:
         colours = matplotlib.colormaps["hsv"](np.arange(count) / count)

@@ -28,11 +28,11 @@ PERCENT = ("knn", "probe", "degradation", "content")
 
 
 def load_models(given: Sequence[str], with_untrained: bool) -> dict[str, BlindSR]:
-    """Load models. Return them by the names that tables and panels show.
+    """Load models. Return them under the names that tables and panels show.
 
     Args:
         given: names of shipped weights, or files, of one scale.
-        with_untrained: add each network with random weights.
+        with_untrained: whether to add each network with random weights.
 
     Raises:
         UserError: weights are missing, a network has no estimator, or the scales differ.
@@ -71,7 +71,7 @@ def make_report(
         source: origin of the images, for the report.
 
     Returns:
-        All figures, ready for JSON: "images", "crops", "scale", "factors" and "models".
+        All figures as JSON values, under "images", "crops", "scale", "factors" and "models".
     """
     return {
         "images": {"from": source, "used": len(set(readings.images.tolist())), "left_out": readings.failures},
@@ -102,8 +102,8 @@ def tables(report: dict[str, Any]) -> str:
     images, crops = report["images"], report["crops"]
     lines = [
         f"IDRs at x{report['scale']} of {crops['number']} crops of {images['used']} images, "
-        f"{crops['size']}x{crops['size']} pixels, under every level. Accuracies and R2 are of images not learnt from; "
-        "by degradation and by content: shares of the IDR's variance.",
+        f"{crops['size']}x{crops['size']} pixels, under every level. Accuracies and R2 are measured on images that the "
+        "classifiers were not trained on. By degradation and by content are shares of the IDR's variance.",
     ]
     for name, factor in report["factors"].items():
         lines += [
@@ -120,7 +120,7 @@ def tables(report: dict[str, Any]) -> str:
 
 
 def _short(name: str) -> str:
-    """Return a file's name without its ending or, for EXPERIMENT/models/net_g_latest.pth, the experiment's name."""
+    """Return a file's name without extension or, for EXPERIMENT/models/net_g_latest.pth, the experiment's name."""
     path = Path(name)
     return path.parents[1].name if path.parent.name == "models" and path.stem.startswith("net_") else path.stem
 

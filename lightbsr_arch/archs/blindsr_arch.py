@@ -1,4 +1,4 @@
-"""The composition of most blind SR networks: an estimator reads the IDR, a restorer upscales under its guidance."""
+"""The composition of most blind SR networks. An estimator computes the IDR, and a restorer upscales guided by it."""
 
 from collections.abc import Collection, Iterator
 from copy import deepcopy
@@ -10,19 +10,19 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, Network, Part, Restorer, State, registered
 
 ESTIMATOR_SHARE = 0.3
-"""Approximate share of the estimator in the time of an image, for the progress bar."""
+"""Approximate share of the estimator in the processing time of an image, for the progress bar."""
 
 
 @ARCH_REGISTRY.register()
 class BlindSR(Network):
-    """Joins an estimator and a restorer: KDSR is KDIDE + IDRDCRBNet, and LightBSR is LightIDE + LightBSRNet.
+    """Joins an estimator and a restorer. KDSR is KDIDE + IDRDCRBNet, and LightBSR is LightIDE + LightBSRNet.
 
     Args:
         estimator: ``type`` and arguments of a registered estimator.
         restorer: ``type`` and arguments of a registered restorer.
 
     Raises:
-        ValueError: the estimator's IDR does not have the number of channels that the restorer takes.
+        ValueError: the estimator's IDR and the restorer differ in the number of channels.
     """
 
     parts: ClassVar[dict[str, type[Part]]] = {"estimator": Estimator, "restorer": Restorer}
@@ -65,7 +65,7 @@ class BlindSR(Network):
 
     @property
     def knows(self) -> tuple[str, ...]:
-        """The names of the knowledge that ``forward`` returns when asked to."""
+        """Return the names of the tensors that ``forward`` can return as knowledge."""
         return self.estimator.knows + self.restorer.knows
 
     def missing(self) -> str | None:
@@ -81,23 +81,24 @@ class BlindSR(Network):
         num_patch: int = 1,
         of_neighbour: bool = False,
     ) -> Any:
-        """Restore images. Training also asks for the knowledge that losses compare.
+        """Restore images. In training, also return the knowledge that losses compare.
 
         Args:
             lq: low-quality images, N x 3 x H x W, RGB in [0, 1].
             extra: the estimator's ``extra_input``, if it has one.
-            knowledge: names out of ``knows``. Only these are returned, because DistributedDataParallel expects a
-                gradient of every output.
-            restore: False upscales nothing and returns only the knowledge.
-            num_patch: neighbours of the batch that share a degradation; see ``estimate_apart``. Only the first of them
-                is restored, and the restorer's knowledge is of that one.
-            of_neighbour: restore each image under the IDR of its neighbour, image 0 under that of 1 and so on in pairs.
+            knowledge: names from ``knows``. Only these tensors are returned, because DistributedDataParallel expects a
+                gradient for every output.
+            restore: whether to run the restorer. If False, only the knowledge is returned.
+            num_patch: number of neighbours in the batch that share a degradation; see ``estimate_apart``. Only the
+                first of them is restored, and the restorer's knowledge is that of the first.
+            of_neighbour: whether to restore each image with the IDR of its neighbour, in pairs: image 0 with that of
+                image 1, and image 1 with that of image 0.
 
         Returns:
-            The SR images, N/num_patch x 3 x H*scale x W*scale, not clamped; with knowledge ``(sr or None, {name:
-            tensor})``.
+            The SR images, N/num_patch x 3 x H*scale x W*scale, not clamped. With ``knowledge``, the pair ``(sr or None,
+            {name: tensor})``.
         """
-        if not knowledge:  # which alone needs the other patches
+        if not knowledge:  # only knowledge needs the other patches
             lq, extra, num_patch = lq[::num_patch], _every(extra, 0, num_patch), 1
         idr, known = estimate_apart(self.estimator, lq, extra, num_patch)
         lq = lq[::num_patch]
@@ -121,7 +122,7 @@ class BlindSR(Network):
         return {**arguments, "estimator": {"type": name, **changed[0]}}, state
 
     def sr_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> Iterator[torch.Tensor]:
-        """Estimate one IDR of the whole image, which guides every strip. Tiles with different IDRs would show seams."""
+        """Estimate the IDR of the whole image once, and use it for every strip. Different IDRs would cause seams."""
         idr = self.estimator.estimate_in_strips(lq, rows, lambda share: advance(ESTIMATOR_SHARE * share))
         guides = self.restorer.guides(idr, *lq.shape[2:])
         for strip, _ in self.restorer.restore_in_strips(
@@ -135,13 +136,13 @@ def estimate_apart(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Estimate patches in ``num_patch`` passes: the first patch of every degradation, then the second ones, and so on.
 
-    Patches that share a degradation then do not share statistics of batch normalisation, by which contrast could tell
-    them apart without looking at the degradation. LightBSR's published code does so; MoCo (CVPR 2020, section 3.3)
-    shuffles for the same reason.
+    Patches that share a degradation are then normalised in different batches. Otherwise the contrast could recognise
+    them by the statistics of batch normalisation, without the degradation. LightBSR's published code does the same, and
+    MoCo (CVPR 2020, section 3.3) shuffles for this reason.
 
     Args:
         estimator: the estimator.
-        lq: N x 3 x H x W, of which ``num_patch`` neighbours each share a degradation.
+        lq: N x 3 x H x W. Every ``num_patch`` neighbours share a degradation.
         extra: the extra input, N samples, or None.
         num_patch: 1 for a single pass.
 

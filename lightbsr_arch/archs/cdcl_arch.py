@@ -21,21 +21,21 @@ from lightbsr_arch.archs.lightbsrnet_arch import crop
 from lightbsr_arch.archs.mean_shift import DF2K_MEAN
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
 
-CONVNEXT_HALO = 3  # rows that a depthwise 7x7 convolution depends on
-BLOCK_HALO = 2 + CONVNEXT_HALO  # behind the two 3x3 convolutions of the spatial gate
-REDUCTION = 4  # of the channels in the gates, the predictor and from the IDR to the channel guide
+CONVNEXT_HALO = 3  # rows above and below that a depthwise 7x7 convolution depends on
+BLOCK_HALO = 2 + CONVNEXT_HALO  # with the two 3x3 convolutions of the spatial gate
+REDUCTION = 4  # reduction of channels in the gates, in the predictor, and from the IDR to the channel guide
 
 
 @ARCH_REGISTRY.register()
 class CdCLEncoder(DegradationEncoder):
-    """Reads the IDR, a map, off the low-quality image.
+    """Computes the IDR, a map, from the low-quality image.
 
     ``projector`` and ``predictor`` are for the contrast in training only; see ``losses/fast_moco_loss.py``.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x 4C x H/4 x W/4, rounded up).
     """
@@ -85,7 +85,7 @@ class CdCLEncoder(DegradationEncoder):
 
 
 class DegradationConv(nn.Module):
-    """The sum of a branch that the channel guide gates, then convolves, and one that the spatial guide gates."""
+    """Sums two branches. One is gated by the channel guide and then convolved, one is gated by the spatial guide."""
 
     def __init__(self, num_feat: int, num_spatial: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class DegradationConv(nn.Module):
         spatial_guide: torch.Tensor,
         pooled: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Gate features N x C x H x W; ``pooled``, N x C, is the image's mean, for an ``x`` that is only a strip."""
+        """Gate features, N x C x H x W. If ``x`` is only a strip, ``pooled``, N x C, is the mean of the whole image."""
         pooled = x.mean(dim=(2, 3)) if pooled is None else pooled
         gate = (self.channel_gate(pooled) + self.channel_gate(channel_guide)).sigmoid()
         out: torch.Tensor = self.conv(x * gate[:, :, None, None]) + x * self.spatial_gate(spatial_guide).sigmoid()
@@ -115,7 +115,7 @@ class DegradationConv(nn.Module):
 
 
 class CdCLBlock(ConvNeXtBlock):
-    """A ConvNeXt block behind a degradation convolution and a GELU."""
+    """A degradation convolution and a GELU, followed by a ConvNeXt block."""
 
     def __init__(self, num_feat: int, num_spatial: int) -> None:
         super().__init__(num_feat)
@@ -132,7 +132,7 @@ class CdCLBlock(ConvNeXtBlock):
 
 
 class CdCLGroup(nn.Module):
-    """Blocks under the guides and one without, then a 3x3 convolution, plus the input."""
+    """Blocks with guides, a block without guides, and a 3x3 convolution, plus the input."""
 
     def __init__(self, num_feat: int, num_block: int, num_spatial: int) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class CdCLGroup(nn.Module):
 
 @ARCH_REGISTRY.register()
 class CdCLNet(GuidedRestorer):
-    """Upscales an image under the guidance of its degradation map, or of a vector, which is a map without detail.
+    """Upscales an image under the guidance of its degradation map. A degradation vector is used as a constant map.
 
     The published network, CdCL-S, has 6 groups of 6 blocks.
 
@@ -159,8 +159,8 @@ class CdCLNet(GuidedRestorer):
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the body.
-        num_group: groups of blocks.
-        num_block: blocks per group, besides one without guides.
+        num_group: number of groups of blocks.
+        num_block: number of blocks with guides per group. Each group also has a block without guides.
         idr_ch: channels of the IDR, a multiple of 16.
         scale: 2, 3 or 4.
 
@@ -227,13 +227,13 @@ class CdCLNet(GuidedRestorer):
         }
 
     def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
-        # In channels-last memory, so that the blocks' views with the channels last copy nothing.
+        # Channels-last memory, so that the blocks can view tensors with the channels last without a copy.
         return super().forward(lq.contiguous(memory_format=torch.channels_last), guides)
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """The blocks pool over the image, so that each needs the complete output of the one before.
+        """Each block pools over the image, so it needs the complete output of the block before.
 
-        As in LightBSRNet, the features of the whole image are held in two maps, which the blocks overwrite.
+        As in LightBSRNet, the features of the whole image are stored in two maps, which the blocks overwrite.
         """
         channel, spatial = guides["channel_guide"], guides["spatial_guide"]
         groups: Any = self.body

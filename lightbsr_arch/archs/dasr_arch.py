@@ -1,6 +1,6 @@
 """DASR: "Unsupervised Degradation Representation Learning for Blind Super-Resolution" (CVPR 2021).
 
-The published networks work on images of 0 to 255. Here images are in [0, 1], and the networks scale them.
+The published networks process images in [0, 255]. The networks here receive images in [0, 1] and scale them.
 """
 
 from functools import partial
@@ -29,20 +29,20 @@ from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
 
 PEAK = 255.0  # value of white inside the networks
 GATE_REDUCTION = 8
-BLOCK_HALO = 4  # rows that a block depends on: four 3x3 convolutions follow one another
+BLOCK_HALO = 4  # rows above and below that a block depends on, because it has four 3x3 convolutions in turn
 
 
 @ARCH_REGISTRY.register()
 class DASREncoder(DegradationEncoder):
-    """Reads the IDR, a vector, off the low-quality image.
+    """Computes the IDR, a vector, from the low-quality image.
 
-    Its knowledge is the ``idr``, N x 4C, and the ``embedding``, N x 4C, on which degradations are contrasted in
-    training. The embedding is not normalised.
+    Its knowledge is the ``idr``, N x 4C, and the ``embedding``, N x 4C, for the contrast in training. The embedding is
+    not normalised.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C numbers.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x 4C).
     """
@@ -77,7 +77,7 @@ class DASREncoder(DegradationEncoder):
 
 
 class DAConv(nn.Module):
-    """Degradation-aware convolution: a dynamic depthwise convolution, plus the input under a gate per channel."""
+    """Degradation-aware convolution: a dynamic depthwise convolution, plus the input with a gate per channel."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -98,11 +98,11 @@ class DAConv(nn.Module):
 
 
 class DABlock(nn.Module):
-    """Two dynamic convolutions and two 3x3 convolutions in turn, with a LeakyReLU between each two, plus the input.
+    """Two dynamic and two 3x3 convolutions, alternating, with LeakyReLUs between them, plus the input.
 
     Args:
         num_feat: channels of the features.
-        dynamic_conv: class of the dynamic convolutions, which take features and a vector of ``num_feat`` numbers.
+        dynamic_conv: class of the dynamic convolutions. They take features and a vector of ``num_feat`` numbers.
     """
 
     def __init__(self, num_feat: int, dynamic_conv: type[nn.Module] = DAConv) -> None:
@@ -140,7 +140,7 @@ class DAGroup(nn.Module):
         return out
 
     def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
-        """Yield the group's output for features in strips; the skip connection holds back a strip and a few rows."""
+        """Yield the group's output for features in strips. The skip connection stores a strip and a few rows."""
         inner, skipped = tee(strips)
         blocks: Any = self.body
         for block in blocks:
@@ -149,7 +149,7 @@ class DAGroup(nn.Module):
 
 
 class VectorGuided(GuidedRestorer):
-    """A restorer whose blocks all take one vector, ``num_feat`` numbers, to which the IDR is compressed once."""
+    """A restorer that compresses the IDR once, to a vector of ``num_feat`` numbers, which guides all blocks."""
 
     published_names = (
         *GuidedRestorer.published_names,
@@ -166,7 +166,7 @@ class VectorGuided(GuidedRestorer):
         return {"vector": F.leaky_relu(self.compress(as_vector(idr)), SLOPE)}
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """The strips flow through all layers, so that memory grows with the width of the image, not its height."""
+        """Strips flow through all layers, so memory grows with the width of the image and not with its height."""
         parts: Any = self.body
         body = self.head_in_strips(lq, rows)
         for part in parts:
@@ -177,14 +177,14 @@ class VectorGuided(GuidedRestorer):
 
 @ARCH_REGISTRY.register()
 class DASRNet(VectorGuided):
-    """Upscales an image under the guidance of its degradation vector, or of a map, of which it takes the mean.
+    """Upscales an image under the guidance of its degradation vector. A degradation map is averaged.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the body.
-        num_group: groups of blocks.
-        num_block: blocks per group.
+        num_group: number of groups of blocks.
+        num_block: number of blocks per group.
         idr_ch: channels of the IDR.
         scale: 2, 3 or 4.
 

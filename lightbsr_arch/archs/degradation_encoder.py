@@ -1,7 +1,7 @@
-"""The convolutional encoder with which DASR, and after it LightBSR, CdCL and MRDA, read the degradation off an image.
+"""The convolutional encoder by which DASR, LightBSR, CdCL and MRDA estimate the degradation of an image.
 
-DASR (CVPR 2021) introduced it, with batch normalisation. LightBSR and CdCL keep its output as a map, MRDA leaves out
-the batch normalisation.
+DASR (CVPR 2021) introduced it with batch normalisation. LightBSR and CdCL use its output as a map. MRDA has no batch
+normalisation.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def six_convolutions(num_in_ch: int, num_feat: int, batch_norm: bool = True) -> 
 
     Args:
         num_in_ch: channels of the input.
-        num_feat: channels of the first two convolutions; the next two have twice as many, the last two four times.
+        num_feat: channels of the first two convolutions. The next two have twice as many, the last two four times.
         batch_norm: whether batch normalisation follows each convolution.
     """
     wide, widest = 2 * num_feat, 4 * num_feat
@@ -74,7 +74,7 @@ def _in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Ad
 
 
 class DegradationEncoder(Estimator):
-    """Base of the estimators that see only the low-quality image, through ``six_convolutions``."""
+    """Base class of estimators that apply ``six_convolutions`` to the low-quality image and have no other input."""
 
     def __init__(self, num_in_ch: int, num_feat: int, batch_norm: bool) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class DegradationEncoder(Estimator):
         self.idr_ch = 4 * num_feat
 
     def start(self, init: Init) -> None:
-        """Initialise the weights once all layers exist; "pytorch" leaves them as they are."""
+        """Initialise the weights after all layers are created. "pytorch" leaves them unchanged."""
         if init == "detail":
             if not self.batch_norm:  # batch normalisation keeps the scale
                 he_init_(self, SLOPE)
@@ -92,11 +92,11 @@ class DegradationEncoder(Estimator):
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
         num_feat, channels = state["features.0.weight"].shape[:2]
-        return {"num_feat": num_feat} if channels == 3 else None  # a teacher's encoder sees more
+        return {"num_feat": num_feat} if channels == 3 else None  # a teacher's encoder has more inputs
 
 
 def refuse_extra_input(estimator: nn.Module, extra: Any) -> None:
-    """Check that an estimator that sees only the low-quality image receives nothing else.
+    """Check that an estimator without extra input receives none.
 
     Raises:
         ValueError: there is an extra input.

@@ -1,4 +1,4 @@
-"""The degradation prior of LightBSR's teacher, which describes a degradation by numbers: LightBSR, section 3.2."""
+"""The degradation prior of LightBSR's teacher, which describes a degradation by numbers (LightBSR, section 3.2)."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from lightbsr_arch.degradations.kernels import gaussian_kernels
 PriorForm = Literal["standardised", "published"]
 
 NOISE_UNIT: dict[PriorForm, float] = {"standardised": 25.0, "published": 1.0}
-"""Noise level, on the 8-bit scale, that the maps hold as 1; the strongest noise of setting 2 is 25."""
+"""Noise level, on the 8-bit scale, whose value in the maps is 1. It is the strongest noise of setting 2."""
 
 SMALLEST_SPREAD = 0.01
-"""Smallest spread of a component relative to the first one. Dividing by a smaller one would magnify rounding."""
+"""Smallest spread of a component relative to the first. Division by a smaller spread would amplify rounding errors."""
 
 PCA_KERNELS = 10_000  # sampled for a teacher's PCA
 PUBLISHED_KERNELS = 5000
@@ -27,20 +27,21 @@ PUBLISHED_VARIANCES = (0.1, 10.1)
 class DegradationPrior(nn.Module):
     """Describes blur kernels by a few numbers from a principal component analysis (PCA), and noise levels.
 
-    In the form "standardised", the default, kernels are centred before the PCA, each number is divided by its spread
-    among the kernels of the fit, and noise levels are divided by 25. The reason is that the raw numbers hardly differ
-    between wide blurs (sigma 2 or 3), which matter most, because nearly all variance is between narrow blurs.
+    In the form "standardised", the default, kernels are centred before the PCA. Each number is divided by its standard
+    deviation over the kernels of the fit, and noise levels are divided by 25. The reason is that nearly all variance is
+    between narrow blurs. Without the division, the numbers would hardly differ between wide blurs (sigma 2 or 3), which
+    matter most.
 
-    In the form "published", the numbers are those of the authors' code: an uncentred PCA of 5000 anisotropic Gaussian
-    kernels with variances up to 10 (independent of the training's degradation), not divided by the spread, the
-    component of the largest variance last, and noise levels from 0 to 25.
+    In the form "published", the numbers are those of the authors' code. The PCA is uncentred, and fitted to 5000
+    anisotropic Gaussian kernels with variances up to 10, whatever the degradation of the training. The numbers are not
+    divided by their spread, the component with the largest variance is the last, and noise levels are 0 to 25.
 
-    Mean and components are buffers, so that they are saved with the network. A student or a resumed run needs the same
-    ones. They are NaN until ``fit``, ``set_published`` or a checkpoint sets them.
+    Mean and components are buffers and are saved with the network, because a student or a resumed run needs the same
+    values. They are NaN until ``fit``, ``set_published`` or a checkpoint sets them.
 
     Args:
-        num_kernel_ch: numbers that describe a kernel; 0 leaves the kernel out.
-        num_noise_ch: times that the noise level is repeated; 0 leaves it out.
+        num_kernel_ch: number of values that describe a kernel; 0 leaves the kernel out.
+        num_noise_ch: number of repetitions of the noise level; 0 leaves it out.
         kernel_size: side of the kernels.
         form: "standardised" or "published".
     """
@@ -118,7 +119,7 @@ class DegradationPrior(nn.Module):
 
 
 class KnowsPrior(Estimator):
-    """An estimator whose extra input is the degradation, which its ``prior`` turns into numbers."""
+    """An estimator whose extra input is the degradation. Its ``prior`` converts the degradation to numbers."""
 
     extra_input = "prior"
     kept_apart = ("prior.mean", "prior.components")
@@ -141,7 +142,7 @@ class KnowsPrior(Estimator):
         )
 
     def fit(self, sample: Callable[[int], torch.Tensor], generator: torch.Generator) -> int:
-        """Fit the PCA to kernels of the training's degradation, or to the authors' kernels (``prior: published``)."""
+        """Fit the PCA to kernels of the training's degradation or, with ``prior: published``, like the authors'."""
         is_published = self.prior.form == "published"
         kernels = published_kernels(self.prior.kernel_size, generator) if is_published else sample(PCA_KERNELS)
         self.prior.fit(kernels)
@@ -151,8 +152,9 @@ class KnowsPrior(Estimator):
 def published_kernels(kernel_size: int, generator: torch.Generator) -> torch.Tensor:
     """Draw kernels like those of the authors' PCA, 5000 x K x K, on the CPU.
 
-    The variance along one axis is uniform in (0.1, 10.1), along the other uniform between 0.1 and the first. The paper
-    does not state this distribution. The resulting PCA spans the authors' to 0.98 (cosine of the largest angle).
+    The variance along one axis is uniform in (0.1, 10.1). The variance along the other is uniform between 0.1 and the
+    first. The paper does not state this distribution. The cosine of the largest angle between the subspaces of the
+    resulting PCA and of the authors' PCA is 0.98.
     """
     low, high = PUBLISHED_VARIANCES
     first, second, angle = torch.rand((3, PUBLISHED_KERNELS), generator=generator)

@@ -1,10 +1,11 @@
 """Initialisation of estimators: ``init="detail"``, the default, or ``init="pytorch"``.
 
-Blur keeps the mean colour of an image, and the estimators pool their features over the whole image. With PyTorch's
-default initialisation, the pooled features of an untrained network therefore describe the image's colours and hardly
-the blur. Gradients do not find this small signal, and training leaves a constant IDR ("dead"). ``init="detail"``
-changes only the initial weights. The first convolution takes differences between pixels, which blur does change, and
-the following layers keep the scale of their input (He initialisation). ``benchmarks/idr_start.py`` measures the effect.
+Blur does not change the mean colour of an image, and the estimators pool their features over the whole image. With
+PyTorch's default initialisation, the pooled features of an untrained network therefore describe the image's colours and
+hardly the blur. Training does not discover this small signal, and the IDR stays constant ("dead"). ``init="detail"``
+changes only the initial weights. The first convolution computes differences between pixels, which depend on the blur.
+The following layers preserve the scale of their input (He initialisation). ``benchmarks/idr_start.py`` measures the
+effect.
 """
 
 from typing import Literal
@@ -27,7 +28,7 @@ def he_init_(module: nn.Module, slope: float) -> None:
 
 @torch.no_grad()
 def remove_mean_(conv: nn.Module, num_ch: int | None = None) -> None:
-    """Make the filters of a convolution blind to flat areas of its first ``num_ch`` input channels, or of all."""
+    """Remove the mean of a convolution's filters for its first ``num_ch`` input channels, or for all channels."""
     assert isinstance(conv, nn.Conv2d)
     filters = conv.weight[:, :num_ch]
     filters -= filters.mean(dim=(2, 3), keepdim=True)

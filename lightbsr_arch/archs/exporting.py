@@ -1,4 +1,4 @@
-"""A test for export, during which networks avoid operations that exporters do not support."""
+"""Detection of an export, in which networks avoid operations that exporters do not support."""
 
 import torch
 

@@ -14,7 +14,7 @@ from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 
 class GuidedRestorer(ResidualRestorer):
-    """A residual restorer in which every part of the body takes the features and the guides.
+    """A residual restorer in which each part of the body receives the features and the guides.
 
     Args:
         num_in_ch: channels of the input image.
@@ -22,9 +22,9 @@ class GuidedRestorer(ResidualRestorer):
         num_feat: channels of the features.
         idr_ch: channels of the IDR.
         scale: 2, 3 or 4.
-        body: the parts of the body, whose arguments after the features have the names of the guides.
+        body: the parts of the body. Their arguments after the features have the names of the guides.
         mean: RGB mean of the training images, in [0, 1].
-        peak: value that white has inside the network, which was 255 in DASR. Outside, images are in [0, 1].
+        peak: value of white inside the network, 255 in DASR. Input and output are in [0, 1].
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """

@@ -1,14 +1,14 @@
 """The two forms of a degradation representation (IDR), and the conversions between them.
 
-An IDR describes a whole image with a vector, N x C (KDSR), or every place of an image with a map, N x C x H/4 x W/4
-(LightBSR). A vector becomes a constant map, and a map becomes the vector of its means. A restorer therefore takes both
-forms, provided that the number of channels is right.
+An IDR is a vector for the whole image, N x C (KDSR), or a map, N x C x H/4 x W/4 (LightBSR). A vector is converted to a
+constant map, and a map to the vector of its means. A restorer therefore accepts both forms with the right number of
+channels.
 """
 
 import torch
 
 MAP_STRIDE = 4
-"""Pixels of the low-quality image per place of an IDR map, along each axis."""
+"""Pixels of the low-quality image per element of an IDR map, along each axis."""
 
 
 def as_vector(idr: torch.Tensor) -> torch.Tensor:

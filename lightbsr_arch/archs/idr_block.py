@@ -1,4 +1,4 @@
-"""The blocks of LightBSR's restorer: LightBSR (ICCV 2025), section 3.3.
+"""The blocks of LightBSR's restorer (ICCV 2025, section 3.3).
 
 Features are N x C x H x W. ``fast/idr_block.py`` runs the blocks in strips of rows on the CPU.
 """
@@ -18,7 +18,7 @@ GROUP_NAMES = (
 
 
 class ConvNeXtBlock(nn.Module):
-    """ConvNeXt (CVPR 2022) with an expansion of two: depthwise 7x7 convolution, then a perceptron at every pixel."""
+    """A ConvNeXt block (CVPR 2022): a depthwise 7x7 convolution, then a perceptron per pixel of twice the width."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class IDRBlock(ConvNeXtBlock):
-    """A ConvNeXt block whose input is modulated: a quarter of the channels per pixel, the others per channel."""
+    """A ConvNeXt block with modulated input: a quarter of the channels per pixel, the rest per channel."""
 
     def __init__(self, num_feat: int, num_spatial: int) -> None:
         super().__init__(num_feat)
@@ -62,7 +62,7 @@ class IDRBlock(ConvNeXtBlock):
     ) -> torch.Tensor:
         """Modulate features by a channel guide, N x 3C/4, and a spatial guide, N x num_spatial x H x W.
 
-        ``pooled``, N x C, is the mean of the image's features, for an ``x`` that is only a strip of them.
+        If ``x`` is only a strip, ``pooled``, N x C, is the mean of the features of the whole image.
         """
         pooled = x.mean(dim=(2, 3)) if pooled is None else pooled
         local, wide = x.split(local_and_wide(x.shape[1]), dim=1)
@@ -71,12 +71,12 @@ class IDRBlock(ConvNeXtBlock):
         return x + self.residual(F.gelu(torch.cat([local, wide], dim=1)))
 
     def wide_gate(self, pooled: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
-        """Return the factors of the wide channels, N x 3C/4, under 1."""
+        """Return the factors of the wide channels, N x 3C/4, in (0, 1)."""
         pooled = pooled[:, -channel.shape[1] :]
         out: torch.Tensor = self.channel_gate(torch.cat([pooled, channel], dim=1)).sigmoid()
         return out
 
 
 def local_and_wide(num_feat: int) -> tuple[int, int]:
-    """Split a number of channels into those modulated per pixel, a quarter, and those modulated per channel."""
+    """Return the numbers of channels that are modulated per pixel, a quarter, and per channel."""
     return num_feat // 4, num_feat - num_feat // 4

@@ -17,8 +17,8 @@ from lightbsr_arch.archs.mean_shift import RGBMean
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
 from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
-SLOPE = 0.1  # of every LeakyReLU
-KERNEL_SIZE = 3  # of the dynamic depthwise convolution
+SLOPE = 0.1  # slope of every LeakyReLU
+KERNEL_SIZE = 3  # side of the kernels of the dynamic depthwise convolution
 
 
 class IDRDDC(nn.Module):
@@ -52,13 +52,13 @@ class IDRDCRB(nn.Module):
 
 @ARCH_REGISTRY.register()
 class IDRDCRBNet(ResidualRestorer):
-    """Upscales an image under the guidance of its degradation vector, or of the mean of a degradation map.
+    """Upscales an image under the guidance of its degradation vector. A degradation map is averaged.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the body, and channels of the IDR.
-        num_block: IDR-DCRB blocks.
+        num_block: number of IDR-DCRB blocks.
         scale: 2, 3 or 4.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
@@ -105,9 +105,9 @@ class IDRDCRBNet(ResidualRestorer):
         }
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """The strips flow through all layers, so that memory grows with the width of the image, not its height.
+        """Strips flow through all layers, so memory grows with the width of the image and not with its height.
 
-        A halo would have to be 110 rows for the receptive field of the published network.
+        A halo for the receptive field of the published network would need 110 rows.
         """
         body = self.head_in_strips(lq, rows)
         for block in self.body:

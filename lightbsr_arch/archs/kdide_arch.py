@@ -11,8 +11,8 @@ from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
 from lightbsr_arch.archs.fast.row_streams import Mean, cut, streamed
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State, count
 
-SLOPE = 0.1  # of every LeakyReLU
-DETAIL_GAIN = 4.0  # of the teacher's first filters: the difference between HR and LR is small beside the images
+SLOPE = 0.1  # slope of every LeakyReLU
+DETAIL_GAIN = 4.0  # gain of the teacher's first filters, because the difference between HR and LR is small
 
 
 class ResidualBlock(nn.Module):
@@ -74,19 +74,19 @@ class KDIDE(Estimator):
 
     @classmethod
     def of_channels(cls, channels: int, arguments: Arguments) -> Arguments | None:
-        """Complete the arguments by the channels of the first convolution's input."""
+        """Add the arguments that follow from the number of input channels of the first convolution."""
         raise NotImplementedError
 
 
 @ARCH_REGISTRY.register()
 class KDIDEStudent(KDIDE):
-    """Reads the IDR off the low-quality image only.
+    """Computes the IDR from the low-quality image only.
 
     Args:
         num_in_ch: channels of ``lq``.
-        num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
-        num_block: residual blocks before the channels widen.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
+        num_feat: channels C. The IDR has C numbers, and the distilled vector 4C.
+        num_block: number of residual blocks before the layers that widen the channels.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x C).
     """
@@ -107,7 +107,7 @@ class KDIDEStudent(KDIDE):
         return arguments if channels == 3 else None
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        """The strips flow through the layers; only the pooled features are kept."""
+        """Strips flow through the layers. Only the pooled features are stored."""
         *layers, _pool, _flatten = self.features
         strips = cut(lq, rows)
         for layer in layers:
@@ -122,14 +122,14 @@ class KDIDEStudent(KDIDE):
 
 @ARCH_REGISTRY.register()
 class KDIDETeacher(KDIDE):
-    """Reads the IDR off the low-quality image and its ground truth, which is unavailable at test time.
+    """Computes the IDR from the low-quality image and its ground truth, which is unavailable at test time.
 
     Args:
         num_in_ch: channels of ``lq``.
-        num_feat: channels C; the IDR has C numbers, the distilled vector 4C.
-        num_block: residual blocks before the channels widen.
-        scale: how many times ``gt`` is larger than ``lq``.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters take gt - lq, where lq is
+        num_feat: channels C. The IDR has C numbers, and the distilled vector 4C.
+        num_block: number of residual blocks before the layers that widen the channels.
+        scale: size of ``gt`` divided by that of ``lq``.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters compute gt - lq, where lq is
             repeated over the pixels of gt.
 
     Forward: ``lq`` (N x 3 x H x W) and ``gt`` (N x 3 x H*scale x W*scale), both in [0, 1], to the IDR (N x C).
@@ -161,13 +161,13 @@ class KDIDETeacher(KDIDE):
 
 
 def _halo(layer: nn.Module) -> int:
-    """Return the rows above and below that a layer depends on; its convolutions have stride 1."""
+    """Return the number of rows above and below that a layer with convolutions of stride 1 depends on."""
     return sum(module.padding[0] for module in layer.modules() if isinstance(module, nn.Conv2d))  # type: ignore[misc]
 
 
 @torch.no_grad()
 def _see_difference_(conv: nn.Module, num_in_ch: int) -> None:
-    """Make filters, C x (num_in_ch + num_in_ch*scale^2) x 3 x 3, take gt - lq, one lq for all phases of gt."""
+    """Make filters, C x (num_in_ch + num_in_ch*scale^2) x 3 x 3, compute gt - lq, with lq repeated for all of gt."""
     assert isinstance(conv, nn.Conv2d)
     filters = conv.weight
     of_gt = filters[:, num_in_ch:].mul_(DETAIL_GAIN)

@@ -21,9 +21,9 @@ from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 
 class IDRGroup(nn.Module):
-    """Refines both guides, applies blocks under them and a 3x3 convolution, and adds the input.
+    """Refines both guides, applies blocks with these guides and a 3x3 convolution, and adds the input.
 
-    It returns the refined guides for the next group, too.
+    It also returns the refined guides, for the next group.
     """
 
     def __init__(self, num_feat: int, num_block: int, num_spatial: int) -> None:
@@ -57,15 +57,15 @@ class IDRGroup(nn.Module):
 
 @ARCH_REGISTRY.register()
 class LightBSRNet(ResidualRestorer):
-    """Upscales an image under the guidance of its degradation map, or of a vector, which is repeated as a map.
+    """Upscales an image under the guidance of its degradation map. A degradation vector is repeated as a map.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the body, a multiple of 8.
-        num_group: groups of blocks.
-        num_block: IDR blocks per group.
-        idr_ch: channels of the IDR, a multiple of 16; LightIDE returns 4 * num_feat, KDIDE num_feat.
+        num_group: number of groups of blocks.
+        num_block: number of IDR blocks per group.
+        idr_ch: channels of the IDR, a multiple of 16. LightIDE has 4 * num_feat, KDIDE num_feat.
         scale: 2, 3 or 4.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
@@ -115,7 +115,7 @@ class LightBSRNet(ResidualRestorer):
         return self.to_channel_guide, self.to_spatial_guide
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
-        """Return the guides before the groups refine them; a student imitates its teacher's.
+        """Return the initial guides, before the groups refine them. A student imitates its teacher's initial guides.
 
         Returns:
             ``channel_guide``, N x 3/4 num_feat, and ``spatial_guide``, N x idr_ch/16 x H x W.
@@ -146,11 +146,11 @@ class LightBSRNet(ResidualRestorer):
         }
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """The blocks pool over the image, so that each needs the complete output of the one before.
+        """Each block pools over the image, so it needs the complete output of the block before.
 
-        The features of the whole image are held in two maps, which the blocks overwrite strip by strip; all other
-        tensors are strips. Two maps are 512 bytes per pixel in fp32. Where they do not fit on the device they are held
-        in main memory, and where they do not fit there either, in a file.
+        The features of the whole image are stored in two maps, which the blocks overwrite strip by strip. All other
+        tensors are strips. The two maps need 512 bytes per pixel in fp32. If they do not fit on the device, they are in
+        main memory. If they do not fit there, they are in a file.
         """
         channel, spatial = guides["channel_guide"], guides["spatial_guide"]
         spatial = spatial.contiguous(memory_format=torch.channels_last)
@@ -187,7 +187,7 @@ def _run_on_strip(
 
 def crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return the top left part of N x C x H x W."""
-    if is_exporting():  # a slice would bind the exported network to sizes that 4 divides
+    if is_exporting():  # a slice would restrict the exported network to multiples of 4
         rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
         return x.index_select(2, rows).index_select(3, columns)
     return x[:, :, :height, :width]

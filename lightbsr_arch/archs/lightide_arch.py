@@ -51,25 +51,25 @@ class LightIDE(Estimator):
 
     @classmethod
     def of_channels(cls, channels: int, arguments: Arguments, state: State) -> Arguments | None:
-        """Complete the arguments by the channels of the first convolution's input."""
+        """Add the arguments that follow from the number of input channels of the first convolution."""
         raise NotImplementedError
 
 
 @ARCH_REGISTRY.register()
 class LightIDEStudent(LightIDE):
-    """Reads the IDR off the low-quality image only.
+    """Computes the IDR from the low-quality image only.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x 4C x H/4 x W/4, rounded up).
     """
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 32, init: Init = "detail") -> None:
         super().__init__(num_in_ch, num_feat)
-        if init == "detail":  # batch normalisation keeps the scale
+        if init == "detail":  # batch normalisation preserves the scale, so only the mean is removed
             remove_mean_(self.features[0])
 
     def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
@@ -87,22 +87,22 @@ class LightIDEStudent(LightIDE):
 
 @ARCH_REGISTRY.register()
 class LightIDETeacher(LightIDE, KnowsPrior):
-    """Reads the IDR off the low-quality image and the degradation prior, which is unavailable at test time.
+    """Computes the IDR from the low-quality image and the degradation prior, which is unavailable at test time.
 
-    ``estimate`` also returns the ``embedding``, N x 4C, on which degradations are contrasted in training.
+    ``estimate`` also returns the ``embedding``, N x 4C, for the contrast in training.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C.
-        num_kernel_ch: maps that describe the blur kernel, projected by PCA; 0 leaves the kernel out.
-        num_noise_ch: maps that hold the noise level; the paper has 3 where images are noisy (setting 2), else 0.
+        num_kernel_ch: number of maps with the PCA of the blur kernel; 0 leaves the kernel out.
+        num_noise_ch: number of maps with the noise level. The paper has 3 for noisy images (setting 2), otherwise 0.
         kernel_size: side of the blur kernels.
         prior: form of the numbers, "standardised" or "published"; see ``DegradationPrior``.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters for ``lq`` have zero mean.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters for ``lq`` have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and the prior, a pair of ``kernel`` (N x kernel_size x kernel_size) and
     ``noise`` (N, standard deviation on the 8-bit scale), to the IDR (N x 4C x H/4 x W/4, rounded up). Instead of the
-    pair, the numbers that the maps hold may be given, N x (num_kernel_ch + num_noise_ch).
+    pair, the values of the maps may be given, N x (num_kernel_ch + num_noise_ch).
     """
 
     is_teacher = True
@@ -140,7 +140,7 @@ class LightIDETeacher(LightIDE, KnowsPrior):
     def of_channels(cls, channels: int, arguments: Arguments, state: State) -> Arguments | None:
         if channels == 3 and "prior.components" not in state:
             return None
-        # Published files hold no PCA, but it always has 15 components of 21x21 kernels.
+        # Published files do not contain the PCA, but it always has 15 components of 21x21 kernels.
         num_kernel_ch, pixels = state["prior.components"].shape if "prior.components" in state else (15, 21**2)
         is_centred = "prior.mean" not in state or bool(state["prior.mean"].any())
         return {

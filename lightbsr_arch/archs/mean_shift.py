@@ -5,7 +5,7 @@ from torch import nn
 
 # Mean of the DIV2K training images, on the 0-1 scale.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-# The same of DF2K, which is DIV2K and Flickr2K.
+# Mean of the DF2K training images (DIV2K and Flickr2K), on the 0-1 scale.
 DF2K_MEAN = (0.4680, 0.4484, 0.4029)
 
 
@@ -13,7 +13,7 @@ class RGBMean(nn.Module):
     """Holds the mean, 1 x C x 1 x 1, as a constant that moves with the network and is not saved with it.
 
     Args:
-        num_ch: channels of the image; the mean of anything but RGB is taken as zero.
+        num_ch: channels of the image. For images other than RGB, the mean is zero.
         rgb: the mean of RGB images, in [0, 1].
     """
 

@@ -1,7 +1,7 @@
 """MM-RealSR: "Metric Learning based Interactive Modulation for Real-World Super-Resolution" (ECCV 2022).
 
-The IDR is a few numbers in [0, 1], one per kind of degradation, that a user can read and set: blur and noise, 0 for a
-clean image and 1 for the worst.
+The IDR has one number in [0, 1] per kind of degradation (blur and noise), from 0 for a clean image to 1 for the worst.
+A user can read and set these numbers.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, not_taller,
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, Guides, Restorer, State, count
 
-SLOPE = 0.2  # of the restorer's LeakyReLUs; the estimator has ReLUs
-BLOCK_HALO = 15  # rows that a block of the restorer depends on: 15 3x3 convolutions follow one another
-NUM_STAGE = 4  # of the estimator
-RESIDUAL_GAIN = 0.1  # of the start of the last layer of every residual block and of the degrees
+SLOPE = 0.2  # slope of the restorer's LeakyReLUs; the estimator has ReLUs
+BLOCK_HALO = 15  # rows above and below that a restorer's block depends on, because it has 15 3x3 convolutions in turn
+NUM_STAGE = 4  # stages of the estimator
+RESIDUAL_GAIN = 0.1  # factor of the initial weights in the last layers of residual blocks and of the degrees
 
 
 class ResidualBlock(nn.Module):
@@ -41,10 +41,10 @@ class ResidualBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class DegreeEstimator(Estimator):
-    """Reads degrees of degradation, each in [0, 1], off the low-quality image with a network of its own for each.
+    """Estimates degrees of degradation, each in [0, 1], from the low-quality image, with one network per degree.
 
-    The IDR is the degrees themselves. For a restorer that takes more channels, ``idr_ch`` adds a linear layer and a
-    ReLU behind them. Its knowledge is the ``degrees``, N x num_degree, and the ``idr``, N x idr_ch.
+    The degrees are the IDR. For a restorer with more channels, ``idr_ch`` adds a linear layer and a ReLU after them.
+    The knowledge is the ``degrees``, N x num_degree, and the ``idr``, N x idr_ch.
 
     Attributes:
         adjust: function that replaces degrees, N x num_degree, in training mode before they become the IDR, or None.
@@ -52,13 +52,13 @@ class DegreeEstimator(Estimator):
 
     Args:
         num_in_ch: channels of ``lq``.
-        num_feat: channels C of the first three stages; the fourth has 2C, at half the size.
-        num_block: residual blocks per stage.
+        num_feat: channels C of the first three stages. The fourth has 2C, at half the size.
+        num_block: number of residual blocks per stage.
         num_hidden: width of the layer before a degree.
-        num_degree: kinds of degradation; the published network estimates blur and noise.
-        idr_ch: channels of the IDR; equal to ``num_degree`` for the degrees themselves.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean, residual blocks
-            start close to the identity and degrees close to 0.5.
+        num_degree: number of kinds of degradation. The published network estimates blur and noise.
+        idr_ch: channels of the IDR. If it equals ``num_degree``, the IDR is the degrees.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean, residual blocks
+            are close to the identity, and degrees are close to 0.5.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x idr_ch).
     """
@@ -127,12 +127,12 @@ class DegreeEstimator(Estimator):
         }
 
     def degrees(self, lq: torch.Tensor) -> torch.Tensor:
-        """The degrees of ``lq``, N x num_degree, in [0, 1]."""
+        """Return the degrees of ``lq``, N x num_degree, in [0, 1]."""
         trunks = zip(self.first, self.body, self.to_degree)
         return torch.cat([to_degree(as_vector(body(first(lq)))) for first, body, to_degree in trunks], dim=1)
 
     def as_idr(self, degrees: torch.Tensor) -> torch.Tensor:
-        """The IDR of degrees, estimated or set by hand: N x num_degree in [0, 1] to N x idr_ch."""
+        """Return the IDR, N x idr_ch, of degrees, N x num_degree in [0, 1], which are estimated or set by a user."""
         return degrees if self.to_idr is None else F.relu(self.to_idr(degrees))
 
     def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -167,20 +167,20 @@ class Affine(nn.Module):
 
 @ARCH_REGISTRY.register()
 class MMRealSRNet(Restorer):
-    """ESRGAN's RRDBNet, whose features an affine function of the IDR modulates behind every block.
+    """ESRGAN's RRDBNet with an affine modulation of the features after every block, computed from the IDR.
 
-    It takes an IDR vector, or a map, of which it takes the mean.
+    The IDR is a vector. A map is averaged.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the features.
-        num_block: residual-in-residual dense blocks.
+        num_block: number of residual-in-residual dense blocks.
         num_grow_ch: channels that each convolution of a dense block adds.
         num_embed: width of the guide.
         num_hidden: width of the perceptrons between the guide and the affine functions.
         idr_ch: channels of the IDR.
-        scale: 1, 2 or 4. At 1 and 2 the image is first unshuffled, as in Real-ESRGAN, to a quarter or half of its size.
+        scale: 1, 2 or 4. At 1 and 2, the image is first unshuffled to a quarter or half of its size, as in Real-ESRGAN.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """
@@ -268,7 +268,7 @@ class MMRealSRNet(Restorer):
         return sr
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """At scale 4, the strips flow through all layers; at 1 and 2 the image is processed as a whole."""
+        """At scale 4, strips flow through all layers. At 1 and 2, the image is processed as a whole."""
         if self.unshuffle > 1:
             yield from super().restore_in_strips(lq, guides, rows, advance)
             return
@@ -276,7 +276,7 @@ class MMRealSRNet(Restorer):
         for block, affine in zip(self.blocks, self.affines):
             run = partial(_run_on_strip, block, affine, guides["degree_guide"])
             body = streamed(run, body, halo=BLOCK_HALO)
-        # The head is run twice, as a skip connection would keep the features of the whole image.
+        # The head runs twice, because a skip connection would store the features of the whole image.
         head = streamed(self.head, cut(lq, rows), halo=1)
         strips = not_taller(added(streamed(self.after_blocks, body, halo=1), head), rows)
         for conv in self.enlarge:

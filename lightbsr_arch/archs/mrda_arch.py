@@ -1,5 +1,5 @@
-"""MRDA: "Meta-Learning-Based Degradation Representation for Blind Super-Resolution" (IEEE TIP 2023): the networks of
-the student.
+"""The student's networks of MRDA, "Meta-Learning-Based Degradation Representation for Blind Super-Resolution" (IEEE TIP
+2023).
 """
 
 from typing import Any
@@ -25,14 +25,14 @@ from lightbsr_arch.archs.part import Advance, Arguments, State, count
 
 @ARCH_REGISTRY.register()
 class MRDAEncoder(DegradationEncoder):
-    """Reads the IDR, a vector, off the low-quality image: DASR's encoder without batch normalisation, then an MLP.
+    """Computes the IDR, a vector, by DASR's encoder without batch normalisation and an MLP.
 
-    The IDR is also what a student distils.
+    A student distils the IDR itself.
 
     Args:
         num_in_ch: channels of ``lq``.
         num_feat: channels C of the first convolution; the IDR has 4C numbers.
-        init: start of the weights; see ``estimator_init``. "detail": the first filters have zero mean.
+        init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x 4C).
     """
@@ -47,7 +47,7 @@ class MRDAEncoder(DegradationEncoder):
         self.start(init)
 
     def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the IDR, N x 4C, and ``{"idr": N x 4C}``, which is the same."""
+        """Return the IDR, N x 4C, and ``{"idr": N x 4C}`` with the same tensor."""
         refuse_extra_input(self, extra)
         idr = self.mlp(as_vector(self.features(lq)))
         return idr, {"idr": idr}
@@ -62,7 +62,7 @@ class MRDAEncoder(DegradationEncoder):
 
 
 class RDAConv(nn.Module):
-    """Region degradation-aware convolution: a dynamic depthwise convolution under a mask per pixel, plus the input."""
+    """Region degradation-aware convolution: a dynamic depthwise convolution with a mask per pixel, plus the input."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -76,13 +76,13 @@ class RDAConv(nn.Module):
 
 @ARCH_REGISTRY.register()
 class RDANet(VectorGuided):
-    """Upscales an image under the guidance of its degradation vector, or of a map, of which it takes the mean.
+    """Upscales an image under the guidance of its degradation vector. A degradation map is averaged.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the body.
-        num_block: blocks.
+        num_block: number of blocks.
         idr_ch: channels of the IDR.
         scale: 2, 3 or 4.
 

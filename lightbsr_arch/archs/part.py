@@ -1,19 +1,20 @@
-"""The interface of every network: what an architecture's file must contain, so that nothing outside has to know it.
+"""The interface of every network. No file outside an architecture's own file refers to the architecture.
 
-A blind SR network is a ``BlindSR`` of an ``Estimator`` and a ``Restorer``, or a ``Network`` of its own (one that
-iterates, for example). To add one, write ``archs/NAME_arch.py`` or a plug-in with
+A blind SR network is a ``BlindSR`` of an ``Estimator`` and a ``Restorer``, or a ``Network`` of another structure, such
+as an iterative one. To add one, write ``archs/NAME_arch.py`` or a plug-in with
 
 1. the class, which derives from ``Estimator``, ``Restorer`` or ``Network`` and is registered by
    ``@ARCH_REGISTRY.register()``. Registered classes are found by checkpoints, the upscaler, ``lightbsr`` and spandrel.
-   Its arguments have types ``int``, ``bool`` or ``Literal`` of strings. Arguments that repeat layers are called
-   ``num_block`` and ``num_group``; all others are sizes that occur in some tensor's shape (``may_be_zero`` lists those
-   that may be 0);
-2. ``from_state``, which reads these arguments off the shapes of the tensors;
+   The types of its arguments are ``int``, ``bool`` or ``Literal`` of strings. Arguments that repeat layers are called
+   ``num_block`` and ``num_group``. All others are sizes that occur in the shape of a tensor. ``may_be_zero`` lists
+   those that may be 0;
+2. ``from_state``, which derives these arguments from the shapes of the tensors;
 3. ``published_names``, if its authors published weights under other names;
-4. ``kept_apart``, if its authors keep tensors in another file, such as a PCA of blur kernels;
-5. ``extra_input``, if it needs more than the low-quality image, and ``is_teacher``, if no user has that input;
-6. ``estimate_in_strips`` or ``restore_in_strips``, if large images are to be processed strip by strip. The result must
-   equal that of the whole image except for rounding; without the method, the part processes images as a whole.
+4. ``kept_apart``, if its authors published some tensors in another file, such as a PCA of blur kernels;
+5. ``extra_input``, if it needs more than the low-quality image, and ``is_teacher``, if that input is unavailable at
+   test time;
+6. ``estimate_in_strips`` or ``restore_in_strips``, if it can process large images strip by strip. The result must equal
+   that of the whole image except for rounding. Without the method, images are processed as a whole.
 """
 
 import re
@@ -38,18 +39,18 @@ EXTRA_INPUTS = {
     "gt": "a teacher needs the ground truth of every image: use a dataset that has it",
     "prior": "this network also needs the blur kernel and noise level of every image: use a DegradedDataset",
 }
-"""Inputs beyond the low-quality image by name, and the message where a data set lacks one. "gt" is the ground truth,
-N x 3 x H*scale x W*scale. "prior" is the degradation: blur kernels, N x K x K, and noise levels, N, as a pair."""
+"""Extra inputs by name, with the message if a data set lacks one. "gt" is the ground truth, N x 3 x H*scale x W*scale.
+"prior" is the degradation, a pair of blur kernels, N x K x K, and noise levels, N."""
 
 
 class Part(nn.Module):
-    """A network, or a part of one, that is recognised in a file of weights.
+    """A network, or a part of one, that can be recognised in a file of weights.
 
     Attributes:
-        published_names: pairs of a regular expression and a replacement, applied in turn to the start of each key of a
-            published state dict. They turn the authors' keys into those of ``state_dict()``; a replacement of None
-            drops a tensor without counterpart. A key that matches nothing belongs to another part.
-        kept_apart: tensors that a file may lack, by their names in ``state_dict()``. They are then filled with NaN.
+        published_names: pairs of a regular expression and a replacement. They are applied in turn to the start of each
+            key of a published state dict, and convert the authors' keys to those of ``state_dict()``. A replacement of
+            None drops a tensor without counterpart. A key without a match belongs to another part.
+        kept_apart: names in ``state_dict()`` of tensors that a file may lack. They are then filled with NaN.
         may_be_zero: the numeric arguments for which 0 is a valid value.
     """
 
@@ -59,15 +60,15 @@ class Part(nn.Module):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        """Read the arguments of the class off the shapes of its tensors.
+        """Derive the arguments of the class from the shapes of its tensors.
 
         Args:
-            state: tensors by their names in ``state_dict()``; others may be among them, and some may be missing.
+            state: tensors by their names in ``state_dict()``. It may contain other tensors, and some may be missing.
 
         Returns:
             The arguments, or None if these are not the tensors of this class. A ``KeyError``, ``IndexError``,
-            ``ValueError``, ``TypeError`` or ``ArithmeticError`` counts as None. Where several classes return arguments,
-            the one whose tensors fit best is taken.
+            ``ValueError``, ``TypeError`` or ``ArithmeticError`` counts as None. If several classes return arguments,
+            the one whose tensors fit best is used.
         """
         return None
 
@@ -76,11 +77,11 @@ class Part(nn.Module):
         """Add the authors' PCA of blur kernels to a published network.
 
         Args:
-            arguments: of the class.
-            pca: K*K x numbers.
+            arguments: arguments of the class.
+            pca: the matrix, K*K x number of components.
 
         Returns:
-            The arguments and the tensors that change, or None if the class has no PCA.
+            The changed arguments and tensors, or None if the class has no PCA.
 
         Raises:
             UserError: the matrix does not fit.
@@ -89,7 +90,7 @@ class Part(nn.Module):
 
 
 class Estimator(Part):
-    """Reads the degradation off an image.
+    """Estimates the degradation of an image.
 
     Attributes:
         idr_ch: channels of the IDR, which is a vector or a map (``archs/idr.py``).
@@ -112,7 +113,7 @@ class Estimator(Part):
 
         Args:
             lq: low-quality images, RGB in [0, 1].
-            extra: the extra input; None for an estimator that has none.
+            extra: the extra input, or None for an estimator without one.
         """
         raise NotImplementedError
 
@@ -121,7 +122,7 @@ class Estimator(Part):
         return self.estimate(lq, extra)[0]
 
     def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        """Return the IDR of one image, 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
+        """Return the IDR of one image, 1 x 3 x H x W. ``rows`` rows are processed at a time."""
         idr = self.estimate(lq)[0]
         advance(1.0)
         return idr
@@ -134,8 +135,8 @@ class Estimator(Part):
         """Set the tensors of ``kept_apart`` before training.
 
         Args:
-            sample: returns so many blur kernels, N x K x K, of the training's degradation.
-            generator: of random numbers, on the CPU.
+            sample: returns N blur kernels, N x K x K, of the training's degradation, for a number N.
+            generator: generator of random numbers, on the CPU.
 
         Returns:
             The number of kernels that were used.
@@ -144,15 +145,15 @@ class Estimator(Part):
 
 
 class Restorer(Part):
-    """Upscales an image by ``scale`` under guides that it computes from an IDR.
+    """Upscales an image by ``scale``, with guides that it computes from an IDR.
 
     Attributes:
-        system: the name under which other programs list networks with this restorer.
+        system: name under which other programs list networks with this restorer.
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
-        num_feat: channels of its features, which decide how much memory a strip takes.
-        idr_ch: channels of the IDR that it takes, a vector or a map.
-        knows: the names of its guides.
+        num_feat: channels of its features, which determine the memory of a strip.
+        idr_ch: channels of the IDR, a vector or a map.
+        knows: names of its guides.
         converters: the layers that compute the guides from an IDR.
     """
 
@@ -166,7 +167,7 @@ class Restorer(Part):
     converters: tuple[nn.Module, ...] = ()
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
-        """Return the guides for images of that size by the names of ``knows``."""
+        """Return the guides for images of the given size, by the names in ``knows``."""
         raise NotImplementedError
 
     def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
@@ -174,7 +175,7 @@ class Restorer(Part):
         raise NotImplementedError
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """Yield the SR image of 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
+        """Yield the SR image of 1 x 3 x H x W in strips. ``rows`` rows are processed at a time."""
         yield self(lq, guides), True
         advance(1.0)
 
@@ -183,9 +184,9 @@ class Network(Part):
     """A complete network: ``forward(lq)`` or ``forward(lq, extra)`` returns the SR images.
 
     Attributes:
-        parts: the arguments that are sections of a registered class (``type`` and its arguments), with that class's
-            base. Empty for a network that has arguments of its own.
-        config: the arguments that rebuild the network, ``type(self)(**config)``.
+        parts: arguments that describe a registered class (``type`` and its arguments), with the base of that class. It
+            is empty for a network without parts.
+        config: arguments that rebuild the network, ``type(self)(**config)``.
     """
 
     parts: ClassVar[dict[str, type[Part]]] = {}
@@ -199,7 +200,7 @@ class Network(Part):
 
     @property
     def privileged(self) -> str | None:
-        """The name of the input that only a teacher receives ("gt", "prior"), or None for any other network."""
+        """Return the name of a teacher's privileged input ("gt", "prior"), or None for any other network."""
         return self.extra_input if self.is_teacher else None
 
     def missing(self) -> str | None:
@@ -207,7 +208,7 @@ class Network(Part):
         return None
 
     def sr_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> Iterator[torch.Tensor]:
-        """Yield the SR image of 1 x 3 x H x W, of which ``rows`` rows are processed at a time."""
+        """Yield the SR image of 1 x 3 x H x W in strips. ``rows`` rows are processed at a time."""
         yield self(lq)
         advance(1.0)
 
@@ -221,7 +222,7 @@ def registered(base: type[Part]) -> dict[str, type[Any]]:
 
 
 def in_our_names(state: Mapping[str, torch.Tensor], cls: type[Part], part: str = "") -> State:
-    """Rename the published tensors of one part; all others pass unchanged.
+    """Rename the published tensors of one part. Other tensors are returned unchanged.
 
     Args:
         state: tensors of a whole network.
@@ -241,7 +242,7 @@ def in_our_names(state: Mapping[str, torch.Tensor], cls: type[Part], part: str =
 
 
 def add_kept_apart(state: State, net: nn.Module) -> None:
-    """Add those tensors that published files lack to the state of a network, filled with NaN."""
+    """Add the tensors that published files lack to the state of a network, filled with NaN."""
     for key, value in kept_apart(net).items():
         state.setdefault(key, torch.full(value.shape, torch.nan))
 
@@ -259,14 +260,14 @@ def extra_input(net: Any, offered: Mapping[str, Any]) -> tuple[Any, ...]:
     """Pick the extra input of a network.
 
     Args:
-        net: any network; one of another package takes the low-quality image only.
-        offered: the inputs at hand by name; None stands for a missing one.
+        net: any network. A network of another package has no extra input.
+        offered: the available inputs by name; None for a missing input.
 
     Returns:
-        A tuple of the extra input, or an empty one; pass it on by ``net(lq, *extra)``.
+        A tuple with the extra input, or an empty tuple, for the call ``net(lq, *extra)``.
 
     Raises:
-        UserError: the network needs an input that is not there.
+        UserError: the network needs an input that is missing.
     """
     name = getattr(net, "extra_input", None)
     if name is None:
@@ -284,7 +285,7 @@ def needs_lq_only(net: Network, source: object) -> None:
         source: its file, for the message.
 
     Raises:
-        UserError: a teacher, or a network with an extra input.
+        UserError: the network is a teacher, or has an extra input.
     """
     if net.is_teacher:
         raise UserError(f"{source}: the weights of a teacher, which also sees the {net.extra_input}; use its student's")

@@ -1,4 +1,4 @@
-"""The shell that most restorers share: head, body, a long skip connection, upsampler and tail."""
+"""The structure that most restorers share: head, body, a long skip connection, upsampler and tail."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,14 +19,13 @@ SHELL_NAMES: tuple[tuple[str, str | None], ...] = (
     (r"G\.tail\.0\.", "upsample."),
     (r"G\.tail\.1\.", "tail."),
 )
-"""Published names of the layers of the shell; those of the body come after them."""
+"""Published names of the layers outside the body. Subclasses add those of the body."""
 
 
 class ResidualRestorer(Restorer):
-    """Returns the RGB mean plus ``tail(upsample(head + after_body(body)))``, where the body's input is the head's
-    output.
+    """Base class of restorers that return the RGB mean plus ``tail(upsample(head + after_body(body)))``.
 
-    A subclass creates the layers in that order, and computes the body.
+    The input of the body is the output of the head. A subclass creates the layers in that order, and computes the body.
     """
 
     published_names = SHELL_NAMES
@@ -40,7 +39,7 @@ class ResidualRestorer(Restorer):
 
     @staticmethod
     def scale_of(state: State) -> int:
-        """Read ``scale`` off the shapes of the upsampler."""
+        """Return the ``scale`` that the shapes of the upsampler imply."""
         steps = count(state, r"upsample\.(\d+)\.weight")  # one step of 3, or steps of 2
         after, before = state["upsample.0.weight"].shape[:2]
         return int(round((after / before) ** 0.5) ** steps)
@@ -50,12 +49,12 @@ class ResidualRestorer(Restorer):
         return self.mean_out.add(upscale(features, self.upsample, self.tail))
 
     def head_in_strips(self, lq: torch.Tensor, rows: int) -> Strips:
-        """Yield the head's output. It is computed twice, because keeping it would take the memory of an image."""
+        """Yield the head's output. It is computed twice, because storing it would need the memory of a whole image."""
         return streamed(lambda strip: self.head(self.mean_in.subtract(strip)), cut(lq, rows), halo=1)
 
     def image_in_strips(self, features: Strips, rows: int, done: Callable[[int], Any]) -> Strips:
-        """Yield the SR image of the last features; ``done`` receives the number of low-quality rows of each strip."""
-        # The last strip holds all rows that the layers of the body had kept back.
+        """Yield the SR image of the last features. ``done`` receives the number of low-quality rows of each strip."""
+        # The last strip contains all rows that the layers of the body had not yet output.
         for strip, last in streamed(self.image, not_taller(features, rows), halo=2, scale=self.scale):
             yield strip, last
             done(strip.shape[2] // self.scale)

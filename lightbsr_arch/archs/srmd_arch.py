@@ -1,6 +1,7 @@
 """SRMD: "Learning a Single Convolutional Super-Resolution Network for Multiple Degradations" (CVPR 2018).
 
-The network is not blind: it receives the blur kernel and the noise level. It is thus an upper bound for a blind one.
+The network is not blind, because it receives the blur kernel and the noise level. Its quality is an upper bound for a
+blind network.
 """
 
 from functools import partial
@@ -18,15 +19,15 @@ from lightbsr_arch.archs.part import Advance, Arguments, Guides, Restorer, State
 
 @ARCH_REGISTRY.register()
 class KnownDegradation(KnowsPrior):
-    """Returns the numbers that describe the known degradation as the IDR, a vector; it has no weights to learn.
+    """Returns the numbers that describe a known degradation as the IDR, a vector. It has no trainable weights.
 
     Args:
-        num_kernel_ch: numbers that describe the blur kernel, projected by PCA.
-        num_noise_ch: times that the noise level is repeated; 0 where images have no noise (SRMDNF).
+        num_kernel_ch: number of PCA components of the blur kernel.
+        num_noise_ch: number of repetitions of the noise level; 0 for images without noise (SRMDNF).
         kernel_size: side of the blur kernels.
         prior: form of the numbers, "standardised" or "published"; see ``DegradationPrior``.
 
-    Forward: ``lq``, of which only dtype and device matter, and the prior, a pair of ``kernel`` (N x kernel_size x
+    Forward: ``lq``, of which only dtype and device are used, and the prior, a pair of ``kernel`` (N x kernel_size x
     kernel_size) and ``noise`` (N, standard deviation on the 8-bit scale), to the IDR (N x num_kernel_ch +
     num_noise_ch). Instead of the pair, the IDR itself may be given.
     """
@@ -46,7 +47,7 @@ class KnownDegradation(KnowsPrior):
         self.idr_ch = num_kernel_ch + num_noise_ch
 
     def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the IDR, N x idr_ch, and ``{"idr": N x idr_ch}``, which is the same.
+        """Return the IDR, N x idr_ch, and ``{"idr": N x idr_ch}`` with the same tensor.
 
         Raises:
             ValueError: there is no extra input, or its PCA is not fitted.
@@ -61,7 +62,7 @@ class KnownDegradation(KnowsPrior):
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
-        """Read all arguments except ``num_noise_ch``, which no tensor shows and which gets its default."""
+        """Return all arguments except ``num_noise_ch``, which no tensor depends on. Its default is used."""
         num_kernel_ch, pixels = state["prior.components"].shape
         is_centred = bool(state["prior.mean"].any())
         return {
@@ -73,17 +74,17 @@ class KnownDegradation(KnowsPrior):
 
 @ARCH_REGISTRY.register()
 class SRMDNet(Restorer):
-    """A chain of 3x3 convolutions that sees the image and, at every pixel, the numbers of the IDR.
+    """A chain of 3x3 convolutions whose input is the image and, at every pixel, the numbers of the IDR.
 
-    It takes an IDR vector, or a map, of which it takes the mean.
+    The IDR is a vector. A map is averaged.
 
     Args:
         num_in_ch: channels of the input image.
         num_out_ch: channels of the output image.
         num_feat: channels of the features.
-        num_block: convolutions, at least 2.
+        num_block: number of convolutions, at least 2.
         idr_ch: channels of the IDR.
-        scale: how many times the image is enlarged, by the pixel shuffle at the end.
+        scale: factor by which the final pixel shuffle enlarges the image.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """
@@ -134,7 +135,7 @@ class SRMDNet(Restorer):
         }
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """The strips flow through all layers, so that memory grows with the width of the image, not its height."""
+        """Strips flow through all layers, so memory grows with the width of the image and not with its height."""
         strips = streamed(partial(_with_maps, vector=guides["vector"]), cut(lq, rows), halo=0)
         *pairs, last_pair = (nn.Sequential(*self.layers[i : i + 2]) for i in range(0, len(self.layers), 2))
         for pair in pairs:

@@ -8,12 +8,12 @@ from torch import nn
 
 
 def upscale_any_size(net: nn.Module, lq: torch.Tensor, *extra: Any) -> torch.Tensor:
-    """Run a network. For one that works in windows, the image is padded and the padding cut off the result.
+    """Run a network. For a network with windows, pad the image and remove the padding from the result.
 
     Args:
-        net: upscales N x 3 x H x W by a whole number.
-        lq: N x 3 x H x W; the right and bottom are reflected, as BasicSR's SwinIRModel does, and repeated at the edge
-            where an image is too small for that.
+        net: network that upscales N x 3 x H x W by a whole number.
+        lq: N x 3 x H x W. It is padded at the right and bottom by reflection, as in BasicSR's SwinIRModel, or by
+            repetition of the edge if it is too small for that.
         extra: the extra input, if the network has one.
     """
     height, width = lq.shape[-2:]
@@ -29,6 +29,6 @@ def upscale_any_size(net: nn.Module, lq: torch.Tensor, *extra: Any) -> torch.Ten
 
 
 def _window_size(net: nn.Module) -> int:
-    """Return the size of a network's windows, which SwinIR keeps in its layers; 1 for networks without windows."""
+    """Return the size of a network's windows, which is an attribute of SwinIR's layers, or 1 without windows."""
     sizes = (getattr(module, "window_size", None) for module in net.modules())
     return max((size for size in sizes if isinstance(size, int)), default=1)

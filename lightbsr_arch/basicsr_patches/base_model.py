@@ -12,7 +12,7 @@ from lightbsr_arch.basicsr_patches.vgg import patched_vgg
 
 
 class PatchedSRModel(CheckpointMethods, DeviceMethods, SRModel):
-    """BasicSR's SRModel with the corrections of this package, and BasicSR itself unchanged."""
+    """BasicSR's SRModel with the corrections of this package. BasicSR itself is unchanged."""
 
     def init_training_settings(self) -> None:
         with patched_vgg():

@@ -7,12 +7,12 @@ from torch import nn
 
 
 class DeviceMethods:
-    """A method that takes the place of ``BaseModel``'s of the same name."""
+    """A method that replaces that of ``BaseModel`` with the same name."""
 
     opt: dict[str, Any]
     device: torch.device
 
-    # BasicSR asks for the current GPU in distributed training, which fails where there is none.
+    # In distributed training, BasicSR queries the current GPU, which fails without a GPU.
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network to the model's device, and wrap it for several GPUs or processes."""
         net = net.to(self.device)

@@ -1,4 +1,4 @@
-"""The installed package that holds BasicSR."""
+"""The name of the installed distribution of BasicSR."""
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 
 @cache
 def basicsr_distribution() -> str:
-    """Return the name under which pip knows the installed BasicSR: ``basicsr``, or that of a continuation."""
+    """Return pip's name of the installed BasicSR, ``basicsr`` or that of a successor."""
     try:
         return distribution("basicsr").name
     except PackageNotFoundError:

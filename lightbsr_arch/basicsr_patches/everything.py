@@ -16,7 +16,7 @@ from lightbsr_arch.basicsr_patches.vgg import patched_vgg
 
 @contextmanager
 def patched_basicsr() -> Iterator[None]:
-    """Correct BasicSR within the block, and restore it at the end."""
+    """Apply all corrections to BasicSR within the block, and undo them at its end."""
     methods = {
         name: method
         for mixin in (CheckpointMethods, DeviceMethods)

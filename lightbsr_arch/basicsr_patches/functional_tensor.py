@@ -6,7 +6,7 @@ import types
 
 
 def provide_functional_tensor() -> None:
-    """Add the module that BasicSR imports, where torchvision does not have it."""
+    """Add the module that BasicSR imports, if torchvision does not have it."""
     # BasicSR imports `rgb_to_grayscale` from torchvision.transforms.functional_tensor, which torchvision 0.17 removed.
     name = "torchvision.transforms.functional_tensor"
     if name in sys.modules or importlib.util.find_spec(name) is not None:

@@ -30,6 +30,6 @@ def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
 
 def patched_niqe() -> AbstractContextManager[Any]:
     """Make validations compute NIQE by ``calculate_niqe``."""
-    # BasicSR takes the covariance of the blocks' features, which is NaN for fewer than two blocks. It then
-    # fails without naming the image's size.
+    # BasicSR computes the covariance of the blocks' features, which is NaN for fewer than two blocks. It then
+    # fails without stating the size of the image.
     return patch.dict(METRIC_REGISTRY._obj_map, calculate_niqe=calculate_niqe)

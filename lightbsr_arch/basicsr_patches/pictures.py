@@ -15,19 +15,19 @@ from lightbsr_arch.io import write_whole
 
 
 class PictureWriter:
-    """Saves images as BasicSR's ``imwrite`` does, but only within the folder that is meant.
+    """Saves images as BasicSR's ``imwrite`` does, but only inside the given folder.
 
-    A second image of the same name gets a number, so that no image of a run replaces another one.
+    A number is added to the name of a second image of the same name, so that no image of a run replaces another.
     """
 
     def __init__(self) -> None:
         self._written: Counter[str] = Counter()
 
     def __call__(self, img: Any, file_path: str) -> None:
-        """Write H x W x 3 uint8, BGR, whole or not at all.
+        """Write an H x W x 3 uint8 BGR image. The file is complete or not written.
 
         Raises:
-            UserError: the name cannot be a file's, or the file cannot be written.
+            UserError: the name is not valid for a file, or the file cannot be written.
         """
         path = Path(file_path)
         for part in path.parts[-2:]:
@@ -44,7 +44,7 @@ _write = PictureWriter()
 
 
 def patched_pictures() -> AbstractContextManager[Any]:
-    """Make BasicSR's SRModel save images by a ``PictureWriter``, which is the same one for the whole process."""
-    # BasicSR writes to any path that an image's name leads to, over an older image of that name. A stopped program
-    # leaves a part of a file.
+    """Make BasicSR's SRModel save images by a ``PictureWriter``, which is the same for the whole process."""
+    # BasicSR writes to any path that an image's name contains, and replaces an older image of that name. An
+    # interrupted program leaves an incomplete file.
     return patch.object(sr_model, "imwrite", _write)

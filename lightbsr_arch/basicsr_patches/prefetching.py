@@ -1,4 +1,4 @@
-"""Loading ahead in a thread, ``prefetch_mode: cpu``."""
+"""Loading of batches in advance by a thread (``prefetch_mode: cpu``)."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -8,7 +8,7 @@ from basicsr.data import prefetch_dataloader
 
 
 class PrefetchGenerator(prefetch_dataloader.PrefetchGenerator):
-    """BasicSR's thread that loads ahead. Its error is raised by the call that asks for the next batch."""
+    """BasicSR's thread that loads in advance. The request for the next batch raises the error of the thread."""
 
     error: BaseException | None = None
 
@@ -28,6 +28,6 @@ class PrefetchGenerator(prefetch_dataloader.PrefetchGenerator):
 
 
 def patched_prefetching() -> AbstractContextManager[Any]:
-    """Make BasicSR's loaders raise what their thread raises."""
-    # BasicSR's thread ends silently at an error, and the trainer waits for the next batch for ever.
+    """Make BasicSR's loaders raise the errors of their thread."""
+    # After an error, BasicSR's thread ends without a message, and the trainer waits for the next batch for ever.
     return patch.object(prefetch_dataloader, "PrefetchGenerator", PrefetchGenerator)

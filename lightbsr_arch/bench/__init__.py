@@ -1,5 +1,5 @@
-"""``lightbsr bench``: models x data sets x degradations, in one table.
+"""``lightbsr bench``, which measures models on data sets and degradations.
 
-``config`` reads the options, ``pairs`` makes the LR images, ``models`` runs everything that upscales, ``metrics`` and
-``cost`` measure, ``runner`` runs all of it with a ``cache``, and ``tables`` and ``report`` write the results.
+``config`` reads the options, ``pairs`` makes the LR images, ``models`` loads and runs models, ``metrics`` and ``cost``
+measure, ``runner`` runs the bench with a ``cache``, and ``tables`` and ``report`` write the results.
 """

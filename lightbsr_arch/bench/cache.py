@@ -1,4 +1,4 @@
-"""A cache of results on disk, whose keys are digests of all that a result depends on."""
+"""A cache of results on disk. Its keys are digests of everything that a result depends on."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from lightbsr.errors import UserError
 from lightbsr_arch.basicsr_patches.distribution import basicsr_distribution
 
 LIBRARIES = ("lightbsr-arch", basicsr_distribution(), "torch", "numpy", "opencv-python")
-"""Another version of one of these may give other figures."""
+"""Libraries whose version may change the figures."""
 
 
 class Cache:
-    """A file of values by key, which stays valid if the program is interrupted at any moment.
+    """A file of values by key. It stays valid if the program is interrupted at any moment.
 
     Raises:
         UserError: the file cannot be created, or is not a cache.

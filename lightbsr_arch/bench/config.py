@@ -39,25 +39,25 @@ DEMO_PHOTOS = Path(__file__).parents[2] / "examples" / "photos" / "held_out"
 class NcnnSection(Struct, kw_only=True, forbid_unknown_fields=True):
     """A network in ncnn's format, from RGB to RGB in [0, 1]."""
 
-    param: Annotated[str, Meta(description="its layers, a .param file in text format")]
+    param: Annotated[str, Meta(description="file of its layers, .param in text format")]
     bin: Annotated[str, Meta(description="its weights")]
-    scale: Annotated[Literal[2, 3, 4], Meta(description="its upscaling factor")]
+    scale: Annotated[Literal[2, 3, 4], Meta(description="upscaling factor")]
     input: Annotated[str | None, Meta(description="name of the LR image in .param, if it has several inputs")] = None
     output: Annotated[str | None, Meta(description="name of the SR image in .param, if it has several outputs")] = None
 
 
 class ModelSection(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A model with options; exactly one of weights, ncnn and spandrel says what it is."""
+    """A model with options. Exactly one of weights, ncnn and spandrel is given."""
 
     weights: Annotated[
         str | UnsetType,
-        Meta(description="bicubic, a name of shipped weights or of a rival, or a file; params_ema before params"),
+        Meta(description="bicubic, a name of shipped weights or of a rival, or a file (params_ema if it has them)"),
     ] = UNSET
     ncnn: Annotated[NcnnSection | UnsetType, Meta(description="a network in ncnn's format, run on the CPU")] = UNSET
     spandrel: Annotated[str | UnsetType, Meta(description="weights that spandrel reads, of any architecture")] = UNSET
     network: Annotated[
         Network | UnsetType,
-        Meta(description="of a .pth that is not BlindSR's: network_g of the training YAML"),
+        Meta(description="network_g of the training YAML, for a .pth that is not a BlindSR's"),
     ] = UNSET
     self_ensemble: Annotated[
         bool, Meta(description="average over the eight flips and transposes of the LR image, as the papers' + rows do")
@@ -69,7 +69,7 @@ class PairSection(Struct, kw_only=True, forbid_unknown_fields=True):
 
     gt: Annotated[str, Meta(description="HR pictures: a folder, or NAME.lmdb")]
     lq: Annotated[str, Meta(description="LR pictures: a folder, or NAME.lmdb")]
-    filename_tmpl: Annotated[str, Meta(description="LR file name for `{}` of the HR name, such as `{}x4`")] = "{}"
+    filename_tmpl: Annotated[str, Meta(description="LR file name, such as `{}x4`; `{}` is the HR name")] = "{}"
     gt_tmpl: Annotated[str, Meta(description="HR file name, such as `{}_HR`; `{}` is the part both names share")] = "{}"
 
 
@@ -89,13 +89,13 @@ class BenchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     ]
     degradations: Annotated[
         list[NamedSetting] | dict[str, NamedSetting | list[Setting] | Degradation],
-        Meta(description="a name out of the published tables, settings of your own, or a registered degradation"),
+        Meta(description="a name from the published tables, settings of your own, or a registered degradation"),
     ] = field(default_factory=lambda: _GAUSSIAN8.copy())
     downsample: Annotated[Downsample, Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
     metrics: Annotated[
         list[str], Meta(min_length=1, description="psnr_y, ssim_y, niqe, lpips, dists, or a name of pyiqa's")
     ] = field(default_factory=lambda: ["psnr_y", "ssim_y", "niqe"])
-    crops: Annotated[CountOrZero, Meta(description="pictures a data set and degradation in the report's viewer")] = 2
+    crops: Annotated[CountOrZero, Meta(description="pictures per data set and degradation in the report's viewer")] = 2
     cost: Annotated[bool, Meta(description="measure parameters, multiply-adds, latency and memory")] = True
     idr: Annotated[bool, Meta(description="measure our models' IDRs over the blurs of Gaussian8")] = False
     published: Annotated[bool, Meta(description="show published figures beside the measured ones")] = True
@@ -119,7 +119,7 @@ def read_config(path: str | Path) -> Bench:
     """Read CONFIG.yml, and check it and the files that it names.
 
     Raises:
-        OptionsError: with one line per problem: file, line, key and the expected value.
+        OptionsError: there are problems. Each has a line with file, line, key and the expected value.
     """
     return _checked(load_file(Path(path)))
 
@@ -134,7 +134,7 @@ def default_bench(**options: Any) -> Bench:
     options.setdefault("models", [BICUBIC, *(name for name in students() if _scale_of(name) == scale)])
     if "datasets" not in options:
         if not DEMO_PHOTOS.is_dir():
-            raise UserError("no pictures: the demo photos are in the repository alone; give --images DIR or CONFIG.yml")
+            raise UserError("no pictures: only the repository has the demo photos; give --images DIR or CONFIG.yml")
         options["datasets"] = {"demo photos": str(DEMO_PHOTOS)}
     return _checked(Document(options, {(): Location(0, "command line")}))
 
@@ -236,17 +236,17 @@ class _Opened:
 
 
 def _model(name: str, section: ModelSection, scale: int) -> ModelSpec:
-    """The model of a section.
+    """Return the model of a section.
 
     Raises:
-        UserError: a file, package or key is missing, keys exclude each other, or the scale is not the bench's.
+        UserError: a file, package or key is missing, keys exclude each other, or the scale differs from the bench's.
     """
     given = [key for key in ("weights", "ncnn", "spandrel") if getattr(section, key) is not UNSET]
     if len(given) != 1:
         raise UserError(f"expected one of weights, ncnn and spandrel, found {' and '.join(given) or 'none'}")
     network = None if section.network is UNSET else section.network
     if network is not None and section.weights is UNSET:
-        raise UserError(f"network goes with weights, not with {given[0]}")
+        raise UserError(f"network needs weights and cannot be combined with {given[0]}")
     if isinstance(section.spandrel, str):
         return ModelSpec(name, _file(section.spandrel), None, section.self_ensemble, spandrel=True)
     if isinstance(section.ncnn, NcnnSection):
@@ -265,7 +265,7 @@ def _model(name: str, section: ModelSection, scale: int) -> ModelSpec:
 
 
 def _file(path: str) -> str:
-    with suppress(OSError, RuntimeError):  # too long a name, or the home of a user who does not exist
+    with suppress(OSError, RuntimeError):  # a name that is too long, or the home of a missing user
         found = Path(path).expanduser()
         if found.is_file():
             return str(found)

@@ -1,6 +1,6 @@
 """Cost of a model at LR 180x320: parameters, multiply-adds, latency and peak memory.
 
-Each model is measured in a separate process, because peak memory is a figure of a process. ``python -m
+Each model is measured in a separate process, because peak memory is that of a whole process. ``python -m
 lightbsr_arch.bench.cost`` reads the model's description as JSON and writes the figures as JSON.
 """
 
@@ -38,9 +38,9 @@ def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     """Measure a model in a fresh process.
 
     Returns:
-        ``parameters``; ``macs``, multiply-adds of convolutions and matrix products (None if they cannot be counted);
-        ``latency``, the median in seconds; ``memory``, bytes in addition to the libraries; ``sees``, a teacher's input
-        besides the LR image.
+        ``parameters``; ``macs``, multiply-adds of convolutions and matrix products, or None if they cannot be counted;
+        ``latency``, the median in seconds; ``memory``, the bytes in addition to the libraries; ``sees``, the input that
+        a teacher receives in addition to the LR image.
 
     Raises:
         UserError: the process failed, or was killed.
@@ -56,7 +56,7 @@ def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
 
 
 def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
-    """Measure a model in this process, whose peak memory includes everything that it did before."""
+    """Measure a model in this process. The peak memory includes everything that the process did before."""
     before = _peak_memory(device)
     model = spec.load(scale, device)
     generator = torch.Generator().manual_seed(0)
@@ -87,13 +87,13 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
 
 
 def count_macs(net: nn.Module, pair: Pair) -> float | None:
-    """Count multiply-adds on the meta device, where nothing is computed and networks use countable operations."""
+    """Count multiply-adds on the meta device, where networks use countable operations and nothing is computed."""
     net = copy.deepcopy(net).to("meta")
     meta = pair.to(torch.device("meta"))
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             upscale_any_size(net, meta.lq, *extra_input(net, meta._asdict()))
-    except Exception:  # whatever a network raises that looks at its values, or takes other sizes alone
+    except Exception:  # a network that reads its values, or does not accept these sizes, may raise any exception
         return None
     macs: float | None = counter.get_total_flops() / 2
     return macs
@@ -109,7 +109,7 @@ def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # Linux hands `ru_maxrss` on to child processes, but not this figure
+    if status.exists():  # on Linux, child processes inherit `ru_maxrss`, but not this figure
         lines = status.read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     import resource

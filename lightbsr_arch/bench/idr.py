@@ -1,4 +1,4 @@
-"""Measures of our models' IDRs for the report: how well they separate blurs, and the cost of a wrong IDR."""
+"""Measures of the IDRs of this package's models: separation of blurs, and the cost of a wrong IDR."""
 
 from lightbsr.errors import UserError
 from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
@@ -18,7 +18,7 @@ IDRFigures = dict[str, float | str]
 
 
 def measure_idr(spec: ModelSpec, pairs: Pairs) -> IDRFigures:
-    """Read the IDR of crops under the widths of Gaussian8 and restore them with it and with a wrong one.
+    """Compute the IDR of crops blurred with the widths of Gaussian8, and restore them with it and with a wrong one.
 
     Args:
         spec: specification of a BlindSR.
@@ -30,8 +30,8 @@ def measure_idr(spec: ModelSpec, pairs: Pairs) -> IDRFigures:
         IDR of the width half of the range away; ``chance``, the share of a random guess; ``dataset``.
 
     Raises:
-        UserError: fewer than three images are large enough, a teacher cannot be told the degradation, or the network
-            has no estimator.
+        UserError: fewer than three images are large enough, the input of a teacher is not available, or the network has
+            no estimator.
     """
     model = load(spec.weights)
     if not isinstance(model, BlindSR):

@@ -1,6 +1,6 @@
-"""PSNR-Y, SSIM-Y and NIQE as BasicSR calculates them, and LPIPS and DISTS if libraries and weights are installed.
+"""PSNR-Y, SSIM-Y and NIQE of BasicSR, and LPIPS and DISTS if libraries and weights are installed.
 
-Any other name is a metric of pyiqa, which is imported only for such a name and never installed automatically.
+Any other name is a metric of pyiqa. pyiqa is imported only for such a name and never installed automatically.
 
 Pictures are H x W x 3 uint8 in BGR, as BasicSR's ``tensor2img`` returns them.
 """
@@ -24,7 +24,7 @@ from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import Picture
 
 SSIM_WINDOW = 11
-"""Smallest side in pixels for SSIM. BasicSR's SSIM of a smaller picture is NaN."""
+"""Smallest side in pixels for SSIM. For a smaller picture, BasicSR's SSIM is NaN."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ METRICS: dict[str, Metric] = {
 _PYIQA_LOCK = Lock()
 """Lock for building and seeding networks, because several threads measure the pictures of a bench."""
 
-# Their authors' own libraries: module, class, package, and the weights of torchvision that they start from.
+# Metrics from the libraries of their authors: module, class, package, and the torchvision weights that they need.
 _LEARNED = {
     "lpips": ("lpips", "LPIPS", "lpips", "alexnet-owt-7be5be79.pth"),
     "dists": ("DISTS_pytorch", "DISTS", "dists-pytorch", "vgg16-397923af.pth"),
@@ -113,7 +113,7 @@ def _pyiqa(name: str) -> Metric:
         configs = import_module("pyiqa.default_model_configs").DEFAULT_CONFIGS
     except ImportError:
         raise UserError(
-            f"{name} is none of {known}; pyiqa has more, for non-commercial use only ({PYIQA_LICENCE}): "
+            f"{name} is not one of {known}; pyiqa has more, for non-commercial use only ({PYIQA_LICENCE}): "
             "pip install pyiqa"
         ) from None
     if name not in configs:
@@ -125,7 +125,7 @@ def _pyiqa(name: str) -> Metric:
     def network() -> Any:
         try:
             return pyiqa.create_metric(name, device=torch.device("cpu"))
-        except Exception as error:  # mostly of a download; it is tried only once
+        except Exception as error:  # most errors are failed downloads, which are tried only once
             return UserError(f"{name} of pyiqa cannot be loaded: {reason_of(error)}")
 
     @torch.inference_mode()

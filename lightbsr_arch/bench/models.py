@@ -1,4 +1,4 @@
-"""Everything that upscales, behind one call: our networks, BasicSR's, spandrel's, ONNX, ncnn, bicubic interpolation."""
+"""One interface to all models: networks of this package, BasicSR and spandrel, ONNX, ncnn, and bicubic."""
 
 import hashlib
 import json
@@ -32,9 +32,9 @@ class ModelSpec:
     Attributes:
         name: its name in tables.
         weights: a file, or "bicubic".
-        network: the section of a network that is not ours.
-        self_ensemble: whether its output is the mean over the eight flips and transposes of the LR image.
-        ncnn: the network, where ``weights`` are its .bin file.
+        network: the options of a network that is not a BlindSR.
+        self_ensemble: whether the output is the mean over the eight flips and transposes of the LR image.
+        ncnn: the network, if ``weights`` is its .bin file.
         spandrel: whether spandrel loads the file, whatever its architecture.
     """
 
@@ -47,13 +47,13 @@ class ModelSpec:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the bench loads the weights as those of a BlindSR."""
+        """Return whether the bench loads the weights as those of a BlindSR."""
         if self.ncnn is not None or self.spandrel or self.network is not None:
             return False
         return self.weights != BICUBIC and not self.weights.endswith(".onnx")
 
     def digest(self) -> str:
-        """Return a digest of all that decides the result: the files' content, and the network's options."""
+        """Return a digest of everything that the result depends on: the content of files, and the network's options."""
         options = json.dumps(self.network, sort_keys=True).encode()
         if self.ncnn is not None:
             content = b"ncnn" + self.ncnn.content()
@@ -67,14 +67,14 @@ class ModelSpec:
         """Load the model.
 
         Raises:
-            UserError: the file holds no weights, others than the network's, or those of another scale, a library is
-                missing, or a teacher is asked for a self-ensemble.
+            UserError: the file contains no weights, those of another network or of another scale, a library is missing,
+                or the model is a teacher and has ``self_ensemble``.
         """
         upscaler = self._load(scale, device)
         if not self.self_ensemble:
             return upscaler
         if upscaler.sees is not None:
-            raise UserError(f"{self.weights}: self_ensemble turns the LR image, not the {upscaler.sees} a teacher sees")
+            raise UserError(f"{self.weights}: self_ensemble cannot transform a teacher's extra input, {upscaler.sees}")
         run = upscaler.run
         return replace(
             upscaler, run=lambda pair: self_ensemble(lambda lq: run(pair._replace(lq=lq)), pair.lq), runs=len(TURNS)
@@ -116,7 +116,7 @@ class Upscaler:
         run: the model itself.
         device: device of its input.
         net: its module, or None if it is not a PyTorch module.
-        sees: the input beyond the LR image: "gt", "prior" or None.
+        sees: the extra input of the model: "gt", "prior" or None.
         runs: number of runs per image.
     """
 
@@ -132,9 +132,9 @@ class Upscaler:
         sr = self.run(pair).float().cpu()
         if sr.shape != pair.gt.shape:
             given, wanted = (f"{shape[-1]}x{shape[-2]}" for shape in (sr.shape, pair.gt.shape))
-            raise UserError(f"gives a picture of {given} where {wanted} is wanted; is it of another scale?")
+            raise UserError(f"returns a picture of {given}, expected {wanted}; its scale may differ")
         if not sr.isfinite().all():
-            raise UserError("gives pixels that are not finite (NaN or infinity)")
+            raise UserError("returns pixels that are not finite (NaN or infinity)")
         return sr
 
 
@@ -142,7 +142,7 @@ def _onnx_session(path: str, device: torch.device) -> Callable[[Pair], torch.Ten
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(f"{path}: ONNX files want onnxruntime: pip install onnxruntime") from None
+        raise UserError(f"{path}: ONNX files need onnxruntime: pip install onnxruntime") from None
     providers = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -166,7 +166,7 @@ def _spandrel_model(path: str, scale: int, device: torch.device) -> Upscaler:
     registry.add(*supports(), ignore_duplicates=True)
     try:
         model = ModelLoader(device, registry).load_from_file(path)
-    except Exception as error:  # of its own, of pickle and of the architecture
+    except Exception as error:  # from spandrel, pickle or the architecture
         raise UserError(f"{path}: spandrel cannot load it: {reason_of(error)}") from None
     found = f"{path}: the weights of {model.architecture.name}"
     if not isinstance(model, ImageModelDescriptor) or (model.input_channels, model.output_channels) != (3, 3):

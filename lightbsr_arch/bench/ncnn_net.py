@@ -11,11 +11,10 @@ import torch
 from lightbsr.errors import UserError
 
 TILE = 256
-"""Side in LR pixels of the tiles of an image that has more pixels than one tile. Real-ESRGAN takes 3.1 GB for
-256x256 LR pixels."""
+"""Side of a tile in LR pixels. Images with more pixels are split into tiles. Real-ESRGAN needs 3.1 GB for one tile."""
 
 MARGIN = 32
-"""LR pixels around a tile that the network sees and that are cut off."""
+"""Width in LR pixels of the context around a tile. Its output is cut off."""
 
 OUT_OF_MEMORY = -100
 """Return code of ncnn."""
@@ -29,11 +28,11 @@ class NcnnNet:
     """A network in ncnn's format.
 
     Attributes:
-        param: the file of its layers, as text.
-        bin: the file of its weights.
+        param: text file of its layers.
+        bin: file of its weights.
         scale: the upscaling factor.
-        input: name of the blob of the LR image, RGB in [0, 1]; None where there is one input.
-        output: name of the blob of the SR image; None where there is one output.
+        input: name of the blob of the LR image, RGB in [0, 1]; None if there is only one input.
+        output: name of the blob of the SR image; None if there is only one output.
     """
 
     param: str
@@ -43,7 +42,7 @@ class NcnnNet:
     output: str | None = None
 
     def content(self) -> bytes:
-        """Return all that decides its result: the files, the names and the version of ncnn."""
+        """Return everything that the result depends on: the files, the names and the version of ncnn."""
         try:
             library = version("ncnn")
         except PackageNotFoundError:
@@ -52,11 +51,11 @@ class NcnnNet:
         return names.encode() + Path(self.param).read_bytes() + b"\0" + Path(self.bin).read_bytes()
 
     def load(self) -> Run:
-        """Load the network; the images of the function that is returned are split in tiles if they are large.
+        """Load the network. Return a function that upscales an image, and splits large images into tiles.
 
         Raises:
-            UserError: ncnn is not installed or cannot read a file, a name is missing or unknown, or the network takes
-                another number of channels than three. The function raises it for a result of another size.
+            UserError: ncnn is not installed or cannot read a file, a name is missing or unknown, or the network does
+                not have three input channels. The returned function raises it for an output of the wrong size.
         """
         try:
             import ncnn
@@ -65,7 +64,7 @@ class NcnnNet:
         net = ncnn.Net()
         for option in dir(net.opt):
             if option.startswith(("use_fp16", "use_bf16")):
-                setattr(net.opt, option, False)  # 16 bits cost up to 0.002 of the range
+                setattr(net.opt, option, False)  # 16 bits change the output by up to 0.002 of the range
         net.opt.use_vulkan_compute = False
         net.opt.num_threads = torch.get_num_threads()
         if net.load_param(self.param):
@@ -73,14 +72,14 @@ class NcnnNet:
         source = _only("input", self.input, net.input_names(), self.param)
         target = _only("output", self.output, net.output_names(), self.param)
         channels = sorted(set(_channels(self.param, source)) - {3})
-        if channels:  # ncnn would read past the end of the image
+        if channels:  # otherwise ncnn reads past the end of the image
             raise UserError(f"{self.param}: {source} has {channels[0]} channels, expected 3, an RGB image")
         if net.load_model(self.bin):
             raise UserError(f"{self.bin}: ncnn cannot read the weights of {self.param}; the file is cut short or wrong")
 
         def run(lq: torch.Tensor) -> torch.Tensor:
             extractor = net.create_extractor()
-            pixels = lq[0].contiguous().numpy()  # a name keeps it alive: Mat only points to its memory
+            pixels = lq[0].contiguous().numpy()  # the name keeps the array alive, because Mat only points to its memory
             extractor.input(source, ncnn.Mat(pixels).clone())
             code, blob = extractor.extract(target)
             if code == OUT_OF_MEMORY:
@@ -104,8 +103,8 @@ def in_tiles(run: Run, lq: torch.Tensor, scale: int, tile: int = TILE, margin: i
         lq: 1 x 3 x H x W.
         scale: the upscaling factor.
         tile: side of a tile in LR pixels.
-        margin: LR pixels around a tile that the network sees besides; a network that sees no further gives the same
-            image as without tiles.
+        margin: width in LR pixels of the context around a tile. The result equals that without tiles if the receptive
+            field does not reach further.
 
     Returns:
         1 x 3 x H*scale x W*scale.
@@ -126,7 +125,7 @@ def in_tiles(run: Run, lq: torch.Tensor, scale: int, tile: int = TILE, margin: i
 
 
 def _only(kind: str, name: str | None, names: list[str], path: str) -> str:
-    """The name that is given, or the only one."""
+    """Return the given name, or the only one."""
     if name is None and len(names) == 1:
         return names[0]
     if name in names:
@@ -137,7 +136,7 @@ def _only(kind: str, name: str | None, names: list[str], path: str) -> str:
 
 
 def _channels(path: str, blob: str) -> Iterator[int]:
-    """The channels that the convolutions of a blob expect."""
+    """Yield the numbers of channels that the convolutions of a blob expect."""
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines()[2:]:
         kind, _, *rest = line.split() or ["", ""]
         if kind not in ("Convolution", "Split"):

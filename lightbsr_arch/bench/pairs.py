@@ -1,4 +1,4 @@
-"""HR pictures and their LR images, which are the same for every model, on every machine and in every run."""
+"""HR pictures and their LR images. They are the same for every model, on every machine and in every run."""
 
 import hashlib
 import json
@@ -47,9 +47,9 @@ class Condition:
 
     Attributes:
         name: its name in tables.
-        sigma: width of an isotropic blur without noise, for the axis of a plot; None for any other setting.
+        sigma: width of an isotropic blur without noise, for the axis of a plot; None for other settings.
         digest: digest of all parameters.
-        random: whether it also depends on the image's index in the data set, which seeds the draws.
+        random: whether the LR image also depends on the index of the image, which seeds the draws.
         noise: standard deviation of the noise on the 8-bit scale; None if it is drawn or unknown.
     """
 
@@ -67,10 +67,10 @@ class Pairs:
         dataset: name of the data set.
         root: its HR images: a folder, or NAME.lmdb.
         degradation: name of the degradation.
-        how: a name from the published tables, a list of settings, or the section of a registered degradation, which
-            then draws once per image.
+        how: a name from the published tables, a list of settings, or the options of a registered degradation, which is
+            drawn once per image.
         scale: downsampling factor.
-        downsample: kind of downsampling for names and settings.
+        downsample: method of downsampling for names and settings.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class Pairs:
         self.conditions = [_condition(setting, scale, downsample) for setting in self._degraded.settings]
 
     def hr(self, index: int) -> Picture:
-        """Return one HR picture, H x W x 3 uint8, BGR, cut to multiples of the scale. Metrics leave out its border.
+        """Return one HR picture, H x W x 3 uint8, BGR, cropped to multiples of the scale.
 
         Raises:
-            UserError: the picture cannot be read, or is not larger than the border.
+            UserError: the picture cannot be read, or is not larger than the border that metrics leave out.
         """
         return _with_inside(cut_to_multiples(self.source.read(index), self.scale), self.scale)
 
@@ -132,7 +132,7 @@ class Pairs:
 
 
 class RealPairs:
-    """The images of one data set with its own LR images, with the interface of `Pairs`.
+    """The images of a data set that has its own LR images. The interface is that of `Pairs`.
 
     Args:
         dataset: name of the data set.
@@ -140,7 +140,7 @@ class RealPairs:
     """
 
     degradation = GIVEN_LR
-    downsample = "bicubic"  # nothing is downsampled; the published figures have the same LR images
+    downsample = "bicubic"  # unused, because published figures have the same LR images
 
     def __init__(self, dataset: str, pictures: PicturePairs) -> None:
         self.dataset, self.scale, self.pictures = dataset, pictures.scale, pictures
@@ -148,7 +148,7 @@ class RealPairs:
         self.conditions = [Condition(GIVEN_LR, None, _digest(GIVEN_LR), random=False)]
 
     def hr(self, index: int) -> Picture:
-        """Return one HR picture as `Pairs.hr` does, cut to ``scale`` times the size of the LR picture."""
+        """Return one HR picture as `Pairs.hr` does, cropped to ``scale`` times the size of the LR picture."""
         return _with_inside(self.pictures.read(index)[0], self.scale)
 
     def fingerprint(self, index: int, hr: Picture) -> str:
@@ -164,7 +164,7 @@ def _with_inside(image: Picture, scale: int) -> Picture:
     """Return the picture. Raise `UserError` if it is not larger than the border that metrics leave out."""
     if min(image.shape[:2]) <= 2 * scale:
         size = f"{image.shape[1]}x{image.shape[0]}"
-        raise UserError(f"{size} pixels, of which none are left without a border of {scale}; leave it out")
+        raise UserError(f"{size} pixels, not larger than a border of {scale}; leave it out")
     return image
 
 

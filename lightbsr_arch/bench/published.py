@@ -1,4 +1,4 @@
-"""Figures from the papers' tables, for comparison with measured ones."""
+"""Figures from the tables of papers, for comparison with measured figures."""
 
 import json
 from functools import cache
@@ -15,10 +15,10 @@ _METRICS = ("psnr_y", "ssim_y", "lpips-vgg")
 
 
 def published_rows(bench: Bench) -> list[dict[str, Any]]:
-    """Return the figures whose scale, data set (by name) and conditions are also measured, as rows of the summary.
+    """Return published figures with a measured scale, data set (by name) and conditions, as rows of the summary.
 
-    A row's ``conditions`` hold the paper's figures. The row has a mean if the paper covers every measured condition.
-    ``footnote`` warns of LR images that may differ from the measured ones.
+    The ``conditions`` of a row contain the paper's figures. The row has a mean if the paper covers every measured
+    condition. ``footnote`` warns of LR images that may differ from the measured ones.
     """
     rows: list[dict[str, Any]] = []
     for pairs in bench.pairs:
@@ -31,7 +31,7 @@ def published_rows(bench: Bench) -> list[dict[str, Any]]:
 
 
 def missing_figures(bench: Bench) -> list[str]:
-    """Return one line per degradation and data set of the papers with the methods that have no figures for it."""
+    """Return one line per published degradation and data set, which lists the methods without figures for it."""
     lines: dict[str, None] = {}
     known = {_canonical(entry["dataset"]) for entry in _figures()}
     for pairs in bench.pairs:

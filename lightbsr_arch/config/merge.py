@@ -1,4 +1,4 @@
-"""Merging of the options of one run: a file overrides its base, and the command line overrides both."""
+"""Merging of the options of a run. A file overrides its base, and the command line overrides both."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ COMMAND_LINE = "--force_yml"
 def read_options(path: Path) -> Document:
     """Read an options file and merge it with the base that it names, if any.
 
-    Sections are merged key by key; other values, lists included, replace those of the base. A section also replaces
-    the base's where their ``type`` differs, because the other keys are arguments of the class that ``type`` names.
+    Sections are merged key by key. Other values, including lists, replace those of the base. A section with another
+    ``type`` replaces the base's section, because its other keys are arguments of another class.
 
     Returns:
-        The merged options, without the key ``base``. Locations name the file that each value comes from.
+        The merged options, without the key ``base``. Locations name the file of each value.
 
     Raises:
-        OptionsError: see ``load_file``; or the base cannot be used.
+        OptionsError: see ``load_file``, or the base cannot be used.
     """
     own = load_file(path)
     if BASE not in own.data:
@@ -40,7 +40,7 @@ def read_options(path: Path) -> Document:
 def self_contained_text(path: Path) -> str:
     """Return an options file as YAML that needs no other file.
 
-    A file without a base is returned unchanged. Otherwise the result holds the merged options, without comments.
+    A file without a base is returned unchanged. Otherwise, the result contains the merged options without comments.
 
     Raises:
         OptionsError: see ``read_options``.
@@ -52,10 +52,10 @@ def self_contained_text(path: Path) -> str:
 
 
 def override(document: Document, entries: Iterable[str]) -> Document:
-    """Set options, each written ``section:...:key=value`` with a YAML value; missing sections are added.
+    """Set options, written as ``section:...:key=value`` with a YAML value. Missing sections are added.
 
     Raises:
-        OptionsError: an entry is not of that form.
+        OptionsError: an entry has another form.
     """
     data, locations = deepcopy(document.data), dict(document.locations)
     for entry in entries:
@@ -88,7 +88,7 @@ def _base_of(document: Document, path: Path) -> Path:
         code, text = "invalid-value", f"expected the name of an options file, found {describe_value(name)}"
     else:
         base = path.parent / name
-        short = Path(os.path.normpath(base))  # if a folder is a link, this may name another file
+        short = Path(os.path.normpath(base))  # if a folder is a link, this may be another file
         if os.path.exists(base):  # noqa: PTH110 - pathlib raises an error for a name that is too long
             return short if short.exists() and short.samefile(base) else base
         code, text = "missing-file", f"no such file: {base}; expected a path relative to the folder of this file"

@@ -1,4 +1,4 @@
-"""Make the JSON schema that editors use, and the options page of the docs, from the types."""
+"""The JSON schema for editors and the options page of the docs, made from the types."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ KINDS = ("model", "network", "dataset", "degradation", "loss", "metric", "schedu
 PARTIAL = " (partial)"
 ANY_MODEL = "AnyModel"
 PLACES = ((), ("path",), ("train",))
-PLAIN = section_type("model", "BlindSRModel")  # its keys are those that all models of this package have
+PLAIN = section_type("model", "BlindSRModel")  # all models of this package have its keys
 
 
 def _section(struct: type[msgspec.Struct], *place: str) -> type[msgspec.Struct]:
@@ -41,39 +41,38 @@ TABLE_HEAD = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"
 PAGE_HEAD = """\
 # Options
 
-One YAML file describes one run: `basicsr train -opt FILE` or `basicsr test -opt FILE`. It is checked before anything is
-created. In an editor with a YAML language server, files under `options/` complete and underline as you type.
+A YAML file describes a run: `basicsr train -opt FILE` or `basicsr test -opt FILE`. The file is checked before the run
+creates any file. Editors with a YAML language server complete and check files in `options/` as you type.
 
-Numbers are written as in YAML 1.2, are finite, and are at most 10^10 unless a bound stands beside them (65536 in the
-section of a network). A file has at most 256 KiB. Names of runs, data sets and metrics are names of single files.
+Numbers follow YAML 1.2 and must be finite. Without a stated bound, they are at most 10^10, or 65536 in the section of a
+network. A file has at most 256 KiB. Names of runs, data sets and metrics must be valid file names.
 
 ## A file with a base
 
-`base: other.yml` takes the options of another file, so that a file says only what differs. The path is relative to the
-folder of the file that names it. A base has no base of its own.
+With `base: other.yml`, a file contains only the differences from another file. The path is relative to the folder of
+the file that names it. A base must not have a base itself.
 
 - Sections are merged key by key.
-- Other values, lists included, replace those of the base. `key: ~` sets a key to null.
-- A section with another `type` than the base's replaces the base's section, because its other keys belong to another
-  class.
-- A key of the base cannot be removed. Options that not every run should have belong in another base.
+- Other values, including lists, replace those of the base. `key: ~` sets a key to null.
+- A section with another `type` replaces the base's section, because its other keys belong to another class.
+- A key of the base cannot be removed. A base should therefore contain only options that all of its runs have.
 
-Messages name the file in which a value stands. `--force_yml` is applied last. `lightbsr options --show FILE`
-prints a file merged with its base, and the copy in `experiments/NAME` is merged too.
+Messages name the file that contains a value. `--force_yml` is applied last. `lightbsr options --show FILE` prints a
+file merged with its base. The copy in `experiments/NAME` is also merged.
 
-## How this page is made
+## Contents of this page
 
-The sections below list the keys that all models of this package have; further keys stand with each model.
+The sections below list the keys of all models of this package. Further keys are listed with each model.
 
-This page and `options/schema.json` are made by `make reference` from `lightbsr_arch/option_types/schema.py`,
-the `Options` of models and data sets, and the signatures of the registered classes.
+`make reference` makes this page and `options/schema.json` from `lightbsr_arch/option_types/schema.py`, the `Options` of
+models and data sets, and the signatures of the registered classes.
 """
 
 
 def json_schema() -> str:
     """Return the schema of one run, in the draft that YAML language servers read.
 
-    A file with a ``base`` may lack required keys, so its definitions are the same ones without them.
+    A file with a ``base`` may lack required keys, so no key is required in its definitions.
     """
     definitions: dict[str, Any] = {}
     definitions |= _definitions(schema.OptimizerOptions)
@@ -83,8 +82,8 @@ def json_schema() -> str:
         for name in names:
             struct = section_type(kind, name)
             own = _definitions(struct)
-            # Models may share a struct. The struct of a section is named after its class, and kinds may share that
-            # name.
+            # Models may share a struct. The struct of a section is named after its class, and classes of several kinds
+            # may have the same name.
             alias = {"$ref": f"#/$defs/{struct.__name__}"} if kind == "model" else own.pop(struct.__name__)
             definitions |= {**own, f"{kind} {name}": alias}
         definitions[kind] = _one_of(kind, names, "model_type" if kind == "model" else "type")
@@ -167,7 +166,7 @@ def _one_of(kind: str, names: list[str], key: str) -> dict[str, Any]:
 
 
 def _partial(node: Any) -> Any:
-    """Return a definition without its required keys, which refers to other definitions without theirs."""
+    """Return a definition without required keys. Its references lead to definitions without required keys."""
     if isinstance(node, list):
         return [_partial(item) for item in node]
     if not isinstance(node, dict):
@@ -192,12 +191,12 @@ def _as_draft_7(node: Any) -> Any:
 
 
 def _model_table(name: str) -> str:
-    """Return the table of the keys that not every model has."""
+    """Return the table of the keys that a model has in addition to those of every model."""
     rows: list[str] = []
     for place in PLACES:
         common = _section(PLAIN, *place).__struct_fields__
         rows += _rows(_section(section_type("model", name), *place), common, "".join(f"{part}." for part in place))
-    return "\n".join([*TABLE_HEAD, *rows]) + "\n" if rows else "It has the keys above.\n"
+    return "\n".join([*TABLE_HEAD, *rows]) + "\n" if rows else "It has only the keys above.\n"
 
 
 def _table(struct: type[msgspec.Struct]) -> str:

@@ -1,4 +1,4 @@
-"""The registered names that ``type`` may have in each kind of section, and the structs of these sections."""
+"""The registered names for ``type`` in each kind of section, and the structs of these sections."""
 
 from collections.abc import Callable
 from functools import cache
@@ -38,7 +38,7 @@ SCHEDULERS = {
 
 
 def registered(kind: str) -> dict[str, Callable[..., Any]]:
-    """Return every name that ``type`` may have in a section of this kind."""
+    """Return the valid values of ``type`` in a section of this kind, with their classes or functions."""
     if kind == "optimizer":
         return {
             name: optimizer
@@ -69,7 +69,7 @@ def model_of(model_type: Any) -> Any:
 
 
 def run_options(model_type: Any) -> type[msgspec.Struct]:
-    """Return the struct of a whole options file: the attribute ``Options`` of its model, as data sets have one."""
+    """Return the struct of a whole options file, which is the attribute ``Options`` of its model class."""
     model = model_of(model_type)
     if model is None:
         return schema.OpenOptions
@@ -78,13 +78,13 @@ def run_options(model_type: Any) -> type[msgspec.Struct]:
 
 
 def _only(names: list[str]) -> str:
-    """Return ``Adam alone``, or ``Adam or SGD`` and so on."""
+    """Return a phrase such as ``Adam alone`` or ``Adam or SGD``."""
     return f"{names[0]} alone" if len(names) == 1 else " or ".join(names)
 
 
 @cache
 def _basicsr_optimizers() -> list[str]:
-    """Return the names that BasicSR's ``get_optimizer`` takes: Adam in 1.4.2, several in its later state."""
+    """Return the names that BasicSR's ``get_optimizer`` accepts, Adam in 1.4.2 and several in later versions."""
 
     def takes(name: str) -> bool:
         try:
@@ -97,11 +97,11 @@ def _basicsr_optimizers() -> list[str]:
 
 
 class Resolver:
-    """Finds the struct of a section, for a run of one model."""
+    """Finds the struct of a section in a run of a given model."""
 
     def __init__(self, model_type: Any) -> None:
         model = model_of(model_type) or BaseModel
-        # BasicSR's own get_optimizer knows a few optimisers, its setup_schedulers three schedulers.
+        # BasicSR's own get_optimizer supports a few optimisers, and its setup_schedulers three schedulers.
         self._own_optimizers = getattr(model, "get_optimizer", None) is not BaseModel.get_optimizer
         self._own_schedulers = package(model) != "basicsr" and not hasattr(model, "Options")
 

@@ -25,7 +25,7 @@ BASICSR_TERMS: Mapping[str, Any] = {
     "gan_type": GanType,
     "layer_weights": dict[str, float],
     "vgg_type": VggType,
-    "criterion": Literal["l1", "fro"],  # its third one, l2, calls a class that PyTorch does not have
+    "criterion": Literal["l1", "fro"],  # the third value, l2, uses a class that PyTorch does not have
     "input_order": Literal["HWC", "CHW"],
     "crop_border": Annotated[int, Meta(ge=0, le=4096)],
     "num_in_ch": Width,
@@ -55,8 +55,8 @@ def arguments(registered: Callable[..., Any], *, without: Collection[str] = (), 
         more: further keys and their types.
 
     Returns:
-        A struct that forbids other keys, unless a class of another plug-in accepts any (``**kwargs``). BasicSR's own
-        classes ignore them.
+        A struct that forbids other keys, unless a class of another plug-in accepts all keys (``**kwargs``). BasicSR's
+        own classes with ``**kwargs`` ignore other keys.
     """
     parameters = inspect.signature(registered).parameters.values()
     hints = _hints(registered)
@@ -91,7 +91,7 @@ def _hints(registered: Callable[..., Any]) -> dict[str, Any]:
     function = registered.__init__ if isinstance(registered, type) else registered  # type: ignore[misc]
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except NameError:  # an annotation that only type checkers can resolve
+    except NameError:  # only type checkers can resolve this annotation
         return {}
 
 
@@ -127,7 +127,7 @@ def _checkable(annotation: Any) -> Any:
         return Any
     try:
         msgspec.inspect.type_info(expected)
-    except TypeError:  # a union that msgspec does not support, such as list | tuple
+    except TypeError:  # msgspec does not support some unions, such as list | tuple
         return Any
     return expected
 

@@ -1,10 +1,10 @@
-"""A reader and a writer for YAML files of plain values, which keeps the line of every key.
+"""A reader and a writer for YAML files of plain values. The reader records the line of every key.
 
-It differs from BasicSR's loader, which builds any Python object that the file names:
+BasicSR's loader builds any Python object that the file names. The reader differs from it:
 
 - Tags of Python objects are refused, so nothing is executed.
 - Numbers follow YAML 1.2: ``1e-4`` is a number, ``1:30`` and ``1_000`` are text, ``010`` is ten. Dates are text.
-- A key may occur once per mapping.
+- A key may occur only once in a mapping.
 - Each use of an anchor is a separate copy, because BasicSR removes ``type`` from a section while it builds it.
 - Size and depth are limited.
 """
@@ -21,7 +21,7 @@ from lightbsr_arch.option_types.problems import KeyPath, Location, OptionsError,
 
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
-MAX_VALUES = 20_000  # nested anchors would otherwise grow without bound
+MAX_VALUES = 20_000  # otherwise nested anchors could grow without limit
 WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 NUMBER = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -35,7 +35,7 @@ _Pair: TypeAlias = tuple[yaml.Node, yaml.Node]
 
 @dataclass(frozen=True)
 class Document:
-    """Options and the place of each of them."""
+    """Options, and the place of each option."""
 
     data: dict[str, Any]
     locations: dict[KeyPath, Location]
@@ -82,7 +82,7 @@ def load_file(path: Path) -> Document:
 
 
 def load_value(text: str, source: str) -> Any:
-    """Read one value from text that is not a file, such as an option of the command line; ``source`` names it.
+    """Read a value from text that is not a file, such as an option of the command line. Errors name ``source``.
 
     Raises:
         OptionsError: see ``load_file``.
@@ -98,7 +98,7 @@ def to_yaml(data: dict[str, Any]) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Describe a value for a message: shortened, with the type that YAML gave it."""
+    """Return a description of a value for a message: shortened, with its type in YAML."""
     if isinstance(value, dict):
         return "a section" if value else "an empty section"
     if isinstance(value, list):
@@ -144,7 +144,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """A safe dumper that quotes text which YAML 1.1 or 1.2 would read as another type."""
+    """A safe dumper that quotes text if YAML 1.1 or 1.2 would read it as another type."""
 
 
 for _kind, _pattern, _construct in (

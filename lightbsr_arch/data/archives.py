@@ -28,11 +28,11 @@ class Archive:
     """A published ZIP or tar file.
 
     Attributes:
-        url: its address, whose last part is the name of the file.
+        url: address of the file. Its last part is the name of the file.
         members: pattern that matches the whole path of each selected picture inside the archive.
         pictures: number of these pictures.
         size: size in bytes, if published.
-        sha256: digest, if published. Otherwise the digest of the first complete file is stored as NAME.sha256.
+        sha256: digest, if published. Otherwise, the digest of the first complete file is stored as NAME.sha256.
     """
 
     url: str
@@ -82,7 +82,7 @@ def check(archive: Archive, folder: Path) -> None:
         raise UserError(f"{target} is missing; --download fetches it from {archive.url}")
     size = target.stat().st_size
     if archive.size is not None and size != archive.size:
-        raise UserError(f"{target}: {size} bytes, published are {archive.size}; delete it and download it again")
+        raise UserError(f"{target}: {size} bytes, expected {archive.size}; delete it and download it again")
     found = sha256(target)
     expected = archive.sha256 or (kept.read_text().split()[0] if kept.exists() else None)
     if expected is None:
@@ -97,7 +97,7 @@ def extract(archive: Archive, folder: Path, out: Path) -> None:
     Paths inside an archive only select members, so no member can be written outside ``out``.
 
     Raises:
-        UserError: the archive is damaged or does not hold what was published.
+        UserError: the archive is damaged, or its pictures differ from the published ones.
     """
     if out.exists():
         return
@@ -122,9 +122,7 @@ def extract(archive: Archive, folder: Path, out: Path) -> None:
     except (OSError, EOFError, RuntimeError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder / archive.name}: cannot be extracted ({error})") from None
     if count != archive.pictures:
-        raise UserError(
-            f"{folder / archive.name}: {count} pictures {archive.members!r}, published are {archive.pictures}"
-        )
+        raise UserError(f"{folder / archive.name}: {count} pictures {archive.members!r}, expected {archive.pictures}")
     partial.rename(out)
 
 
@@ -161,7 +159,7 @@ def _receive(archive: Archive, part: Path, tag: Path, timeout: float) -> int | N
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a failure, which a URLError wraps and an HTTPError states itself."""
+    """Return the reason of a failure. A URLError wraps it, and an HTTPError is the reason itself."""
     return str(getattr(error, "reason", None) or error or type(error).__name__)
 
 

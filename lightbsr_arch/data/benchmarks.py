@@ -24,7 +24,7 @@ def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[st
         as_lmdb: write LMDBs, NAME.lmdb, instead of folders of PNGs.
 
     Raises:
-        UserError: two benchmarks have one name, or pictures cannot be read or written.
+        UserError: two benchmarks have the same name, or pictures cannot be read or written.
     """
     for name, source in _by_name(sources).items():
         for setting in settings:
@@ -37,7 +37,7 @@ def _by_name(sources: Sequence[Path]) -> dict[str, Path]:
     for source in sources:
         name = source.resolve().name
         if name in named:
-            raise UserError(f"{named[name]} and {source} have one name; give them an OUT each")
+            raise UserError(f"{named[name]} and {source} have the same name; give each its own OUT")
         named[name] = source
     return named
 

@@ -1,4 +1,4 @@
-"""Test images that are degraded on the fly under a list of settings, the same way every time."""
+"""Test images that are degraded on the fly with a list of settings, reproducibly."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -36,8 +36,8 @@ class DegradedDataset(Dataset[dict[str, Any]]):
         settings: Annotated[
             NamedSetting | list[Setting],
             msgspec.Meta(
-                description="test degradations: a name out of the published tables, second-order (Real-ESRGAN's, drawn "
-                "once for each image), or a list of your own"
+                description="test degradations: a name from the published tables, second-order (Real-ESRGAN's, drawn "
+                "once per image), or a list of your own"
             ),
         ]
         downsample: Annotated[Downsample, msgspec.Meta(description="s-fold takes every scale-th pixel")] = "bicubic"
@@ -78,7 +78,7 @@ class DegradedDataset(Dataset[dict[str, Any]]):
             degraded = setting.degrade(gt[None], self.scale, self.opt.get("downsample", "bicubic"), draws)
         except UserError as error:
             raise UserError(f"{key} in {self.opt['dataroot_gt']}: {error}") from None
-        # BasicSR names saved pictures by the last part of this path, without its ending.
+        # BasicSR names saved pictures after the last part of this path, without its extension.
         name = Path(key).with_suffix("").as_posix().replace("/", "_")
         item = {"lq": degraded.lq[0], "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}
         if degraded.parameters is not None:
@@ -90,5 +90,5 @@ def cut_to_multiples(image: Picture, scale: int) -> Picture:
     """Cut H x W x C to multiples of the scale, from the top left. Raise `UserError` if nothing is left."""
     height, width = (size - size % scale for size in image.shape[:2])
     if not height * width:
-        raise UserError(f"{image.shape[1]}x{image.shape[0]} pixels, of which x{scale} leaves none; leave it out")
+        raise UserError(f"{image.shape[1]}x{image.shape[0]} pixels, too small for x{scale}; leave it out")
     return image[:height, :width]

@@ -1,4 +1,4 @@
-"""DF2K, the training set of the field: the HR pictures of DIV2K (800) and Flickr2K (2650)."""
+"""DF2K, the usual training set: the HR pictures of DIV2K (800) and Flickr2K (2650)."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ DF2K = {
         "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip",
         r"DIV2K_train_HR/\d{4}\.png",
         pictures=800,
-        # size and digest as TensorFlow Datasets publishes them (url_checksums/div2k.txt)
+        # size and digest published by TensorFlow Datasets (url_checksums/div2k.txt)
         size=3530603713,
         sha256="9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
     ),
-    # No size or digest is published for this one.
+    # No size and no digest are published for Flickr2K.
     "Flickr2K_HR": Archive(
         "https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar",
         r"Flickr2K/Flickr2K_HR/\d{6}\.png",
@@ -26,7 +26,7 @@ def fetch_df2k(folder: Path, online: bool) -> list[Path]:
     """Check and extract the published archives; return the folders of their HR pictures.
 
     Args:
-        folder: the archives are here, and the pictures are extracted beside them.
+        folder: folder of the archives. The pictures are extracted beside them.
         online: download the archives that are missing.
 
     Raises:

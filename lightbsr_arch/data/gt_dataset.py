@@ -16,7 +16,7 @@ from lightbsr_arch.data.image_io import Picture
 from lightbsr_arch.option_types import DatasetOptions
 
 CHECKED = 10_000
-"""Number of pictures whose size is checked before training. Opening more takes too long on some disks."""
+"""Number of pictures whose size is checked before training. Checking more takes too long on some disks."""
 
 
 def to_tensor(image: Picture) -> torch.Tensor:
@@ -30,7 +30,7 @@ class GTDataset(Dataset[dict[str, Any]]):
 
     An item is ``{"gt": 3 x gt_size x gt_size float RGB in [0, 1], "gt_path": key}``. With several patches per item,
     ``gt`` is P x 3 x gt_size x gt_size, and models treat the patches as P samples. Random numbers come from Python's
-    ``random``, which ``basicsr train`` seeds for every sample by its place in the run.
+    ``random``. ``basicsr train`` seeds it for every sample by the position of the sample in the run.
     """
 
     class Options(DatasetOptions, kw_only=True):
@@ -38,7 +38,7 @@ class GTDataset(Dataset[dict[str, Any]]):
         use_hflip: Annotated[bool, msgspec.Meta(description="flip half of the crops left to right")] = True
         use_rot: Annotated[bool, msgspec.Meta(description="turn crops by a random multiple of 90 degrees")] = True
         patches_per_item: Annotated[
-            int, msgspec.Meta(ge=1, description="crops of the same image, side by side in the batch, which so grows")
+            int, msgspec.Meta(ge=1, description="crops per image; they are neighbours in the batch, which grows")
         ] = 1
         cache_gb: Annotated[
             float, msgspec.Meta(ge=0, description="memory for decoded images, shared by all workers, in GB")

@@ -25,15 +25,16 @@ class GTSource:
     """Random access to a set of images, with an optional cache of decoded ones.
 
     A crop of a BMP entry of an LMDB is copied out of the memory map. All other images are decoded as a whole. Objects
-    can be forked, spawned and pickled: an LMDB is opened at the first read, and the cache is in shared memory, so that
-    DataLoader workers fill it together and each image is decoded about once.
+    can be forked, spawned and pickled, because an LMDB is opened at the first read. The cache is in shared memory.
+    DataLoader workers fill it together, so each image is decoded about once.
 
     Args:
-        root: an LMDB folder made by BasicSR or by ``photos_to_lmdb.py``, or a folder of pictures (searched through).
+        root: an LMDB folder made by BasicSR or by ``photos_to_lmdb.py``, or a folder of pictures, which is searched
+            with its subfolders.
         backend: ``"lmdb"`` or ``"disk"``.
-        cache_gb: memory for decoded images, in GB (10^9 bytes) for all workers of a process together. Images are
+        cache_gb: memory for decoded images, in GB (10^9 bytes), for all workers of a process together. Images are
             cached in their order until it is full. 0 means no cache.
-        pictures: the pictures of the folder, if they are known. One with a problem then fails when it is read.
+        pictures: the pictures of the folder, if they are known. A picture with a problem then fails when it is read.
 
     Raises:
         UserError: the set is missing or empty, a folder in it cannot be listed, or there is less shared memory than
@@ -93,7 +94,7 @@ class GTSource:
 
 
 class _Images(Protocol):
-    """Base of the two backends."""
+    """Interface of the two backends."""
 
     keys: list[str]
 
@@ -165,7 +166,7 @@ class _LmdbImages:
     """Entries of a BasicSR LMDB; sizes come from its ``meta_info.txt``."""
 
     def __init__(self, root: Path) -> None:
-        open_readonly(root)  # so that errors are raised at the start
+        open_readonly(root)  # raises errors at the start
         lines = read_meta_info(root)
         if not lines:
             raise UserError(f"{root}: its meta_info.txt lists no entries")
@@ -219,9 +220,9 @@ def _bmp_view(data: memoryview) -> Picture | None:
 
 
 def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
-    """Return whether an entry is one that our scripts or BasicSR's write, with the stated height and width.
+    """Return whether an entry has the form that this package and BasicSR write, with the stated height and width.
 
-    Such an entry is an 8-bit RGB PNG without further chunks, or a lossless WebP without further chunks.
+    This form is an 8-bit RGB PNG or a lossless WebP, without further chunks.
     """
     height, width = shape
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -234,7 +235,7 @@ def _is_usual(data: memoryview, shape: tuple[int, int]) -> bool:
 
 
 class _Cache:
-    """Decoded images in shared memory: the first images, as many as fit. The first reader of an image stores it."""
+    """The first images of a set, decoded, in shared memory, as many as fit. The first reader of an image stores it."""
 
     def __init__(self, shapes: list[tuple[int, int]], limit: int) -> None:
         self._shapes = shapes
@@ -253,7 +254,7 @@ class _Cache:
         return self._view(index) if self._filled[index] else None
 
     def fill(self, index: int, image: Picture) -> Picture:
-        """Store an image. Two workers may do so at once, with the same bytes."""
+        """Store an image. If two workers do so at once, they write the same bytes."""
         self._view(index)[:] = image
         self._filled[index] = 1
         return image
@@ -266,7 +267,7 @@ class _Cache:
 
 
 def _check_shared_memory(size: int) -> None:
-    """Check the shared memory at the start. Too little would end the process with SIGBUS when the cache fills."""
+    """Check the size of the shared memory. If it is too small, SIGBUS would end the process when the cache fills."""
     folder = Path("/dev/shm")
     if not folder.is_dir():
         return

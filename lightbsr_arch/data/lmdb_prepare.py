@@ -1,7 +1,7 @@
-"""Packing of pictures into an LMDB in one pass. Worker processes read, crop and encode; only this process writes.
+"""Packing of pictures into an LMDB in one pass. Worker processes read, crop and encode. The main process writes.
 
-Each worker has its own pipe. A pipe blocks when the writer is behind, which limits memory to one decoded picture per
-worker and one batch in the writer. The end of a pipe shows that its worker died.
+Each worker has its own pipe, which blocks while the writer is behind. Memory is therefore limited to one decoded
+picture per worker and one batch in the writer. If a worker dies, its pipe ends.
 """
 
 import multiprocessing
@@ -57,10 +57,11 @@ def prepare_lmdb(
         out: the target, ``NAME.lmdb``.
         rule: the sub-images to cut.
         codec: ``png``, ``bmp`` or ``webp``.
-        strict: raise at the first picture that cannot be used, instead of leaving it out.
-        overwrite: replace an existing target.
+        strict: whether to raise an error for the first unusable picture instead of leaving it out.
+        overwrite: whether to replace an existing target.
         workers: processes that crop and encode; by default one per available core.
-        start_method: start method of `multiprocessing`; by default ``fork`` on Linux, which saves the imports.
+        start_method: start method of `multiprocessing`; by default ``fork`` on Linux, which avoids imports in the
+            workers.
         quiet: whether to show no progress bar.
 
     Raises:
@@ -177,7 +178,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 @contextmanager
 def _opencv_single_threaded() -> Iterator[None]:
-    """Stop OpenCV's threads. A process that is forked while they run does not have them and waits for them for ever."""
+    """Stop OpenCV's threads. A process that is forked while they run waits for them for ever, as it has no copy."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -188,8 +189,8 @@ def _opencv_single_threaded() -> Iterator[None]:
 
 def _work(pipe: _Pipe, other_end: _Pipe, rule: CropRule, codec: str) -> None:
     """Read pictures and send their sub-images until the pipe closes."""
-    other_end.close()  # inherited; while it is open here, the end of the main process is not noticed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
+    other_end.close()  # inherited; if it stays open, this process does not notice the end of the main process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main process handles it
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(0)  # read_image reports pictures that cannot be decoded
     with suppress(EOFError, OSError):
@@ -203,7 +204,7 @@ def _messages(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Ent
     """Yield a worker's messages about one picture."""
     try:
         yield from _entries(picture, rule, codec)
-    except Exception as error:  # any error of one picture must not stop the others
+    except Exception as error:  # no error of one picture may stop the others
         yield _End(reason_of(error))
     else:
         yield _End(None)

@@ -1,4 +1,4 @@
-"""Opening of LMDBs for reading, safe for several users of one file, forked processes and incomplete files."""
+"""Opening of LMDBs for reading. It is safe for several readers of a file, forked processes and incomplete files."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import lmdb
 
 from lightbsr.errors import UserError
 
-# A process may open an LMDB only once, so all users in it share one environment (training and validation sets, for
-# example). A forked child uses its parent's, which is safe for read-only use without a lock table.
+# A process may open an LMDB only once. All readers in a process, such as training and validation sets, therefore share
+# one environment. A forked child uses its parent's, which is safe for read-only use without a lock table.
 _open: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
 
 

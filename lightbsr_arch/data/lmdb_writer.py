@@ -1,13 +1,13 @@
-"""Writing of an LMDB that is at any moment absent, complete, or marked as unfinished.
+"""Writing of an LMDB. At any moment, the LMDB is missing, complete, or marked as unfinished.
 
 Unfinished work is in ``OUT.lmdb.partial/``::
 
-    recipe.json     sources and settings; a rerun continues only the same recipe
+    recipe.json     sources and settings; a later run continues only the same recipe
     done.jsonl      one line per picture whose entries are committed
     lmdb/           the database, renamed to ``OUT.lmdb`` when all is done
 
-A picture's line is appended after its entries are committed, so every listed picture is complete. Entries without a
-line are written again by a run that continues, with the same bytes.
+A picture's line is appended after its entries are committed, so every listed picture is complete. A run that continues
+writes entries without a line again, with the same bytes.
 """
 
 import json
@@ -31,7 +31,7 @@ _FIRST_MAP = 2 * _BATCH_BYTES
 
 
 class LmdbWriter:
-    """Writes encoded images picture by picture. As a context manager it leaves a continuable state on any exception.
+    """Writes encoded images picture by picture. As a context manager, it can be continued after any exception.
 
     Attributes:
         done: names of the pictures finished so far, including those of an earlier interrupted run.
@@ -44,7 +44,8 @@ class LmdbWriter:
         Args:
             out: the target, whose name must end with ``.lmdb`` for BasicSR's readers.
             recipe: JSON values that determine the result. A run is continued only if its recipe is equal.
-            overwrite: replace a complete target when the new one is complete, and discard an unfinished other one.
+            overwrite: whether to replace a complete target once the new one is complete, and to discard an unfinished
+                run of another recipe.
 
         Raises:
             UserError: the target exists, is unfinished with another recipe, or is being written by another process.
@@ -68,7 +69,7 @@ class LmdbWriter:
             self._env = lmdb.open(str(self._database), map_size=_FIRST_MAP)
 
     def put(self, key: str, data: bytes) -> None:
-        """Add one entry. It is on disk when its picture is."""
+        """Add one entry. It is written to disk together with its picture."""
         self._batch.append((key.encode("ascii"), data))
         self._batch_bytes += len(data)
         self.bytes_put += len(data)
@@ -90,7 +91,7 @@ class LmdbWriter:
                 file.flush()
                 os.fsync(file.fileno())
             if self._overwrite and self.out.exists():
-                # Moved aside before it is deleted, so that a target with half its files is never seen.
+                # The old target is renamed before it is deleted, so that it never lacks some of its files.
                 replaced = self.partial / "replaced"
                 shutil.rmtree(replaced, ignore_errors=True)
                 self.out.rename(replaced)
@@ -132,7 +133,7 @@ class LmdbWriter:
                     f"{self.partial} is an unfinished run with other settings (differing: {changed}); "
                     "finish it with those, or start again with --overwrite"
                 )
-            path.unlink()  # first, because a folder without a recipe is never continued
+            path.unlink()  # deleted first, because a folder without a recipe is never continued
         shutil.rmtree(self._database, ignore_errors=True)
         self._done_file.unlink(missing_ok=True)
         write_whole(path, json.dumps(recipe, ensure_ascii=True).encode())
@@ -141,7 +142,7 @@ class LmdbWriter:
         if not self._done_file.exists():
             return
         data = self._done_file.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]  # a last line cut short by a kill is not counted
+        whole = data[: data.rfind(b"\n") + 1]  # without a last line that a kill cut short
         with self._done_file.open("r+b") as file:
             file.truncate(len(whole))
         for text in whole.splitlines():
@@ -173,8 +174,8 @@ class LmdbWriter:
             yield
         except (lmdb.Error, OSError) as error:
             raise UserError(
-                f"{self.out}: cannot write ({error}; {_free_megabytes(self.partial)} MB free there); what is done is "
-                f"kept in {self.partial.name}, the same command continues it"
+                f"{self.out}: cannot write ({error}; {_free_megabytes(self.partial)} MB free there); finished pictures "
+                f"are kept in {self.partial.name}, and the same command continues"
             ) from None
 
 

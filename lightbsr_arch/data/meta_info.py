@@ -32,8 +32,8 @@ def read_meta_info(lmdb_path: Path) -> list[MetaLine]:
     """Read the ``meta_info.txt`` of an LMDB folder.
 
     Raises:
-        UserError: the file is missing, or a line has another form or a key that is not a path below a folder. The
-            message names file and line.
+        UserError: the file is missing, or a line has the wrong form or an unsafe key. The message names file and
+            line.
     """
     path = lmdb_path / META_INFO
     try:

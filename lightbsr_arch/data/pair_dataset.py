@@ -17,7 +17,7 @@ from lightbsr_arch.data.picture_files import PictureFile, find_pictures
 from lightbsr_arch.option_types import DatasetOptions
 
 NAMED = 3
-"""Number of mismatches that an error names. It gives the number of the others."""
+"""Number of mismatches that an error lists. It states the number of the others."""
 
 TEMPLATE = re.compile(r"[^{}/]*\{\}[^{}/]*")
 
@@ -25,17 +25,17 @@ TEMPLATE = re.compile(r"[^{}/]*\{\}[^{}/]*")
 class PicturePairs:
     """Pairs of an HR and an LR picture, matched by name as BasicSR's ``PairedImageDataset`` does.
 
-    The LR picture of the HR picture ``FOLDER/NAME.png`` is ``FOLDER/LR_NAME.png`` below the LR root, where LR_NAME is
-    ``filename_tmpl`` with NAME for its ``{}``. With a ``gt_tmpl``, NAME is the part of the HR name that stands for its
-    ``{}``. If both roots are the same folder, each takes the pictures that its template describes. Entries of two LMDBs
+    The LR picture of the HR picture ``FOLDER/NAME.png`` is ``FOLDER/LR_NAME.png`` below the LR root. LR_NAME is
+    ``filename_tmpl`` with NAME in place of ``{}``. With a ``gt_tmpl``, NAME is the part of the HR name in the position
+    of ``{}``. If both roots are the same folder, each uses the pictures that match its template. Entries of two LMDBs
     must have equal keys.
 
     Args:
         gt: HR pictures: a folder, or NAME.lmdb.
         lq: LR pictures: a folder, or NAME.lmdb.
-        scale: HR size divided by LR size. HR pictures may be larger by less than ``scale`` pixels, which are cut.
-        filename_tmpl: LR name without its ending, such as "{}x4".
-        gt_tmpl: HR name without its ending, such as "{}_HR".
+        scale: HR size divided by LR size. HR pictures may be larger by less than ``scale`` pixels; these are cropped.
+        filename_tmpl: LR name without extension, such as "{}x4".
+        gt_tmpl: HR name without extension, such as "{}_HR".
 
     Raises:
         UserError: a root holds no pictures, a picture has no partner, a pair has another scale (the message names the
@@ -73,7 +73,7 @@ class PicturePairs:
         return [names[partner] for partner in self._partners]
 
     def read(self, index: int) -> tuple[Picture, Picture]:
-        """Return one HR and one LR picture, H x W x 3 uint8, BGR. HR is cut to ``scale`` times the size of LR.
+        """Return one HR and one LR picture, H x W x 3 uint8, BGR. HR is cropped to ``scale`` times the size of LR.
 
         Raises:
             UserError: a picture cannot be read, or their sizes have another ratio.
@@ -115,10 +115,10 @@ class PairDataset(Dataset[dict[str, Any]]):
     class Options(DatasetOptions, kw_only=True):
         dataroot_lq: Annotated[str, msgspec.Meta(description="low-resolution images: a folder, or NAME.lmdb")]
         filename_tmpl: Annotated[
-            str, msgspec.Meta(description="LR file name for `{}` of the HR name, such as `{}x4`")
+            str, msgspec.Meta(description="LR file name, such as `{}x4`; `{}` is the name of the HR picture")
         ] = "{}"
         gt_tmpl: Annotated[
-            str, msgspec.Meta(description="HR file name, such as `{}_HR`; `{}` is the part both names share")
+            str, msgspec.Meta(description="HR file name, such as `{}_HR`; `{}` is the part that both names share")
         ] = "{}"
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ class PairDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         gt, lq = self.pairs.read(index)
         name = self.pairs.keys()[index]
-        # BasicSR names saved pictures by the last part of this path, without its ending.
+        # BasicSR names saved pictures after the last part of this path, without its extension.
         path = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
         return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": f"{path}.png", "gt_path": name}
 
@@ -159,12 +159,12 @@ def _folder(root: str, template: str, *, only: bool) -> GTSource:
     if only:
         pictures = [picture for picture in pictures if _shared(picture.name, template) is not None]
         if not pictures:
-            raise UserError(f"{root}: no picture is named as {template}")
+            raise UserError(f"{root}: no picture matches the template {template}")
     return GTSource(str(path), "disk", pictures=pictures)
 
 
 def _shared(name: str, template: str) -> str | None:
-    """Return a name whose stem is reduced to the part for ``{}``, or None if the template does not describe it."""
+    """Return a name whose stem is reduced to the part for ``{}``, or None if the name does not match the template."""
     path = PurePosixPath(name)
     before, _, after = template.partition("{}")
     stem = path.stem
@@ -181,7 +181,7 @@ def _match(gt: Sequence[str], lq: Sequence[str], gt_tmpl: str, lq_tmpl: str, roo
     for name in gt:
         shared = _shared(name, gt_tmpl)
         if shared is None:
-            faults.append(f"{name} in {roots[0]} is not named as {gt_tmpl}")
+            faults.append(f"{name} in {roots[0]} does not match the template {gt_tmpl}")
             continue
         path = PurePosixPath(shared)
         wanted = path.with_name(lq_tmpl.replace("{}", path.stem) + path.suffix).as_posix()

@@ -15,15 +15,15 @@ from lightbsr.errors import UserError
 from lightbsr.names import LONGEST_NAME
 from lightbsr_arch.data.reader import PASSED_OVER, PICTURE_SUFFIXES
 
-_LONGEST_KEY = 400  # LMDB allows 511 bytes; the rest is for the digest and the sub-image's number
+_LONGEST_KEY = 400  # LMDB allows 511 bytes; the rest is for a digest and the number of the sub-image
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")
 
 
 class PictureFile(NamedTuple):
-    """A picture to read: its path, its path below the common folder of all sources, and its LMDB key.
+    """A picture to read: its path, its path relative to the common folder of all sources, and its LMDB key.
 
-    A folder that cannot be searched is listed like a picture, with the reason as its ``problem``, so that it is
-    reported like a picture that cannot be read.
+    A folder that cannot be searched is listed like a picture, with the reason as its ``problem``. It is then reported
+    like a picture that cannot be read.
     """
 
     path: Path
@@ -33,19 +33,19 @@ class PictureFile(NamedTuple):
 
 
 def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[PictureFile]:
-    """List the pictures of folders (searched through), globs and single files, sorted by name.
+    """List the pictures of folders with their subfolders, globs and single files, sorted by name.
 
-    Names are relative to the deepest folder that holds all sources, so that files with equal names in different folders
-    have different names. Hidden files, and files in folders without the ending of a picture, are skipped. Pictures in
-    unsupported formats are skipped too, and a line on standard error counts them.
+    Names are relative to the deepest folder that contains all sources, so that files with equal names in different
+    folders have different names. In folders, hidden files and files without the extension of a picture are skipped.
+    Pictures in unsupported formats are skipped too, and a line on standard error gives their number.
 
     Args:
-        sources: folders, globs and files; ``**`` in a glob searches folders.
-        drop_suffix: an ending to remove from every name, such as ``x4`` in ``0001x4.png``, so that LR keys equal HR
+        sources: folders, globs and files; ``**`` in a glob matches any subfolders.
+        drop_suffix: a suffix to remove from every name, such as ``x4`` in ``0001x4.png``, so that LR keys equal HR
             keys.
 
     Raises:
-        UserError: a source does not exist or holds no picture.
+        UserError: a source does not exist or contains no picture.
     """
     found: dict[Path, str | None] = {}  # ordered and without repeats
     roots = set()
@@ -81,7 +81,7 @@ def outside(pictures: Sequence[PictureFile], folder: Path) -> list[PictureFile]:
 
 
 def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -> list[PictureFile]:
-    """Return the pictures except those whose name, without its ending, is that of a picture held out for testing.
+    """Return the pictures except those with the name of a held-out picture. File extensions are ignored.
 
     Raises:
         UserError: no picture has such a name, all pictures have one, or the folder of held-out pictures is unreadable.
@@ -92,7 +92,7 @@ def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -
     names = {picture.path.stem for picture in held_back}
     kept = [picture for picture in pictures if picture.path.stem not in names]
     if len(kept) == len(pictures):
-        raise UserError(f"--exclude: no picture is named as {held_back[0].path.name} or another of those")
+        raise UserError(f"--exclude: no picture has the name of {held_back[0].path.name} or another held-out picture")
     if not kept:
         raise UserError("--exclude leaves no picture")
     return kept
@@ -159,12 +159,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to a folder without permission, or to itself
+    except OSError:  # a link to itself, or to a folder without permission
         return False
 
 
 def _count(passed_over: Sequence[Path]) -> str:
-    """Return a line with the endings, the number of files with each, and the first file."""
+    """Return a line with the extensions, the number of files with each, and the first file."""
     count = Counter(path.suffix.lower() for path in passed_over)
     kinds = ", ".join(f"{number} {suffix} ({PASSED_OVER[suffix]})" for suffix, number in sorted(count.items()))
     return f"passed over: {kinds}; the first is {passed_over[0]}"

@@ -1,4 +1,4 @@
-"""Writing of generated pictures as a folder of PNGs or an LMDB, which appear when they are complete."""
+"""Writing of generated pictures as a folder of PNGs or as an LMDB. Both appear when they are complete."""
 
 import hashlib
 import io
@@ -56,7 +56,7 @@ def write_lmdb(out: Path, names: Sequence[str], pictures: Iterable[Picture]) -> 
     if out.exists():
         return
     keys = _keys(names)
-    # A new recipe each time, so that an interrupted run is discarded and not continued.
+    # The recipe is new each time, so that an interrupted run is discarded and not continued.
     with LmdbWriter(out, {"started": time.time_ns()}, overwrite=True) as writer:
         for key, picture in zip(keys, pictures):
             height, width = picture.shape[:2]
@@ -81,7 +81,7 @@ def _keys(names: Sequence[str]) -> list[str]:
 
 
 class Degraded(NamedTuple):
-    """The outcome of a picture: made, already there, or failed with a reason."""
+    """The outcome for a picture: made, already there, or failed with a reason."""
 
     key: str
     status: Literal["made", "there", "failed"]
@@ -91,16 +91,16 @@ class Degraded(NamedTuple):
 class DegradedFolder:
     """A folder of low-quality pictures, ``out/NAME.png``, that can be updated when its source changes.
 
-    Each PNG holds a text with its degradation and its source picture. A picture that would come out the same is left
-    unchanged, a new or changed source picture is degraded, and pictures of another degradation are never replaced.
-    Names are made safe and unique like LMDB keys.
+    Each PNG has a text chunk about its degradation and its source picture. A picture whose source and degradation are
+    the same is left unchanged. New and changed source pictures are degraded. Pictures of another degradation are never
+    replaced. Names are made safe and unique like LMDB keys.
 
     Args:
         dataset: data set with one setting.
-        out: the folder.
+        out: the folder to write.
 
     Raises:
-        UserError: ``out`` is not a folder, or holds pictures of another degradation.
+        UserError: ``out`` is not a folder, or contains pictures of another degradation.
     """
 
     def __init__(self, dataset: DegradedDataset, out: Path) -> None:
@@ -122,7 +122,7 @@ class DegradedFolder:
         for index, key in enumerate(self.dataset.keys):
             try:
                 yield Degraded(key, self._write(index))
-            except Exception as error:  # any error of one picture must not stop the others
+            except Exception as error:  # no error of one picture may stop the others
                 text = reason_of(error)
                 yield Degraded(key, "failed", text if key in text else f"{key}: {text}")
 
@@ -157,9 +157,9 @@ _KEYWORD = "degradation"
 
 
 def _text(path: Path) -> str:
-    """Return the text of a PNG about its source, or an empty string if there is none."""
+    """Return the text chunk of a PNG about its source, or an empty string if there is none."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return str(image.info.get(_KEYWORD, ""))
-    except Exception:  # no file, or one that Pillow cannot read
+    except Exception:  # the file is missing, or Pillow cannot read it
         return ""

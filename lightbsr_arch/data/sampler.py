@@ -1,6 +1,6 @@
-"""The order and the seeds of training samples, which depend only on a sample's place in the run.
+"""The order and the seeds of training samples. Both depend only on the position of a sample in the run.
 
-A resumed run therefore sees the samples of the uninterrupted run, with any number of loader processes.
+A resumed run therefore uses the same samples as an uninterrupted one, with any number of loader processes.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from lightbsr_arch.seeds import derive_seed, seeded
 class SampleIndex(int):
     """An index of a data set that also carries the seed of this sample.
 
-    It is an int, for data sets that do not use the seed. Arithmetic returns plain ints, so read ``seed`` first.
+    It is an int, so that data sets can ignore the seed. Arithmetic returns plain ints, so read ``seed`` first.
     """
 
     seed: int
@@ -30,9 +30,10 @@ class SampleIndex(int):
 
 
 class TrainSampler(EnlargedSampler):
-    """BasicSR's sampler with the same order, which can start in the middle of an epoch and yields ``SampleIndex``.
+    """A sampler with the order of BasicSR's. It can start in the middle of an epoch, and yields ``SampleIndex``.
 
-    Seeds count samples across all processes, so two processes draw the samples of one process with twice the batch.
+    Seeds number the samples of all processes. Two processes therefore draw the same samples as one process with twice
+    the batch.
     """
 
     manual_seed = 0
@@ -40,7 +41,7 @@ class TrainSampler(EnlargedSampler):
     start_sample = 0
 
     def start_at(self, manual_seed: int, epoch: int, sample: int) -> None:
-        """Skip the first samples of one epoch, which this process used before the run was interrupted."""
+        """Skip the first samples of an epoch, which this process used before the run was interrupted."""
         self.manual_seed, self.start_epoch, self.start_sample = manual_seed, epoch, sample
 
     def __iter__(self) -> Iterator[SampleIndex]:
@@ -54,8 +55,8 @@ class TrainSampler(EnlargedSampler):
 class SeededDataset(Dataset[Any]):
     """Wraps any data set and seeds the global random generators for each sample.
 
-    BasicSR gives each worker process the same seed in each epoch, so that crops and flips repeat and depend on the
-    number of workers.
+    BasicSR seeds each worker process with the same number in each epoch. Crops and flips would therefore repeat and
+    depend on the number of workers.
     """
 
     def __init__(self, dataset: Any) -> None:

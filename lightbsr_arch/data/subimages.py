@@ -8,7 +8,7 @@ from lightbsr.errors import UserError
 
 @dataclass(frozen=True)
 class CropRule:
-    """Square crops of ``crop`` pixels every ``step``, and one more at the far edge if over ``thresh`` pixels are left.
+    """Square crops of ``crop`` pixels every ``step`` pixels, and one at the far edge if over ``thresh`` are left.
 
     ``crop=0`` keeps whole pictures.
     """

@@ -1,4 +1,4 @@
-"""Synthesis of low-quality images on the fly, in batches on the images' device and reproducible from a seed."""
+"""Synthesis of low-quality images on the fly, in batches, on the images' device, and reproducible from a seed."""
 
 from typing import Any
 
@@ -30,6 +30,6 @@ __all__ = [
 
 
 def build_degradation(options: dict[str, Any], scale: int) -> Any:
-    """Build the degradation that the ``degradation`` section of an options file describes, at its scale."""
+    """Build the degradation that the ``degradation`` section of an options file describes, for a scale."""
     arguments = dict(options)
     return DEGRADATION_REGISTRY.get(arguments.pop("type"))(scale=scale, **arguments)

@@ -89,7 +89,7 @@ def degrade(
     small = small * 255
     if parameters.noise.any():
         if draws is None:
-            raise ValueError("noise is drawn from a seed: give draws")
+            raise ValueError("noise needs random numbers: pass draws")
         small = small + draws.noise(small.shape).to(small) * parameters.noise.view(-1, 1, 1, 1)
     return small.round().clamp(0, 255) / 255
 
@@ -143,7 +143,7 @@ class ClassicalDegradation:
         return Parameters(gaussian_kernels(sigma_x, sigma_y, theta, self.kernel_size), uniform(*self.noise))
 
     def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
-        """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results."""
+        """Degrade ``gt``, N x 3 x H x W in [0, 1]. The result is determined by the generator of ``draws``."""
         if self.per == "sample":
             parameters = self.sample(len(gt), draws)
         else:  # the generators of all processes have the same state, so all draw the same

@@ -8,17 +8,17 @@ import torch
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws the random numbers that a single process would draw for one process's part of the whole batch.
+    """Random numbers of one process, equal to those that a single process would draw for this part of the batch.
 
-    Process r of w holds the items r, r + w, r + 2w, ... of the batch, as BasicSR's sampler distributes them. The result
+    Process r of w has the items r, r + w, r + 2w, ... of the batch, as BasicSR's sampler distributes them. The result
     of a run therefore does not depend on the number of processes, unless several items share a degradation.
 
     Attributes:
-        generator: source of the numbers, which are on its device.
+        generator: source of the numbers. They are on its device.
         rank: index of this process.
-        world_size: number of processes, whose parts of the batch are equally large.
-        group: neighbouring samples that share a degradation.
-        item: neighbouring samples that come from one item.
+        world_size: number of processes. Their parts of the batch have the same size.
+        group: number of neighbouring samples that share a degradation.
+        item: number of neighbouring samples that come from one item.
     """
 
     generator: torch.Generator
@@ -43,7 +43,7 @@ class Draws:
 
     @property
     def _block(self) -> int:
-        """The number of neighbouring samples that neither processes nor degradations split."""
+        """The number of neighbouring samples that are in one process and share their degradations."""
         return math.lcm(self.group, self.item)
 
     def _blocks(self, n: int) -> int:

@@ -9,11 +9,11 @@ def compress(images: torch.Tensor, quality: int) -> torch.Tensor:
     """Write images as JPEG (libjpeg, 4:2:0) and read them again.
 
     Args:
-        images: N x 3 x H x W, RGB in [0, 1]; rounded to 8 bit.
+        images: N x 3 x H x W, RGB in [0, 1]. They are rounded to 8 bits.
         quality: 1 to 100.
 
     Returns:
-        The same shape, on the same device, multiples of 1/255.
+        Images of the same shape on the same device, multiples of 1/255.
     """
     bgr = (images.detach().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).flip(3).contiguous().numpy()
     files = [cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for image in bgr]

@@ -9,8 +9,8 @@ import torch
 class PairPool:
     """Exchanges each batch of pairs for one that is drawn from many batches.
 
-    It replaces ``RealESRNetModel._dequeue_and_enqueue`` of BasicSR, which moves the whole pool at every step. Here only
-    the order is shuffled. Until the pool is full, batches are returned unchanged.
+    It replaces ``RealESRNetModel._dequeue_and_enqueue`` of BasicSR, which copies the whole pool at every step. This
+    class only shuffles indices. Until the pool is full, batches are returned unchanged.
 
     Args:
         size: number of pairs, rounded up to a multiple of the first batch's size.
@@ -28,13 +28,13 @@ class PairPool:
         The order is drawn from PyTorch's generator on the CPU.
         """
         n = len(batch[0])
-        # The options of a resumed run may ask for other sizes.
+        # The options of a resumed run may have other sizes.
         fits = [part.shape[1:] for part in self.parts] == [part.shape[1:] for part in batch] and len(self.order) >= n
         if not fits:
             self.filled = 0
             self.order = torch.arange(math.ceil(self.size / n) * n)
             self.parts = [part.new_empty(len(self.order), *part.shape[1:]) for part in batch]
-        self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # after resuming
+        self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # moves a resumed pool
         if (room := len(self.order) - self.filled) > 0:
             for part, new in zip(self.parts, batch):
                 part[self.filled : self.filled + n] = new[:room]

@@ -10,9 +10,9 @@ from basicsr.utils.matlab_functions import calculate_weights_indices
 def bicubic_resize(images: torch.Tensor, scale: float) -> torch.Tensor:
     """Resize with MATLAB's bicubic kernel, with antialiasing when it shrinks.
 
-    The weights are those of BasicSR's ``imresize``, which takes one image on the CPU and loops over its rows. The
-    border differs: the last pixel is repeated, as in the evaluation code of blind SR networks since DASR, whereas
-    BasicSR mirrors the image. The difference is about one grey level in pixels next to the border.
+    The weights are those of BasicSR's ``imresize``, which processes one image on the CPU and loops over its rows. The
+    border is different. This function repeats the last pixel, as the evaluation code of blind SR networks does since
+    DASR. BasicSR mirrors the image. Pixels next to the border differ by about one grey level.
 
     Args:
         images: N x C x H x W with any range of values.

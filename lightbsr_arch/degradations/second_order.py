@@ -1,7 +1,7 @@
 """The second-order degradation of real photos: blur, resize, noise and JPEG, twice, then a sinc filter.
 
-Real-ESRGAN (ICCVW 2021), section 3 and figure 2; the practical degradation of BSRGAN (ICCV 2021), section 3, shuffles
-the steps. Kernels, noise, JPEG and sharpening are BasicSR's.
+Real-ESRGAN (ICCVW 2021) describes it in section 3 and figure 2. BSRGAN (ICCV 2021) describes its version, with shuffled
+steps, in section 3. Kernels, noise, JPEG and sharpening are BasicSR's.
 """
 
 import math
@@ -43,13 +43,13 @@ Odds = tuple[NonNegative, NonNegative, NonNegative]
 KERNELS: list[Kernel] = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 KERNEL_PROB = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
 KERNEL_SIZE = 21
-"""Side of all kernels; smaller ones are padded with zeros."""
+"""Side of all kernels. Smaller kernels are padded with zeros."""
 KERNEL_SIZES = range(7, KERNEL_SIZE + 1, 2)
 RESIZE_MODES = ("area", "bilinear", "bicubic")
 
 
 class Round(NamedTuple):
-    """Options of one of the two rounds, by their names without the 2."""
+    """Options of one of the two rounds, under their names without the 2."""
 
     kernel_list: list[Kernel]
     kernel_prob: list[float]
@@ -86,7 +86,7 @@ class Round(NamedTuple):
         return np.pad(kernel, (KERNEL_SIZE - size) // 2)
 
     def draw_resize(self) -> tuple[float, str]:
-        """Draw the factor and the interpolation."""
+        """Draw the factor and the interpolation of a resize."""
         change = random.choices(("up", "down", "keep"), self.resize_prob)[0]
         factor = 1.0
         if change == "up":
@@ -106,30 +106,30 @@ class Round(NamedTuple):
 
 @DEGRADATION_REGISTRY.register()
 class SecondOrderDegradation:
-    """Real-ESRGAN's degradation of real photos in two rounds, or BSRGAN's; keys with a 2 belong to the second round.
+    """Real-ESRGAN's degradation of photos in two rounds, or BSRGAN's. Options with a 2 belong to the second round.
 
     With the same random choices, the result equals that of BasicSR's ``RealESRNetModel``. Each sample has its own
-    kernels, noise levels and JPEG qualities. A batch shares the kinds of noise, the resizing and the position of the
-    crop, so ``queue_size`` mixes the pairs of many batches. There are no ``Parameters`` for teachers that need a
-    kernel.
+    kernels, noise levels and JPEG qualities. All samples of a batch have the same kinds of noise, the same resizing and
+    the same position of the crop. ``queue_size`` therefore mixes the pairs of many batches. The degradation returns no
+    ``Parameters``, so teachers that need a kernel cannot be trained with it.
 
     Args:
         scale: size of gt divided by that of lq.
-        gt_size: side of the final crop in ground-truth pixels. Data sets provide larger images, whose borders are
-            affected by the blur. null for no crop.
+        gt_size: side of the final crop in ground-truth pixels; null for no crop. Data sets provide larger images,
+            because blur affects their borders.
         gt_usm: sharpen the ground truth first, by unsharp masking.
         queue_size: number of pairs in the pool that mixes batches, rounded up to whole batches; 0 for no pool.
-        order: "fixed" for Real-ESRGAN's order; "shuffled" for BSRGAN's, which keeps resizing and the last JPEG in
-            place.
+        order: "fixed" for Real-ESRGAN's order of steps, or "shuffled" for BSRGAN's, in which only resizing and the last
+            JPEG have fixed positions.
         kernel_list: kinds of blur kernels.
-        kernel_prob: odds of these kinds.
-        sinc_prob: probability of a sinc filter in place of a blur kernel.
+        kernel_prob: relative probabilities of these kinds.
+        sinc_prob: probability of a sinc filter instead of a blur kernel.
         blur_sigma: standard deviations of the blur, in pixels.
         betag_range: shapes of generalised Gaussian kernels.
         betap_range: shapes of plateau kernels.
-        resize_prob: odds of enlarging, shrinking and keeping the size.
-        resize_range: smallest and largest factor.
-        gaussian_noise_prob: probability of Gaussian rather than Poisson noise.
+        resize_prob: relative probabilities of enlarging, shrinking and keeping the size.
+        resize_range: smallest and largest factor of a resize.
+        gaussian_noise_prob: probability of Gaussian noise; otherwise the noise is Poisson noise.
         noise_range: standard deviations of Gaussian noise, on the 8-bit scale.
         poisson_scale_range: factors of Poisson noise.
         gray_noise_prob: probability of noise that is equal in all channels.
@@ -137,8 +137,8 @@ class SecondOrderDegradation:
         second_blur_prob: probability of a blur in the second round.
         final_sinc_prob: probability of the sinc filter at the end.
 
-    The defaults are Real-ESRGAN's, except ``gt_size``, ``gt_usm`` and ``queue_size``, for which it has 256, true and
-    180.
+    The defaults are Real-ESRGAN's, except for ``gt_size``, ``gt_usm`` and ``queue_size``, where Real-ESRGAN has 256,
+    true and 180.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class SecondOrderDegradation:
     ) -> None:
         options = {**locals()}
         if gt_size is not None and gt_size % scale:
-            raise UserError(f"degradation.gt_size: {gt_size} is no multiple of the scale, {scale}")
+            raise UserError(f"degradation.gt_size: {gt_size} is not a multiple of the scale, {scale}")
         for key, kinds, odds in (("", kernel_list, kernel_prob), ("2", kernel_list2, kernel_prob2)):
             if len(kinds) != len(odds):
                 raise UserError(f"degradation.kernel_prob{key}: {len(odds)} numbers for {len(kinds)} kernels")
@@ -200,10 +200,10 @@ class SecondOrderDegradation:
 
     @torch.no_grad()
     def __call__(self, gt: torch.Tensor, draws: Draws) -> Degraded:
-        """Degrade ``gt`` (N x 3 x H x W in [0, 1]); equal generators give equal results.
+        """Degrade ``gt``, N x 3 x H x W in [0, 1]. The result is determined by the generator of ``draws``.
 
-        Processes that share a batch draw each for itself. Images of a group are degraded side by side as one image, so
-        that they share every draw except those of the noise itself. Blur mixes them near their common border.
+        Processes that share a batch draw independently. Images of a group are degraded side by side as one image. They
+        therefore share all random choices except the noise itself. Blur mixes them near their common border.
 
         Raises:
             UserError: ``gt`` is too small to be degraded.
@@ -248,7 +248,7 @@ class SecondOrderDegradation:
     def degrade(
         self, gt: torch.Tensor, kernel1: torch.Tensor, kernel2: torch.Tensor, sinc_kernel: torch.Tensor
     ) -> torch.Tensor:
-        """Degrade with these kernels. All other random numbers come from the global generators.
+        """Degrade with given kernels. All other random numbers come from the global generators.
 
         Args:
             gt: N x 3 x H x W in [0, 1].
@@ -292,8 +292,8 @@ class SecondOrderDegradation:
         steps = [blur1, resize1, self.first.add_noise, jpeg1, blur2, resize2, self.second.add_noise]
         if self.order == "shuffled":
             random.shuffle(steps)
-            # The second resizing has a fixed output size. If it came first, the other one would shrink the image too
-            # far.
+            # The second resizing has a fixed output size. If it came first, the other resizing would make the image too
+            # small.
             one, other = sorted((steps.index(resize1), steps.index(resize2)))
             steps[one], steps[other] = resize1, resize2
         out = gt
@@ -310,7 +310,7 @@ class SecondOrderDegradation:
         return out
 
     def _check_size(self, gt: torch.Tensor) -> None:
-        """Check the size, which must exceed the half kernel that a blur reflects at each border."""
+        """Raise `UserError` if a side does not exceed the half kernel that a blur reflects at each border."""
         side = min(gt.shape[-2:])
         smallest = min(side * min(self.first.resize_range[0], 1), side // self.scale)
         if self.order == "shuffled":
@@ -319,13 +319,13 @@ class SecondOrderDegradation:
         if side < least:
             raise UserError(
                 f"{side} pixels are too few for the second-order degradation: give images of at least {least} (in "
-                "training they are of datasets.train.gt_size)"
+                "training, datasets.train.gt_size)"
             )
 
     # ------------------------------------------------------------------------------------------ resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pool of pairs, so that a resumed run sees the same pairs."""
+        """Return the pool of pairs, so that a resumed run uses the same pairs."""
         return {} if self.pool is None else self.pool.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

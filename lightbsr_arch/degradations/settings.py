@@ -27,7 +27,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         jpeg: quality, 1 to 100; None for no compression.
     """
 
-    # Without bounds, because a bounded number beside a tuple corrupts memory in msgspec 0.22.
+    # The number has no bounds, because a bounded number in a union with a tuple corrupts memory in msgspec 0.22.
     sigma: float | tuple[float, float]
     theta: float = 0.0
     noise: NonNegative = 0.0
@@ -49,7 +49,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def random(self) -> bool:
-        """Whether the degradation is random."""
+        """Return whether the degradation is random."""
         return self.noise > 0
 
     def parameters(self) -> Parameters:
@@ -68,23 +68,23 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class SecondOrderSetting:
-    """Real-ESRGAN's degradation, drawn for each image: "second-order"."""
+    """Real-ESRGAN's degradation, drawn once per image. Its name is "second-order"."""
 
     name = "second-order"
     random = True
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
-        """Degrade one image, 1 x 3 x H x W in [0, 1]. ``downsample`` is ignored, because it is drawn too."""
+        """Degrade one image, 1 x 3 x H x W in [0, 1]. ``downsample`` is ignored; the interpolation is drawn."""
         return SecondOrderDegradation(scale)(gt, draws)
 
 
 class FixedSecondOrder:
-    """Real-ESRGAN's degradation with the blurs, noise levels and JPEG qualities of one draw, without its resizing.
+    """Real-ESRGAN's degradation with the blurs, noise levels and JPEG qualities of one draw, and without resizing.
 
-    Images degraded alike then differ only in the noise itself and in the interpolation of the downsampling.
+    Degraded versions of an image then differ only in the noise itself and in the interpolation of the downsampling.
 
     Args:
-        seed: of the draw.
+        seed: seed of the draw.
     """
 
     random = True
@@ -95,7 +95,7 @@ class FixedSecondOrder:
 
         def fixed(low: float, high: float) -> tuple[float, float]:
             value = drawn.uniform(low, high)
-            return value, math.nextafter(value, math.inf)  # BasicSR takes no empty range
+            return value, math.nextafter(value, math.inf)  # BasicSR does not accept an empty range
 
         def flag() -> float:
             return float(drawn.random() < 0.5)
@@ -117,7 +117,7 @@ class FixedSecondOrder:
         self._options |= {"second_blur_prob": 1, "final_sinc_prob": 0}
 
     def degrade(self, gt: torch.Tensor, scale: int, downsample: Downsample, draws: Draws) -> Degraded:
-        """Degrade images alike, N x 3 x H x W in [0, 1]; ``downsample`` is drawn, whatever is asked for."""
+        """Degrade images, N x 3 x H x W in [0, 1]. ``downsample`` is ignored; the interpolation is drawn."""
         return SecondOrderDegradation(scale, **self._options)(gt, draws)
 
 
@@ -169,4 +169,4 @@ def named_settings(settings: str | Sequence[Setting], scale: int) -> list[Settin
             for noise in _SETTING2_NOISE
             for sigma, theta in _SETTING2_KERNELS
         ]
-    raise UserError(f"{settings!r} names no test degradation; there are {', '.join(NAMED_SETTINGS[:-1])}")
+    raise UserError(f"{settings!r} is not the name of a test degradation; use one of {', '.join(NAMED_SETTINGS[:-1])}")

@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional as F
 
 RADIUS = 51
-"""Side of the Gaussian, in pixels; OpenCV derives its standard deviation from that."""
+"""Side of the Gaussian, in pixels. OpenCV derives the standard deviation from it."""
 
 
 def usm_sharp(images: torch.Tensor, weight: float = 0.5, threshold: float = 10) -> torch.Tensor:
-    """Return the result of BasicSR's ``USMSharp``, computed with a 1-D Gaussian per axis in place of one of 51 x 51.
+    """Return the result of BasicSR's ``USMSharp``, computed with a 1-D Gaussian per axis instead of one of 51 x 51.
 
     Args:
         images: N x C x H x W in [0, 1]; H and W larger than 25.

@@ -1,7 +1,7 @@
 """Export of networks as ONNX files, which run without PyTorch.
 
-PyTorch's exporter based on ``torch.export`` (``dynamo=True``) writes the file. The older exporter, which traces, is
-deprecated, and the networks that it traces work only at the traced sizes.
+The file is written by PyTorch's exporter that is based on ``torch.export`` (``dynamo=True``). The older, tracing
+exporter is deprecated, and its files work only at the traced sizes.
 """
 
 import json
@@ -29,13 +29,13 @@ from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
 from lightbsr_arch.io import whole_file
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest accepted difference between the file's and PyTorch's fp32 output, for images in [0, 1], by dtype."""
+"""Largest accepted difference from PyTorch's fp32 output for images in [0, 1], by the dtype of the file."""
 
 EXAMPLE_SIZE = (2, 17, 22)
-"""Batch, height and width of the images with which networks are exported and files are checked."""
+"""Batch, height and width of the images for export and for the check of the file."""
 
 LARGEST = 2**16
-"""Upper bound on dynamic sizes, which PyTorch 2.6 needs for its proof. The file itself has no bound."""
+"""Upper bound on dynamic sizes. PyTorch 2.6 needs one for its shape analysis. The file itself has no bound."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _program(graph: _Graph, dtype: str, opset: int) -> Any:
 def _without_batch_norms(model: nn.Module) -> nn.Module:
     """Return a copy in eval mode with every batch norm folded into its convolution.
 
-    PyTorch 2.6 cannot export batch norms with today's onnxscript.
+    PyTorch 2.6 cannot export batch norms with current onnxscript.
     """
     model = deepcopy(model).eval()
     for layers in [module for module in model.modules() if isinstance(module, nn.Sequential)]:

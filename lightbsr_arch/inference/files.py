@@ -24,10 +24,10 @@ from lightbsr_arch.inference.upscaler import upscale
 from lightbsr_arch.io import write_whole
 
 STANDARD_STREAM = "-"
-"""Stands for standard input or standard output in place of a file."""
+"""Name of standard input or standard output, instead of a file."""
 
 _OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".svg", ".exr", ".hdr", ".dng", ".raw", ".pfm")
-"""Endings of formats that Pillow does not name, or only some of its builds name."""
+"""Extensions of formats that are unknown to Pillow, or to some of its builds."""
 
 _CODECS = {suffix: codec for codec, form in FORMATS.items() for suffix in form.suffixes}
 _CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
@@ -35,10 +35,10 @@ _CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to upscale, from a source to a target, each of which may be ``STANDARD_STREAM``.
+    """A picture to upscale, with its source and its target. Either may be ``STANDARD_STREAM``.
 
-    ``codec`` is None if the format of the input is kept. ``problem`` is the reason why the source, a folder, cannot be
-    searched.
+    ``codec`` is None if the format of the input is kept. If the source is a folder that cannot be searched, ``problem``
+    is the reason.
     """
 
     source: str
@@ -68,28 +68,28 @@ class Outcome:
 def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str = "") -> list[Job]:
     """List the pictures to upscale and the files to write.
 
-    Pictures keep their paths below a folder and their names, apart from ``suffix`` and the ending of another format.
-    Without ``codec`` a picture keeps its format, or becomes PNG if its format is not written (such as GIF and PPM). An
-    output folder inside an input folder is skipped, because its pictures come from an earlier run.
+    Pictures keep their names and their paths below a folder, except for ``suffix`` and the extension of another format.
+    Without ``codec``, a picture keeps its format, or becomes PNG if its format cannot be written, such as GIF and PPM.
+    An output folder inside an input folder is skipped, because its pictures come from an earlier run.
 
     Args:
         inputs: folders, globs and files, or only "-" for standard input.
         out: the folder to write to. For one picture, a file is possible too, and "-" is standard output.
         codec: one of `FORMATS`.
-        suffix: added to the names, before the ending.
+        suffix: text that is added to the names, before the extension.
 
     Raises:
-        UserError: an input does not exist or holds no pictures; ``out`` has the ending of a format that is not
-            written; two pictures would be written to one file; a picture would be written over an input.
+        UserError: an input does not exist or contains no pictures, ``out`` has the extension of a format that cannot be
+            written, two pictures would be written to one file, or a picture would replace an input.
     """
     if "/" in suffix or os.sep in suffix:
-        raise UserError(f"--suffix {suffix}: goes into a file's name and holds no {os.sep}")
+        raise UserError(f"--suffix {suffix}: goes into a file's name and must not contain {os.sep}")
     if STANDARD_STREAM in inputs and len(inputs) > 1:
-        raise UserError("- (standard input) is one picture, and goes with no other input")
+        raise UserError("- (standard input) is one picture and cannot be combined with other inputs")
     if out == STANDARD_STREAM or (Path(out).suffix.lower() in _CODECS and not Path(out).is_dir()):
         jobs = [_job_to_file(inputs, out, codec)]
     elif Path(out).exists() and not Path(out).is_dir():
-        raise UserError(f"{out}: a file, and no picture's name; name a folder")
+        raise UserError(f"{out}: a file without the name of a picture; name a folder")
     elif STANDARD_STREAM in inputs:
         raise UserError(f"{out}: a picture from standard input needs the name of a file, as {out}/picture.png")
     elif _is_picture_name(out) and not Path(out).is_dir():
@@ -119,7 +119,7 @@ def upscale_files(
         jobs: from `plan`.
         model: from `load_student`.
         tile: see `upscale`.
-        skip_existing: leave outputs that exist.
+        skip_existing: whether to skip pictures whose output exists.
         self_ensemble: see `upscale`.
         outscale: see `upscale`.
         fit_inside: see `upscale`.
@@ -206,7 +206,7 @@ def _write(target: str, data: bytes) -> None:
 
 
 def _is_picture_name(out: str) -> bool:
-    """Return whether a name has the ending of any picture format."""
+    """Return whether a name has the extension of any picture format."""
     return Path(out).suffix.lower() in {*Image.registered_extensions(), *_OTHER_PICTURES}
 
 
@@ -221,10 +221,10 @@ def _job(picture: PictureFile, target: Path, codec: str | None, suffix: str) -> 
 def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
     by_name = None if out == STANDARD_STREAM else _CODECS[Path(out).suffix.lower()]
     if codec and by_name and codec != by_name:
-        raise UserError(f"{out}: that name is not of format {codec}")
+        raise UserError(f"{out}: its extension is not that of {codec}")
     sources = inputs if STANDARD_STREAM in inputs else [str(picture.path) for picture in find_pictures(inputs)]
     if len(sources) > 1 or Path(inputs[0]).is_dir():
-        raise UserError(f"{out}: one file for several pictures; name a folder")
+        raise UserError(f"{out}: one file cannot hold several pictures; name a folder")
     return Job(sources[0], out, codec or by_name)
 
 

@@ -1,4 +1,4 @@
-"""Writing of upscaled pictures in formats that can hold different parts of a picture.
+"""Writing of upscaled pictures in formats that differ in the parts of a picture that they can hold.
 
 Grey, 16 bits, alpha, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold them. A notice
 names each part that is lost.
@@ -29,7 +29,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...]
     alpha: bool
     deep: bool
-    """Whether the format holds 16 bits per channel."""
+    """True if the format supports 16 bits per channel."""
     longest_side: int
     metadata: dict[str, int]
     """Names of attributes of `Picture` that the format holds, with the largest size in bytes of each."""
@@ -62,7 +62,7 @@ FORMATS: Final = {
     "tiff": Format((".tiff", ".tif"), True, True, 2**31 - 1, dict.fromkeys(("icc", "xmp", "iptc", "dpi"), _ANY)),
     "bmp": Format((".bmp",), False, False, 2**31 - 1, {"dpi": _ANY}, 2**32 - 2**24),  # the rest is padding of rows
 }
-"""The formats that are written, by name."""
+"""The formats that can be written, by name."""
 
 QUALITY = 95
 """Quality of JPEG and lossy WebP."""
@@ -87,11 +87,11 @@ _SRGB_CHUNKS: Final = {
 
 
 def fit(picture: Picture, codec: str) -> Picture:
-    """Reduce a picture to the parts that a format of `FORMATS` can hold; a notice names each lost part."""
+    """Reduce a picture to the parts that a format of `FORMATS` can hold. A notice names each lost part."""
     pixels, notices = picture.pixels, list(picture.notices)
     if not FORMATS[codec].deep and pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257).astype(np.uint8)
-        notices.append(f"{codec} holds 8 bits of the 16")
+        notices.append(f"{codec} holds only 8 of the 16 bits")
     if not FORMATS[codec].alpha and _has_alpha(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3])
         notices.append(f"{codec} holds no alpha; it was left out")
@@ -104,7 +104,7 @@ def fit(picture: Picture, codec: str) -> Picture:
             notices.append(f"{codec} holds no {name}{amount}; it was left out")
             setattr(fitted, attribute, None)
     if picture.exif and codec == "tiff" and _has_more_than_texts(picture.exif):
-        notices.append("tiff holds the texts of EXIF alone here; the rest was left out")
+        notices.append("tiff keeps only the texts of EXIF; the rest was left out")
     if "png_chunks" not in FORMATS[codec].metadata:
         lost = dict.fromkeys(_label(kind, content) for kind, content in picture.png_chunks if _says(kind, content))
         if lost:
@@ -116,14 +116,14 @@ def fit(picture: Picture, codec: str) -> Picture:
 def check_size(height: int, width: int, codec: str) -> None:
     """Raise `UserError` if a format cannot hold a picture of that size."""
     if max(height, width) > (limit := FORMATS[codec].longest_side):
-        raise UserError(f"{width}x{height} pixels would come out, {codec} holds {limit} a side; use --format png")
+        raise UserError(f"an output of {width}x{height} pixels, but {codec} allows {limit} per side; use --format png")
 
 
 def encode(picture: Picture, codec: str) -> bytes:
     """Encode a picture in one of `FORMATS`, after `fit` and `check_size`.
 
-    PNG, TIFF and BMP are lossless. JPEG (4:4:4) has quality 95, and so has WebP unless the input was lossless WebP.
-    16-bit grey with alpha is written as RGBA, because few programs read it.
+    PNG, TIFF and BMP are lossless. JPEG (4:4:4) has quality 95. WebP also has quality 95, unless the input was lossless
+    WebP. 16-bit grey with alpha is written as RGBA, because few programs can read it.
     """
     pixels = picture.pixels
     if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.shape[2] == 2:
@@ -221,7 +221,7 @@ def _bgr(pixels: Pixels) -> Pixels:
 
 
 def _with_png_chunks(png: bytes, picture: Picture) -> bytes:
-    """Return a PNG file with the picture's further chunks inserted behind the header."""
+    """Return a PNG file with the picture's further chunks inserted after the header."""
     chunks = [chunk(kind, content) for kind, content in picture.png_chunks if kind in COLOUR_CHUNKS]
     if picture.icc:
         chunks.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc)))
@@ -239,7 +239,7 @@ def _with_png_chunks(png: bytes, picture: Picture) -> bytes:
 
 
 def _with_iptc(jpeg: bytes, iptc: bytes) -> bytes:
-    """Return a JPEG file with IPTC, which Pillow does not write, as a Photoshop segment behind the first one (JFIF)."""
+    """Return a JPEG file with IPTC as a Photoshop segment after the first segment (JFIF). Pillow does not write it."""
     padded = iptc + b"\0" * (len(iptc) % 2)
     content = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + padded
     end_of_first = 4 + struct.unpack_from(">H", jpeg, 4)[0]

@@ -1,4 +1,4 @@
-"""The x8 self-ensemble of EDSR (CVPRW 2017), which papers mark with a plus behind the method's name."""
+"""The x8 self-ensemble of EDSR (CVPRW 2017). Papers mark it with a plus after the name of the method."""
 
 from collections.abc import Callable
 from itertools import product
@@ -6,18 +6,18 @@ from itertools import product
 import torch
 
 TURNS = tuple(product((False, True), repeat=3))
-"""The eight symmetries of a square: whether an image is transposed, then flipped top to bottom, left to right."""
+"""The symmetries of a square. Each states whether an image is transposed, flipped vertically, flipped horizontally."""
 
 
 def self_ensemble(upscale: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor) -> torch.Tensor:
-    """Upscale an image in its eight flips and transposes, undo these and average.
+    """Upscale the eight flips and transposes of an image, undo them, and average the results.
 
     Args:
         upscale: takes N x 3 x H x W, also with H and W exchanged, and returns N x 3 x H*scale x W*scale.
         lq: N x 3 x H x W.
 
     Returns:
-        The mean, N x 3 x H*scale x W*scale in fp32, not clamped or rounded.
+        The mean, N x 3 x H*scale x W*scale in fp32, neither clamped nor rounded.
     """
     total: torch.Tensor | None = None
     for transposed, top, left in TURNS:

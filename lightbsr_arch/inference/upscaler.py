@@ -48,22 +48,22 @@ def upscale(
             [0, 1]. Torch: floats in [0, 1], C x H x W or N x C x H x W, with 3 channels (RGB) or 1 (grey).
         model: a model from ``lightbsr_arch.load``, the name of shipped weights, or a file. The default is the best
             shipped weights (`lightbsr.shipped.default_name`). For many images, load the model once.
-        tile: rows that are processed at a time: a number, "auto" for as many as the free memory allows, or 0 for the
-            whole image at once. It bounds memory and changes the result only by rounding (`inference.tiling`).
+        tile: number of rows that are processed at a time, "auto" for as many as the free memory allows, or 0 for the
+            whole image at once. It limits the memory and changes the result only by rounding (`inference.tiling`).
         device: device of a model that is given by name: "cpu", "cuda", "mps" or "auto", the default, which is the first
             available of "cuda", "mps" and "cpu". A loaded model stays on its device.
         dtype: number format of a model that is given by name; fp32 by default.
-        self_ensemble: average over the eight flips and transposes of the image. This takes eight times as long and
-            holds the whole SR image in fp32 twice.
+        self_ensemble: whether to average over the eight flips and transposes of the image. This takes eight times as
+            long and needs memory for two SR images in fp32.
         outscale: factor of both sides, if it is not to be the model's scale; at most twice that. The model's output is
             resized with Pillow's Lanczos filter, with antialiasing.
         fit_inside: instead of ``outscale``, the largest height and width, one of which may be None. The aspect is kept.
         advance: receives the share of the work that has been done since the last call.
 
     Returns:
-        The image ``scale`` times larger, or of the size asked for, in the form, dtype and range of ``image``, clamped
-        to its range. Grey is repeated as three channels, and the mean of the output's channels is returned. Alpha is
-        upscaled as a grey image; a constant alpha stays constant.
+        The image enlarged by ``scale``, with the layout, dtype and range of ``image``, clamped to this range. Grey is
+        repeated as three channels, and the mean of the output's channels is returned. Alpha is upscaled as a grey
+        image. Constant alpha stays constant.
 
     Raises:
         ValueError: ``image`` has another form, dtype or range, or ``outscale`` and ``fit_inside`` are both given.
@@ -72,7 +72,7 @@ def upscale(
     """
     if isinstance(model, Network):
         if device is not None or dtype is not None:
-            raise ValueError("device and dtype are those of the model, which is loaded: load(name, device, dtype)")
+            raise ValueError("a loaded model keeps its device and dtype: use load(name, device, dtype)")
     else:
         model = load_student(model, device or "auto", dtype or torch.float32)
     check_tile(tile)
@@ -102,8 +102,8 @@ def load_student(
     """Load a model for upscaling, by default the best shipped weights.
 
     Raises:
-        UserError: the weights are missing, a teacher's, or not for RGB; the device is missing or cannot compute in that
-            dtype.
+        UserError: the weights are missing, a teacher's, or not for RGB, or the device is missing or cannot compute in
+            that dtype.
     """
     name_or_path = name_or_path or default_name()
     model = load(name_or_path, find_device(device), dtype)
@@ -159,7 +159,7 @@ def _clamped_strips(
             if not sr.isfinite().all():
                 if parameter.dtype == torch.float16:
                     raise UserError("the network's numbers overflow in fp16; use fp32 or bf16")
-                raise UserError("the network gives numbers that are not finite: its weights are of no use")
+                raise UserError("the network returns numbers that are not finite: its weights are unusable")
             yield (sr if len(lq) == 3 else sr.mean(dim=0, keepdim=True)).clamp_(0, 1)
             release_freed()
     except (MemoryError, RuntimeError) as error:
@@ -228,7 +228,7 @@ def _fill(out: NDArray[Any], image: NDArray[Any], strips: _Strips, share: float)
 
 
 def _check_range(image: torch.Tensor) -> None:
-    """Raise `ValueError` for values outside [0, 1], which an earlier interpolation may exceed a little."""
+    """Raise `ValueError` for values outside [0, 1]. The small overshoot of an earlier interpolation is allowed."""
     if image.numel() == 0:
         raise ValueError("an empty image")
     low, high = (value.item() for value in image.aminmax())

@@ -1,4 +1,4 @@
-"""Contrast between degradations: patches that share one attract each other, all others repel each other."""
+"""Contrast between degradations. Embeddings of patches with the same degradation attract, all others repel."""
 
 from typing import Annotated, Literal
 
@@ -13,19 +13,19 @@ from torch import nn
 class MomentumContrastLoss(nn.Module):
     """InfoNCE between patches of one degradation, with the keys of earlier steps as negatives.
 
-    LightBSR (ICCV 2025), section 3.2, and DASR (CVPR 2021), section 3.1, after MoCo (CVPR 2020). Of the ``num_patch``
-    patches that share a degradation, ordered pairs of different ones are a query and its positive key. The loss is the
-    mean over pairs and degradations. One key of each degradation enters the queue.
+    LightBSR (ICCV 2025), section 3.2, and DASR (CVPR 2021), section 3.1, use it after MoCo (CVPR 2020). Each ordered
+    pair of different patches with the same degradation is a query and its positive key. The loss is the mean over pairs
+    and degradations. One key per degradation enters the queue.
 
     Args:
         loss_weight: weight of this loss in the sum.
-        num_patch: patches that share a degradation.
-        temperature: T.
-        queue_size: keys that are kept; any number.
-        momentum: EMA decay of the encoder that gives the keys, which the model maintains.
-        num_dim: length of the embeddings; left out, that of the estimator's.
-        queries: "every": each patch is a query, and the first patch's key enters the queue, as in LightBSR's code;
-            "first": only the first patch is a query, and the second patch's key enters the queue, as in DASR's code.
+        num_patch: number of patches that share a degradation.
+        temperature: temperature T of the softmax.
+        queue_size: number of keys in the queue.
+        momentum: EMA decay of the encoder that computes the keys, which the model maintains.
+        num_dim: length of the embeddings; by default that of the estimator.
+        queries: "every" if each patch is a query and the first patch's key enters the queue, as in LightBSR's code;
+            "first" if only the first patch is a query and the second patch's key enters the queue, as in DASR's code.
     """
 
     queue: torch.Tensor
@@ -47,17 +47,17 @@ class MomentumContrastLoss(nn.Module):
         self.temperature = temperature
         self.momentum = momentum
         self.queries = queries
-        # Random directions, the same in every process.
+        # The initial keys are random directions, the same in every process.
         queue = torch.randn(num_dim, queue_size, generator=torch.Generator().manual_seed(0))
         self.register_buffer("queue", F.normalize(queue, dim=0))
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Compute the loss, in fp32 because the logits reach 1/T; the keys get no gradient.
+        """Compute the loss in fp32, because the logits reach 1/T. The keys have no gradient.
 
         Args:
-            queries: embeddings N x D, of which each ``num_patch`` neighbours share a degradation.
-            keys: the same patches' embeddings by the momentum encoder, N x D.
+            queries: embeddings, N x D. Each ``num_patch`` neighbours share a degradation.
+            keys: embeddings of the same patches by the momentum encoder, N x D.
         """
         with torch.autocast(queries.device.type, enabled=False):
             q, k = (self._by_degradation(embeddings.float()) for embeddings in (queries, keys.detach()))
@@ -70,7 +70,7 @@ class MomentumContrastLoss(nn.Module):
             return self.loss_weight * losses[:, others].mean()
 
     def new_keys(self, keys: torch.Tensor) -> torch.Tensor:
-        """Return the keys that enter the queue, N/num_patch x D, normalised, out of ``keys``, N x D."""
+        """Return the rows of ``keys``, N x D, that enter the queue, as N/num_patch x D, normalised."""
         return self._by_degradation(keys.float())[:, 1 if self.queries == "first" else 0]
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Distillation losses, which make a student's knowledge of the degradation agree with its teacher's."""
+"""Distillation losses, which compare a student's knowledge of the degradation with its teacher's."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ Knowledge = dict[str, torch.Tensor]
 
 
 class DistillLoss(nn.Module):
-    """Base of losses that compare named knowledge of two networks. The comparison is computed in fp32.
+    """Base class of losses that compare named tensors of two networks, in fp32.
 
     Attributes:
-        compares: the names of the knowledge that both networks must have.
+        compares: names of the tensors that both networks must return.
     """
 
     compares: tuple[str, ...]
@@ -33,13 +33,13 @@ class DistillLoss(nn.Module):
 class KDSRDistillLoss(DistillLoss):
     """KL divergence of the softened distilled vectors: KL(softmax(teacher / T) || softmax(student / T)).
 
-    KDSR (ICLR 2023), equation 5. The loss is the mean over the batch, without the T^2 of Hinton's distillation. An L1
-    distance of the vectors can be added or can replace it. The KL divergence does not change if a constant is added to
-    all numbers of a vector; the L1 distance does.
+    It is equation 5 of KDSR (ICLR 2023). The loss is the mean over the batch, without the T^2 of Hinton's distillation.
+    An L1 distance of the vectors can be added, or can replace the KL divergence. If a constant is added to all numbers
+    of a vector, the L1 distance changes, but the KL divergence does not.
 
     Args:
         loss_weight: weight of this loss in the sum.
-        temperature: T.
+        temperature: temperature T of the softmax.
         kl_weight: weight of the KL divergence.
         l1_weight: weight of the L1 distance.
     """
@@ -65,12 +65,12 @@ class KDSRDistillLoss(DistillLoss):
 class LightBSRDistillLoss(DistillLoss):
     """KL divergence and L1 distance of the channel guides, and mean squared error of the spatial guides.
 
-    LightBSR (ICCV 2025), section 3.4. The KL divergence is that of KDSR. The guides are those of the restorer before
-    its groups refine them.
+    It is the loss of LightBSR (ICCV 2025), section 3.4. The KL divergence is that of KDSR. The guides are the initial
+    ones of the restorer, before its groups refine them.
 
     Args:
         loss_weight: weight of this loss in the sum.
-        temperature: T of the KL divergence.
+        temperature: temperature T of the KL divergence.
         kl_weight: weight of the KL divergence of the channel guides.
         l1_weight: weight of the L1 distance of the channel guides.
         spatial_weight: weight of the mean squared error of the spatial guides.

@@ -1,4 +1,4 @@
-"""A perceptual loss whose feature network comes as a package, for users who cannot download VGG19."""
+"""A perceptual loss whose feature network is in a Python package, for users who cannot download VGG19."""
 
 import random
 from importlib import import_module
@@ -13,10 +13,10 @@ from lightbsr.errors import UserError
 from lightbsr_arch.weight_files import read_pth
 
 STRIDES = (2, 4, 8, 16, 32)
-"""Strides of EfficientNet's stages, by which ``stage_weights`` are ordered."""
+"""Strides of EfficientNet's stages, in the order of ``stage_weights``."""
 
 _STAGE_ENDS = (0, 2, 4, 10, 15)  # the last block of each stride
-_MEAN, _SPREAD = 127 / 255, 128 / 255  # of EfficientNet-Lite's inputs; they also fit the statistics in its BatchNorm
+_MEAN, _SPREAD = 127 / 255, 128 / 255  # of EfficientNet-Lite's inputs, and consistent with its BatchNorm statistics
 
 
 Weight = Annotated[float, Meta(ge=0)]
@@ -26,12 +26,12 @@ Weight = Annotated[float, Meta(ge=0)]
 class EfficientNetLoss(nn.Module):
     """L1 distance of features of EfficientNet-Lite0 (trained on ImageNet), relative to the mean feature of HR.
 
-    It takes the place of BasicSR's PerceptualLoss on VGG19, with other features: no paper in this field uses them.
-    The weights (17 MB, Apache-2.0) come with the extra ``efficientnet``.
+    It replaces BasicSR's PerceptualLoss on VGG19. Its features differ from those of VGG19, and no paper in this field
+    uses them. The extra ``efficientnet`` installs the weights (17 MB, Apache-2.0).
 
     Args:
         perceptual_weight: weight of this loss in the sum.
-        stage_weights: weights of the features at strides 2, 4, 8, 16 and 32; stages of weight 0 are not computed.
+        stage_weights: weights of the features at strides 2, 4, 8, 16 and 32. Stages of weight 0 are not computed.
         shift: largest random shift of both images in pixels. Without a shift, the strides leave a grid of dots.
 
     Raises:
@@ -56,7 +56,7 @@ class EfficientNetLoss(nn.Module):
         return super().train(False)
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Return the loss of images ``x`` against ``gt``, N x 3 x H x W in [0, 1], and no style loss."""
+        """Return the loss between ``x`` and ``gt``, N x 3 x H x W in [0, 1], and None as the style loss."""
         top, left = (random.randint(0, self.shift) for _ in range(2))
         x, gt = (images[..., top:, left:] for images in (x, gt))
         with torch.no_grad():
@@ -68,7 +68,7 @@ class EfficientNetLoss(nn.Module):
         return self.perceptual_weight * loss, None
 
     def features(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Return the features at the end of each stage, by its last block's number."""
+        """Return the features at the end of each stage, by the number of its last block."""
         x = self.net._swish(self.net._bn0(self.net._conv_stem((images - _MEAN) / _SPREAD)))
         found = {}
         for number, block in enumerate(self.net._blocks):

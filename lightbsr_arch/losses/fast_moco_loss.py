@@ -1,4 +1,4 @@
-"""CdCL's contrast between degradations, which needs no queue: parts of an image predict other images as a whole."""
+"""CdCL's contrast between degradations without a queue. Parts of an image predict other, whole images."""
 
 from itertools import combinations
 from typing import Annotated, Any, Protocol
@@ -14,7 +14,7 @@ PAIRS = tuple(combinations(range(4), 2))
 
 
 class ProjectedEncoder(Protocol):
-    """An estimator whose IDR, as a vector, a projector and a predictor follow in training."""
+    """An estimator with a projector and a predictor, which process the IDR as a vector in training."""
 
     projector: nn.Module
     predictor: nn.Module
@@ -26,15 +26,15 @@ class ProjectedEncoder(Protocol):
 class FastMoCoLoss(nn.Module):
     """InfoNCE between predictions from pairs of quarters and the projections of whole images.
 
-    CdCL (IEEE TIP 2025), after Fast-MoCo (ECCV 2022). ``num_patch`` images share a degradation and, by the cyclic
-    shift, show different content. For each ordered pair of different ones, the predictions of the first are compared
-    with the projection of the second; the negatives are the images of the other degradations at the second's position.
-    The loss is the mean over these pairs, the pairs of quarters and the degradations.
+    CdCL (IEEE TIP 2025) uses it after Fast-MoCo (ECCV 2022). ``num_patch`` images share a degradation and have
+    different content because of the cyclic shift. For each ordered pair of different images, the predictions of the
+    first are compared with the projection of the second. The negatives are the images of the other degradations at the
+    second's position. The loss is the mean over these pairs, the pairs of quarters and the degradations.
 
     Args:
         loss_weight: weight of this loss in the sum.
-        num_patch: images that share a degradation.
-        temperature: T.
+        num_patch: number of images that share a degradation.
+        temperature: temperature T of the softmax.
         momentum: EMA decay of the encoder that computes the targets, which the model maintains.
     """
 
@@ -54,15 +54,15 @@ class FastMoCoLoss(nn.Module):
     def predictions(self, encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
         """Predict the projections of images of the same degradation from pairs of quarters.
 
-        Images of one degradation do not share statistics of batch normalisation, by which the contrast could recognise
-        them.
+        Images with the same degradation are normalised in different batches. Otherwise the contrast could recognise
+        them by the statistics of batch normalisation.
 
         Args:
-            encoder: the trained one.
-            lq: N x 3 x H x W, of which each ``num_patch`` neighbours share a degradation.
+            encoder: the trained encoder.
+            lq: N x 3 x H x W. Each ``num_patch`` neighbours share a degradation.
 
         Returns:
-            num_patch x 6 x N/num_patch x D.
+            The predictions, num_patch x 6 x N/num_patch x D.
         """
         return torch.stack([self._of_quarters(encoder, lq[i :: self.num_patch]) for i in range(self.num_patch)])
 
@@ -80,14 +80,14 @@ class FastMoCoLoss(nn.Module):
         """Return the projections of whole images, num_patch x N/num_patch x D.
 
         Args:
-            encoder: the moving average of the trained one.
+            encoder: the moving average of the trained encoder.
             lq: as in ``predictions``.
         """
         views = [lq[i :: self.num_patch] for i in range(self.num_patch)]
         return torch.stack([encoder.projector(encoder.estimate(view)[1]["idr"]) for view in views])
 
     def forward(self, predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Compute the loss of ``predictions`` and ``targets``, in fp32; the targets get no gradient."""
+        """Compute the loss of ``predictions`` and ``targets`` in fp32. The targets have no gradient."""
         with torch.autocast(predictions.device.type, enabled=False):
             p, z = (F.normalize(x.float(), dim=-1) for x in (predictions, targets.detach()))
             logits = torch.einsum("vqnd,wmd->vwqnm", p, z) / self.temperature
@@ -97,6 +97,6 @@ class FastMoCoLoss(nn.Module):
 
 
 def quarters(images: torch.Tensor) -> list[torch.Tensor]:
-    """Cut N x C x H x W into four of N x C x H/2 x W/2, by columns; an odd last row or column is left out."""
+    """Cut N x C x H x W into four of N x C x H/2 x W/2, by columns. An odd last row or column is left out."""
     rows, columns = (side // 2 for side in images.shape[-2:])
     return [images[..., top : top + rows, left : left + columns] for left in (0, columns) for top in (0, rows)]

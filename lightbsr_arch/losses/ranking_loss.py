@@ -1,4 +1,4 @@
-"""MM-RealSR's losses of degrees of degradation, which need only the order of images and not their true degrees."""
+"""MM-RealSR's losses for degrees of degradation. They need the order of images, but not their true degrees."""
 
 from typing import Annotated
 
@@ -11,16 +11,16 @@ from torch import nn
 
 @LOSS_REGISTRY.register()
 class DegreeRankingLoss(nn.Module):
-    """Margin ranking of degrees, and two anchors at the ends of their range.
+    """Margin ranking of degrees, and two anchors at the ends of their range (MM-RealSR, ECCV 2022).
 
-    MM-RealSR (ECCV 2022). With D kinds of degradation, D + 3 neighbours of the batch are versions of one image: a
-    mild one; for each kind, one that is worse in this kind only; the clean image, whose degrees are all 0; and the
-    worst one, whose degrees are all 1.
+    With D kinds of degradation, each D + 3 neighbours of the batch are versions of one image: a mild version; for each
+    kind, a version that is worse in this kind only; the clean image, whose degrees are all 0; and the worst version,
+    whose degrees are all 1.
 
     Args:
         loss_weight: weight of this loss in the sum.
-        margin: by how much the degree of the worse version must exceed that of the mild one.
-        rank_weight: weight of the ranking. Where it is too large, degrees saturate at 0 and 1.
+        margin: smallest difference between the degrees of the worse and of the mild version.
+        rank_weight: weight of the ranking. If it is too large, degrees saturate at 0 and 1.
         anchor_weight: weight of the anchors.
     """
 
@@ -45,14 +45,14 @@ class DegreeRankingLoss(nn.Module):
         """
         versions = by_version(degrees.float())
         mild, worse, clean, worst = versions[:, 0], versions[:, 1:-2], versions[:, -2], versions[:, -1]
-        exceeded = mild - worse.diagonal(dim1=1, dim2=2)  # of each version, the degree that is worse
+        exceeded = mild - worse.diagonal(dim1=1, dim2=2)  # the degree that is worse in each version
         ranking = F.relu(exceeded + self.margin).mean(dim=0).sum()
         anchors = (clean.square() + (1 - worst).square()).mean(dim=0).sum()
         return self.loss_weight * (self.rank_weight * ranking + self.anchor_weight * anchors)
 
 
 def with_exact_anchors(degrees: torch.Tensor) -> torch.Tensor:
-    """Replace the degrees of the anchors, out of N x D, by exactly 0 and 1, under which they are restored."""
+    """Replace the degrees of the anchors in N x D by exactly 0 and 1, with which they are restored."""
     versions = by_version(degrees)
     ends = torch.tensor([0.0, 1.0]).to(degrees)[None, :, None].expand(len(versions), -1, degrees.shape[1])
     return torch.cat([versions[:, :-2], ends], dim=1).flatten(0, 1)

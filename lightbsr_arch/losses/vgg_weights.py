@@ -1,4 +1,4 @@
-"""Weights of the VGG networks of a perceptual loss. They are read from a file, never downloaded."""
+"""Weights of the VGG networks of a perceptual loss. They are read from a file and never downloaded."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def find_weights_file(vgg_type: str) -> Path:
     """Find the file of torchvision's weights below the current folder or in torch.hub's, as BasicSR does.
 
     Raises:
-        UserError: it is in neither; the message says how to get it.
+        UserError: the file is missing. The message says how to get it.
     """
     places = _places(vgg_type)
     for path in places:
@@ -56,7 +56,7 @@ def load_vgg(vgg_type: str) -> nn.Module:
     """
     path = find_weights_file(vgg_type)
     content = read_pth(path)
-    with torch.device("meta"):  # initialising these weights would take time, and they are replaced or unused
+    with torch.device("meta"):  # avoids the slow initialisation of weights that are replaced or unused
         net = getattr(models, vgg_type)(weights=None)
     try:
         weights = {key: value for key, value in content.items() if not key.startswith("classifier.")}

@@ -1,6 +1,6 @@
-"""Types that sections of options share: registered classes describe their own sections with them.
+"""Types that sections of options share. Registered classes use them to describe their own sections.
 
-They are apart from ``config``, which imports the registered classes.
+They are not in ``config``, because ``config`` imports the registered classes.
 """
 
 from typing import Annotated, Any, Literal
@@ -22,8 +22,8 @@ Scheduler = Annotated[
 ]
 
 Count = Annotated[int, Meta(ge=1)]
-Pieces = Annotated[int, Meta(ge=1, le=65536)]  # numbers of things that are in memory together
-Seed = Annotated[int, Meta(ge=0, le=2**32 - 1025)]  # each process adds its number, and NumPy takes 32 bits
+Pieces = Annotated[int, Meta(ge=1, le=65536)]  # number of items that are in memory together
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1025)]  # each process adds its rank, and NumPy accepts 32 bits
 Processes = Annotated[int, Meta(ge=0, le=1024)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Steps = Annotated[float, Meta(ge=1, multiple_of=1)]  # BasicSR's files write `!!float 5e3`
@@ -42,8 +42,8 @@ class IoBackend(Struct, kw_only=True, forbid_unknown_fields=True):
         Meta(description="disk: a folder of image files; lmdb: a folder NAME.lmdb that BasicSR's LMDB maker wrote"),
     ]
     readonly: Annotated[bool, Meta(description="lmdb: open the database read-only")] = True
-    lock: Annotated[bool, Meta(description="lmdb: take a lock, which is not needed if all only read")] = False
-    readahead: Annotated[bool, Meta(description="lmdb: let the system read ahead")] = False
+    lock: Annotated[bool, Meta(description="lmdb: use a lock, which is not needed for read-only access")] = False
+    readahead: Annotated[bool, Meta(description="lmdb: allow the system to read ahead")] = False
     server_list_cfg: Annotated[str | UnsetType, Meta(description="memcached: server list file")] = UNSET
     client_cfg: Annotated[str | UnsetType, Meta(description="memcached: client configuration file")] = UNSET
     sys_path: Annotated[str | None, Meta(description="memcached: folder of its Python client")] = None
@@ -54,25 +54,25 @@ class LoaderOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, description="name in logs, TensorBoard and result folders")]
     type: Annotated[str, Meta(description="registered data set class")]
-    batch_size_per_gpu: Annotated[Pieces | UnsetType, Meta(description="images a step and GPU (training)")] = UNSET
+    batch_size_per_gpu: Annotated[Pieces | UnsetType, Meta(description="images per step and GPU (training)")] = UNSET
     num_worker_per_gpu: Annotated[
-        Processes | UnsetType, Meta(description="loader processes a GPU (training); 0: load in the main process")
+        Processes | UnsetType, Meta(description="loader processes per GPU (training); 0: load in the main process")
     ] = UNSET
-    dataset_enlarge_ratio: Annotated[Count, Meta(description="times an epoch repeats the data set (training)")] = 1
+    dataset_enlarge_ratio: Annotated[Count, Meta(description="repetitions of the data set per epoch (training)")] = 1
     prefetch_mode: Annotated[
-        Literal["cpu", "cuda"] | None, Meta(description="prepare batches ahead; cuda needs `pin_memory: true`")
+        Literal["cpu", "cuda"] | None, Meta(description="prepare batches in advance; cuda needs `pin_memory: true`")
     ] = None
-    num_prefetch_queue: Annotated[Pieces, Meta(description="batches prepared ahead by `prefetch_mode: cpu`")] = 1
+    num_prefetch_queue: Annotated[Pieces, Meta(description="batches that `prefetch_mode: cpu` prepares in advance")] = 1
     pin_memory: Annotated[bool, Meta(description="page-locked memory, for faster copies to the GPU")] = False
-    persistent_workers: Annotated[bool, Meta(description="keep loader processes from one epoch to the next")] = False
+    persistent_workers: Annotated[bool, Meta(description="keep loader processes between epochs")] = False
 
 
 class DatasetOptions(LoaderOptions, kw_only=True):
     """Keys of every data set of high-resolution images.
 
-    A registered class describes its own section with an attribute ``Options``: a subclass of this struct
-    (``kw_only=True``) that adds the keys the class reads. ``phase`` and ``scale``, which BasicSR itself writes into
-    the section, are not options.
+    A registered class describes its own section with an attribute ``Options``. It is a subclass of this struct
+    (``kw_only=True``) that adds the keys of the class. ``phase`` and ``scale`` are not options, because BasicSR itself
+    writes them into the section.
     """
 
     dataroot_gt: Annotated[str, Meta(description="high-resolution images: a folder, or NAME.lmdb")]

@@ -1,4 +1,4 @@
-"""Problems of an options file, and their places in it."""
+"""Problems in an options file, and their places in it."""
 
 import re
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ LONGEST_LINE = 2000
 
 
 class Finding(NamedTuple):
-    """A mistake that a check found, before its place in the file is looked up."""
+    """A mistake that a check found, without its place in the file."""
 
     key: KeyPath
     code: str
     """The kind of mistake, such as ``unknown-key``, for programs and tests. The message does not show it."""
     text: str
     meant: str | None = None
-    """For an unknown key: the known key in the same section that the user probably meant."""
+    """The known key in the same section that the user probably meant, for an unknown key."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """One line for the user, with the place, the key and the correction."""
+    """A line for the user with the place, the key and the correction."""
 
     location: Location
     code: str
@@ -55,7 +55,7 @@ class Problem:
 class OptionsError(UserError):
     """An options file that cannot be used.
 
-    Its text is one line per problem: those of the command line, then those of each file from top to bottom.
+    Its text has one line per problem, first those of the command line, then those of each file from top to bottom.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -67,7 +67,7 @@ class OptionsError(UserError):
 
 
 def dotted(key: KeyPath) -> str:
-    """Return a key as users write it: ``("train", "betas", 0)`` becomes ``train.betas[0]``."""
+    """Return a key in the notation of messages. ``("train", "betas", 0)`` becomes ``train.betas[0]``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return text.removeprefix(".")
 

@@ -1,10 +1,10 @@
 """The valid options as types, from which the check, ``options/schema.json`` and ``docs/options.md`` are derived.
 
-The arguments of registered classes are read off their signatures (``signatures.py``). Rules that involve several
+The arguments of registered classes are derived from their signatures (``signatures.py``). Rules that involve several
 options are in ``checks/combinations.py``.
 
-A section marked with one of the kinds below names a registered class with ``type``; its other keys are that class's.
-An optional key without a default of its own is ``UNSET``: leaving it out differs from writing ``null``.
+A section with one of the kinds below names a registered class with ``type``. Its other keys are arguments of this
+class. An optional key without a default is ``UNSET``, because a missing key differs from ``null``.
 """
 
 from typing import Annotated, Any, Literal
@@ -44,27 +44,27 @@ class OptimizerOptions(Struct, kw_only=True):
 
 
 class PathOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Weights to start from. Paths are relative to the folder that the command runs in; `~` means none."""
+    """Initial weights. Paths are relative to the folder in which the command runs. `~` means none."""
 
-    pretrain_network_g: Annotated[str | None, Meta(description="weights that network_g starts from")] = None
+    pretrain_network_g: Annotated[str | None, Meta(description="initial weights of network_g")] = None
     param_key_g: Annotated[str | None, Meta(description="key in that file: params or params_ema")] = "params"
-    strict_load_g: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
+    strict_load_g: Annotated[bool, Meta(description="the file must have exactly the weights of the network")] = True
     resume_state: Annotated[str | None, Meta(description="training state (.state) to resume from")] = None
     ignore_resume_networks: Annotated[
-        list[str] | str | None, Meta(description="networks whose pretrained path a resume leaves as it is")
+        list[str] | str | None, Meta(description="networks whose pretrained path is not changed by a resume")
     ] = None
 
 
 class GanPathOptions(PathOptions, kw_only=True):
-    """Weights to start from, including the discriminator's."""
+    """Initial weights, including the discriminator's."""
 
-    pretrain_network_d: Annotated[str | None, Meta(description="weights that network_d starts from")] = None
+    pretrain_network_d: Annotated[str | None, Meta(description="initial weights of network_d")] = None
     param_key_d: Annotated[str | None, Meta(description="key in that file")] = "params"
-    strict_load_d: Annotated[bool, Meta(description="every weight must be in the file, and no other")] = True
+    strict_load_d: Annotated[bool, Meta(description="the file must have exactly the weights of the network")] = True
 
 
 class OpenPathOptions(GanPathOptions, kw_only=True, forbid_unknown_fields=False):
-    """Other models may name more networks."""
+    """Initial weights of other models, which may have more networks."""
 
 
 class TrainOptions(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,9 +84,9 @@ class GanTrainOptions(TrainOptions, kw_only=True):
 
     optim_d: Annotated[Optimizer | UnsetType, Meta(description="optimiser of network_d")] = UNSET
     gan_opt: Annotated[Loss | None, Meta(description="adversarial loss; needs network_d")] = None
-    net_d_iters: Annotated[Steps, Meta(description="train network_g once in this many steps")] = 1
+    net_d_iters: Annotated[Steps, Meta(description="number of steps per update of network_g")] = 1
     net_d_init_iters: Annotated[
-        float, Meta(ge=0, multiple_of=1, description="first steps, which train only network_d")
+        float, Meta(ge=0, multiple_of=1, description="number of first steps that train only network_d")
     ] = 0
 
 
@@ -136,14 +136,14 @@ class DistOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 class Options(Struct, kw_only=True, forbid_unknown_fields=True):
     """Keys of every run."""
 
-    base: Annotated[
-        str | UnsetType, Meta(description="another options file, whose options this file takes and changes")
-    ] = UNSET
-    name: Annotated[str, Meta(min_length=1, description="the run's name and its folder under experiments/ or results/")]
+    base: Annotated[str | UnsetType, Meta(description="options file whose options this file changes")] = UNSET
+    name: Annotated[str, Meta(min_length=1, description="name of the run and its folder in experiments/ or results/")]
     model_type: Annotated[str, Meta(description="registered model class")]
-    num_gpu: Annotated[Processes | Literal["auto"], Meta(description="GPUs to use; 0: the CPU; auto: all there are")]
-    manual_seed: Annotated[Seed | None, Meta(description="seed of all that is random in a run; 0 if left out")] = None
-    datasets: Annotated[dict[str, Dataset], Meta(min_length=1, description="train, val, test; more: val_1, test_1 ...")]
+    num_gpu: Annotated[Processes | Literal["auto"], Meta(description="number of GPUs; 0: the CPU; auto: all GPUs")]
+    manual_seed: Annotated[Seed | None, Meta(description="seed of all random numbers of a run; 0 if left out")] = None
+    datasets: Annotated[
+        dict[str, Dataset], Meta(min_length=1, description="train, val, test; further: val_1, test_1 ...")
+    ]
     network_g: Annotated[Network, Meta(description="the network that is trained or tested")]
     logger: Annotated[LoggerOptions | UnsetType, Meta(description="logs and checkpoints (training)")] = UNSET
     dist_params: Annotated[DistOptions | UnsetType, Meta(description="distributed training")] = UNSET
@@ -160,7 +160,7 @@ class BasicSROptions(GanOptions, kw_only=True):
     """One run of a BasicSR model for single images."""
 
     scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET
-    path: Annotated[GanPathOptions, Meta(description="weights to start from")]
+    path: Annotated[GanPathOptions, Meta(description="initial weights")]
     train: Annotated[BasicSRTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
     val: Annotated[ValOptions | None, Meta(description="validation and testing")] = None
 
@@ -169,6 +169,6 @@ class OpenOptions(GanOptions, kw_only=True, forbid_unknown_fields=False):
     """One run of BasicSR's other models, or of another plug-in's, which may read further keys."""
 
     scale: Annotated[Count | UnsetType, Meta(description="upscaling factor")] = UNSET
-    path: Annotated[OpenPathOptions, Meta(description="weights to start from")]
+    path: Annotated[OpenPathOptions, Meta(description="initial weights")]
     train: Annotated[OpenTrainOptions | UnsetType, Meta(description="schedule and losses")] = UNSET
     val: Annotated[OpenValOptions | None, Meta(description="validation and testing")] = None

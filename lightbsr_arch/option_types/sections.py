@@ -5,7 +5,7 @@ from typing import Any
 
 
 def section(options: Any, *names: str) -> dict[str, Any]:
-    """Return a section of the options; an empty one where it is missing or is not a section."""
+    """Return a section of the options, or an empty one if it is missing or not a section."""
     for name in names:
         options = options.get(name) if isinstance(options, dict) else None
     return options if isinstance(options, dict) else {}

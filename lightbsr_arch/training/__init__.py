@@ -1,1 +1,1 @@
-"""The ``basicsr`` command: training and testing in BasicSR's steps and with its parts."""
+"""The ``basicsr`` command, which trains and tests in the steps of BasicSR and with its classes."""

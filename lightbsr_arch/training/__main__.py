@@ -1,4 +1,4 @@
-"""``python -m lightbsr_arch.training`` is the ``basicsr`` command, for programs such as torchrun that start modules."""
+"""``python -m lightbsr_arch.training`` is the ``basicsr`` command, for programs such as torchrun that run modules."""
 
 import sys
 

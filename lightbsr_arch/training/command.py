@@ -1,7 +1,7 @@
 """``basicsr train`` and ``basicsr test``, with every installed plugin registered.
 
-Exit codes: 0 done; 1 an unexpected error, with its traceback; 2 an error that the user can correct, explained on
-stderr; 128 + N stopped by signal N: 130 for Ctrl-C, 143 for SIGTERM, and likewise for SIGUSR1 and SIGHUP.
+Exit codes: 0 on success; 1 after an unexpected error, with its traceback; 2 after an error that the user can correct,
+explained on stderr; 128 + N after signal N, such as 130 for Ctrl-C and 143 for SIGTERM.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_plugins()
         return _run(args)
     except UserError as error:
-        # A loader process puts its traceback before the message.
+        # The error of a loader process starts with its traceback.
         _report(str(error).rpartition("UserError: ")[2].strip(), logging.ERROR)
         return 2
     except KeyboardInterrupt:
@@ -45,15 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of both commands, which have BasicSR's flags."""
     parser = argparse.ArgumentParser(
-        prog="basicsr", description="Train and test BasicSR models, those of installed plugins included."
+        prog="basicsr", description="Train and test BasicSR models, including those of installed plugins."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{train,test}")
     train = commands.add_parser(
         "train",
-        help="train what an options file describes",
-        description="Train what an options file describes, in experiments/NAME of the current folder. "
-        "Ctrl-C (and SIGTERM, SIGUSR1, SIGHUP) saves a checkpoint, from which the same command with --auto_resume goes "
-        "on.",
+        help="run the training that an options file describes",
+        description="Run the training that an options file describes, in experiments/NAME of the current folder. "
+        "Ctrl-C (and SIGTERM, SIGUSR1, SIGHUP) saves a checkpoint. With --auto_resume, the same command continues.",
         epilog="Several GPUs or processes: torchrun --nproc_per_node=N -m lightbsr_arch.training train "
         "-opt FILE --launcher pytorch",
     )
@@ -67,18 +66,18 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("-opt", metavar="FILE", required=True, help="options file (YAML)")
         if command is train:
             command.add_argument(
-                "--auto_resume", action="store_true", help="go on from the last checkpoint in experiments/NAME"
+                "--auto_resume", action="store_true", help="continue from the last checkpoint in experiments/NAME"
             )
         command.add_argument(
             "--force_yml",
             nargs="+",
             default=[],
             metavar="KEY=VALUE",
-            help="set options for this run, as train:ema_decay=0.999",
+            help="set options for this run, such as train:ema_decay=0.999",
         )
         command.add_argument("--debug", action="store_true", help="log every iteration, save and validate often")
         command.add_argument(
-            "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="what starts several processes"
+            "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="launcher of several processes"
         )
         command.add_argument("--local_rank", "--local-rank", type=int, metavar="N", help="set by the launcher")
     return parser
@@ -124,7 +123,7 @@ def _test(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder"
 
 @contextmanager
 def _started(args: argparse.Namespace, options: dict[str, Any], folder: "RunFolder") -> Iterator[dict[str, Any]]:
-    """Yield the complete options. Several processes are joined in the block, and the folder is released after it."""
+    """Yield the complete options. Within the block, several processes are joined. After it, the folder is released."""
     from torch import distributed
 
     from lightbsr_arch.training.options import complete_options
@@ -137,7 +136,7 @@ def _started(args: argparse.Namespace, options: dict[str, Any], folder: "RunFold
             options, is_train=args.command == "train", root=Path.cwd(), launcher=args.launcher, **flags
         )
         if distributed.is_initialized():
-            distributed.barrier()  # only the first process validates, and the others must not leave it meanwhile
+            distributed.barrier()  # only the first process validates; the others must wait for it
     finally:
         folder.release()
         if distributed.is_initialized():
@@ -155,11 +154,11 @@ def _how_to_continue(args: argparse.Namespace, training: "Training") -> str:
         return f"Stopped and saved iteration {training.last}. To continue: {command}"
     if training.last == training.first:
         return f"Stopped before iteration {training.first + 1} was done: nothing new to save."
-    return "Stopped at once, without saving; --auto_resume goes on from the last checkpoint."
+    return "Stopped at once, without saving; --auto_resume continues from the last checkpoint."
 
 
 def _report(message: str, level: int) -> None:
-    """Log a message or, before there is a log, print it to stderr. Of several processes, all report errors."""
+    """Log a message or, if there is no log yet, print it to stderr. Every process reports errors."""
     if _logger().handlers:
         _logger().log(level, message)
     else:

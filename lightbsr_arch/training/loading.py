@@ -1,4 +1,4 @@
-"""Data sets and their loaders: training samples in an order that a resumed run continues."""
+"""Data sets and their loaders. A resumed run continues the order of training samples."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ GRACE = 20
 
 
 class TrainingData:
-    """Iterates over the batches of a training, without end, from the batch where a run starts or continues.
+    """Iterates endlessly over the batches of a training, from the batch at which a run starts or continues.
 
     Attributes:
         loader: yields the batches of one epoch.
@@ -36,7 +36,7 @@ class TrainingData:
         Args:
             opt: complete options.
             epoch: the epoch to start in, counted from 0.
-            iteration: the number of iterations done before, in all epochs.
+            iteration: the number of iterations that were done before, in all epochs.
 
         Raises:
             UserError: the data set cannot be used, or has too few samples for a batch, or too many.
@@ -48,8 +48,8 @@ class TrainingData:
         samples = len(self.sampler)
         if samples > MOST_SAMPLES:
             raise UserError(
-                f"datasets.train: an epoch has {samples} samples, more than {MOST_SAMPLES}, whose order has to be "
-                "held in memory; lower dataset_enlarge_ratio"
+                f"datasets.train: an epoch has {samples} samples, more than {MOST_SAMPLES}, whose order must fit "
+                "into memory; lower dataset_enlarge_ratio"
             )
         self.loader = build_dataloader(
             SeededDataset(dataset), dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=self.sampler

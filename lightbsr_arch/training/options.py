@@ -1,4 +1,4 @@
-"""Options as BasicSR's parts expect them: with paths, processes and seeds filled in."""
+"""Options in the form that BasicSR's code expects, with paths, processes and seeds."""
 
 import os
 import sys
@@ -22,15 +22,15 @@ def complete_options(
     auto_resume: bool = False,
     debug: bool = False,
 ) -> Options:
-    """Complete checked options in place, as BasicSR's ``parse_options`` does; joins the launcher's processes.
+    """Complete checked options in place, as BasicSR's ``parse_options`` does, and join the launcher's processes.
 
     Args:
-        opt: from ``load_options``.
+        opt: options from ``load_options``.
         is_train: whether to train or to test.
-        root: the folder that holds ``experiments`` and ``results``.
-        launcher: the program that started several processes: none, pytorch (torchrun) or slurm.
-        auto_resume: continue from the last training state.
-        debug: log every iteration, and save and validate every 8 iterations.
+        root: folder of ``experiments`` and ``results``.
+        launcher: program that started several processes: none, pytorch (torchrun) or slurm.
+        auto_resume: whether to continue from the last training state.
+        debug: whether to log every iteration, and save and validate every 8 iterations.
 
     Returns:
         The same options.
@@ -53,7 +53,7 @@ def complete_options(
             dataset["scale"] = opt["scale"]
         for key, value in dataset.items():
             if key.startswith("dataroot") and isinstance(value, str) and value:
-                dataset[key] = str(Path(_at_home(value)))  # BasicSR takes an LMDB only without a slash at its end
+                dataset[key] = str(Path(_at_home(value)))  # BasicSR accepts an LMDB only without a final slash
     _set_device(opt)
     _set_paths(opt, root)
     if is_train and "debug" in opt["name"]:
@@ -70,7 +70,7 @@ def _set_device(opt: Options) -> None:
         return
     if opt["num_gpu"] != 0 and opt["rank"] == 0:
         print(f"No CUDA GPU here: num_gpu {opt['num_gpu']} becomes 0, the CPU.", file=sys.stderr, flush=True)
-    opt["num_gpu"] = 0  # BasicSR goes to CUDA unless this is 0
+    opt["num_gpu"] = 0  # BasicSR uses CUDA unless this is 0
     for dataset in opt["datasets"].values():
         dataset["pin_memory"] = False
         if dataset.get("prefetch_mode") == "cuda":

@@ -1,4 +1,4 @@
-"""Training and testing in BasicSR's steps, with exact resuming and an orderly end on signals."""
+"""Training and testing in the steps of BasicSR, with exact resuming and an orderly end on signals."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ class Training:
         """Train to the end.
 
         Raises:
-            Stopped: a signal asked for it.
+            Stopped: a signal requested it.
             UserError: the run's folder, data, networks or training state cannot be used.
         """
         folder = self._folder
@@ -82,7 +82,7 @@ class Training:
         """Run the iterations from ``first`` to ``train.total_iter``.
 
         Raises:
-            Stopped: a signal asked for it. The last iteration is saved if it is complete and this run's.
+            Stopped: a signal requested it. The last iteration is saved if it is complete and belongs to this run.
         """
         logger_opt, log = opt["logger"], get_root_logger()
         messages: MessageLogger | None = None
@@ -92,7 +92,7 @@ class Training:
             self._stop_if_asked(model, data.epoch)
             self._stop.busy = True
             iteration = self.last + 1
-            # Each iteration has its own seed, so that a resumed run draws what the uninterrupted run would draw.
+            # Each iteration has its own seed, so that a resumed run draws the same numbers as an uninterrupted one.
             set_random_seed(derive_seed(opt["manual_seed"], opt["rank"], iteration))
             model.update_learning_rate(iteration, warmup_iter=opt["train"].get("warmup_iter", -1))
             with nullcontext() if messages else _errors_in_options(opt):
@@ -118,12 +118,13 @@ class Training:
     def _stop_if_asked(self, model: Any, epoch: int) -> None:
         signum = self._stop.signum
         if distributed.is_initialized():
-            # All processes must leave at the same iteration: a process that went on would wait for the others for ever.
+            # All processes must stop at the same iteration. A process that continued would wait for the others for
+            # ever.
             highest = torch.tensor(signum, device=model.device)
             distributed.all_reduce(highest, distributed.ReduceOp.MAX)
             signum = int(highest)
         if not signum:
-            return  # without a change to the request, which a signal may have reached meanwhile
+            return  # the request is not changed, because a signal may have arrived
         self._stop.signum = signum
         if self.last > self.first:
             model.save(epoch, self.last)
@@ -131,9 +132,9 @@ class Training:
         raise Stopped
 
     def _validate(self, opt: Options, model: Any, loaders: Iterable[Any]) -> None:
-        """Validate once per iteration, and leave at the first signal.
+        """Validate once per iteration, and stop at the first signal.
 
-        The weights are complete then, and are saved where the next iteration begins.
+        The weights are complete at this point, and are saved at the start of the next iteration.
         """
         if opt.get("val") is None or self._validated == self.last:
             return
@@ -188,7 +189,7 @@ def _start_log(opt: Options, folder: RunFolder) -> Any:
 def _errors_in_options(opt: Options) -> Iterator[None]:
     """Raise a ``UserError`` for any error of one of BasicSR's models.
 
-    Before its first iteration is done, the options are the usual cause.
+    Before the end of the first iteration, the options are the usual cause.
     """
     model_type = opt["model_type"]
     try:

@@ -13,13 +13,13 @@ from lightbsr.errors import UserError
 def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> None:
     """Join the other processes, which torchrun or SLURM describes in environment variables.
 
-    Unlike BasicSR's function of this name, it also works without a GPU. It selects the GPU by the rank on the machine,
-    not by the rank among all processes.
+    Unlike BasicSR's function of the same name, it also works without a GPU. It selects the GPU by the rank on the
+    machine and not by the rank among all processes.
 
     Args:
         launcher: pytorch (torchrun) or slurm.
-        backend: PyTorch's backend on GPUs; without a GPU it is gloo.
-        port: port of the first process, under SLURM.
+        backend: PyTorch's backend on GPUs. Without a GPU, the backend is gloo.
+        port: port of the first process under SLURM.
 
     Raises:
         UserError: the environment variables are missing.
@@ -33,12 +33,12 @@ def init_dist(launcher: str, backend: str = "nccl", port: int | None = None) -> 
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     else:
         backend = "gloo"
-    # The first process validates while the others wait, which takes longer than the default limit of 10 minutes.
+    # The others wait while the first process validates, which may take longer than the default limit of 10 minutes.
     distributed.init_process_group(backend, timeout=timedelta(hours=2))
 
 
 def _describe_slurm_job(port: int | None) -> None:
-    """Set torchrun's variables from SLURM's. An address or a port that is already set stays."""
+    """Set torchrun's variables from SLURM's. An address or a port that is already set is kept."""
     environ = os.environ
     environ.update(RANK=environ["SLURM_PROCID"], WORLD_SIZE=environ["SLURM_NTASKS"])
     environ["LOCAL_RANK"] = environ["SLURM_LOCALID"]

@@ -1,4 +1,4 @@
-"""The training state that a run continues from, and the networks that belong to it."""
+"""The training state from which a run continues, and the networks that belong to it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from lightbsr_arch.weight_files import read_pth
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the training state to continue from, and set the paths of the networks that belong to it.
+    """Read the training state from which to continue, and set the paths of the networks that belong to it.
 
-    BasicSR's function of this name needs a GPU, and executes code that the file may hold.
+    BasicSR's function of the same name needs a GPU, and can execute code in the file.
 
     Returns:
-        The state, or None if the run starts anew.
+        The state, or None if the run starts from the beginning.
 
     Raises:
         UserError: the state is missing or damaged, or a network of its iteration is missing.
@@ -36,7 +36,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _point_to_networks(opt: dict[str, Any], iteration: int) -> None:
-    """Set the networks' paths by BasicSR's ``check_resume``.
+    """Set the paths of the networks by BasicSR's ``check_resume``.
 
     Networks that are never saved, such as teachers, keep their configured path and key.
     """

@@ -1,6 +1,6 @@
-"""The folders ``experiments/NAME`` and ``results/NAME``, which are locked during a run and made when it works.
+"""The folders ``experiments/NAME`` and ``results/NAME``. They are locked during a run and created once it works.
 
-BasicSR makes the folders, and moves those of an older run away, before it knows whether it can train.
+BasicSR creates the folders, and renames those of an older run, before it knows whether it can train.
 """
 
 import logging
@@ -25,12 +25,12 @@ from lightbsr_arch.locks import FileLock
 class RunFolder:
     """The folder of one run.
 
-    ``claim`` locks it. ``create`` makes it, after moving the folder of an older run of the same name away; until then
-    nothing of an older run changes, and log lines are kept in memory. In all processes except the first, both do
+    ``claim`` locks it. ``create`` renames the folder of an older run of the same name and creates the new one. Before
+    that, the older run is unchanged, and log lines are kept in memory. In all processes except the first, both do
     nothing.
 
     Attributes:
-        tb_logger: TensorBoard's writer, once ``create`` has been called and if the options ask for it.
+        tb_logger: TensorBoard's writer after ``create``, if the options request one.
     """
 
     def __init__(self, options_file: Path) -> None:
@@ -46,10 +46,10 @@ class RunFolder:
         self._held_back: MemoryHandler | None = None
 
     def claim(self, opt: dict[str, Any]) -> None:
-        """Lock the run of these options, and check that its folders can be made.
+        """Lock the run of these options, and check that its folders can be created.
 
         Raises:
-            UserError: another process has the run, or there is no place for a folder.
+            UserError: another process has locked the run, or a folder cannot be created.
         """
         self._opt = opt
         if opt["rank"] != 0:
@@ -66,14 +66,14 @@ class RunFolder:
             _check_place(folder)
 
     def resume(self) -> None:
-        """Keep the run's folder, because the run continues in it."""
+        """Keep the folder of the run, because the run continues in it."""
         self._is_new = False
 
     def create(self) -> None:
-        """Make the folder with its log and a copy of the options; only the first call does anything.
+        """Create the folder with its log and a copy of the options. Further calls do nothing.
 
         Raises:
-            UserError: it cannot be made.
+            UserError: it cannot be created.
         """
         if self._created or self._opt["rank"] != 0:
             return
@@ -105,7 +105,7 @@ class RunFolder:
         """Return BasicSR's logger, which writes ``file`` once there is a folder for it."""
         log: logging.Logger = get_root_logger()
         for handler in log.handlers[:]:
-            if isinstance(handler, logging.FileHandler | MemoryHandler):  # of an earlier run of this process
+            if isinstance(handler, logging.FileHandler | MemoryHandler):  # a handler of an earlier run of this process
                 log.removeHandler(handler)
                 handler.close()
         if self._opt["rank"] == 0:
@@ -133,12 +133,12 @@ class RunFolder:
         return opt["is_train"] and bool(opt["logger"].get("use_tb_logger")) and "debug" not in opt["name"]
 
     def _copy_options(self) -> None:
-        """Write the options file, as it was when the command started, under a comment that holds the command."""
+        """Write the options file in its state at the start of the command, with the command as a comment above it."""
         header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
         write_whole(self._root / self._options_file.name, (header + self._options_text).encode())
 
     def _start_wandb(self) -> None:
-        """Start Weights & Biases, which has to be done before TensorBoard, whose files it reads."""
+        """Start Weights & Biases. It reads TensorBoard's files and must be started before TensorBoard."""
         wandb = self._opt["logger"].get("wandb") if self._uses_tensorboard else None
         if wandb is None or wandb.get("project") is None:
             return
@@ -160,7 +160,7 @@ class RunFolder:
 
 
 def _move_away(folder: Path) -> None:
-    """Rename what is there, as BasicSR does."""
+    """Rename an existing folder, as BasicSR does."""
     if not os.path.lexists(folder):
         return
     archived = folder.with_name(f"{folder.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")

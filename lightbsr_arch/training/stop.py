@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and other signals. Training ends after the current iteration, when a checkpoint can be saved."""
+"""Ctrl-C, SIGTERM and other signals. Training stops after the current iteration, when a checkpoint can be saved."""
 
 import os
 import signal
@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# SLURM's --signal=USR1@60 sends SIGUSR1 before the time is up, and a closed terminal sends SIGHUP. Windows lacks both.
+# SLURM's --signal=USR1@60 sends SIGUSR1 before the time limit. A closed terminal sends SIGHUP. Windows has neither.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
 TORCHRUN_REPEATS = 1.0
-"""Seconds within which a second signal is a copy of the first: torchrun repeats the terminal's signals."""
+"""Seconds within which a second signal counts as a copy of the first, because torchrun repeats signals."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user asked the program to end. It is not an ``Exception``, so that no handler of errors catches it."""
+    """The user requested the end of the program. It is not an ``Exception``, so no handler of errors catches it."""
 
 
 class StopRequest:
-    """The state of a stop that the user's signals ask for.
+    """The state of a stop that the user requests by signals.
 
-    The first signal is only noted while the program is ``busy``, and raises ``Stopped`` otherwise. The second one
-    always raises.
+    While the program is ``busy``, the first signal is only recorded. Otherwise it raises ``Stopped``. The second signal
+    always raises ``Stopped``.
 
     Attributes:
         signum: the first signal, or 0 if there was none.
-        busy: whether an iteration is running, which a checkpoint needs complete.
+        busy: whether an iteration is running, which must be complete before a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """Exit code as in shells, 128 + the signal's number: 130 for SIGINT, 143 for SIGTERM; 0 without a signal."""
+        """Return the exit code as in shells: 128 + the number of the signal, or 0 without a signal."""
         return 128 + self.signum if self.signum else 0
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Raise ``Stopped`` at the first signal within the block, which may be left at any point."""
+        """Raise ``Stopped`` at the first signal within the block, which may be interrupted at any point."""
         was_busy, self.busy = self.busy, False
         try:
             yield
@@ -61,6 +61,6 @@ class StopRequest:
         self.signum = signum
         if not (first and self.busy):
             raise Stopped
-        # print() is not safe in a handler that may have interrupted it.
+        # print() is not safe here, because the handler may have interrupted another print().
         with suppress(OSError):  # the terminal may be gone
             os.write(2, b"\nStopping: this iteration ends, then a checkpoint is saved. Ctrl-C again stops at once.\n")

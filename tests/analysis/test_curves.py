@@ -1,4 +1,4 @@
-"""Training curves out of TensorBoard files."""
+"""Training curves read from TensorBoard files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lightbsr_arch.analysis.curves import plot_curves, read_curves
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     folder = tmp_path / "tb_logger" / "run"
-    for start in (0, 30):  # the second writer resumes at 30 what the first had taken to 50
+    for start in (0, 30):  # the first writer reaches 50, and the second resumes at 30
         with SummaryWriter(str(folder)) as writer:
             for step in range(start, 50 if start == 0 else 100):
                 writer.add_scalar("losses/l_pix", 100 - step + start, step)

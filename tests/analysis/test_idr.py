@@ -1,4 +1,4 @@
-"""``lightbsr idr`` from pictures to figures, on toy networks."""
+"""``lightbsr idr``, from pictures to figures, on toy networks."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ def save(model: BlindSR, path) -> str:
 
 @pytest.fixture
 def images(tmp_path):
-    """Four pictures of 64x48 pixels: noise, rough to smooth."""
+    """Write four pictures of 64x48 pixels with noise, from rough to smooth."""
     folder = tmp_path / "images"
     folder.mkdir()
     for i in range(4):
@@ -67,7 +67,7 @@ def test_default_levels():
     ("name", "levels"), [("sigma", {"sigma": [2]}), ("angle", {"angle": [0, 180]}), ("noise", {"noise": [-1, 5]})]
 )
 def test_levels_that_cannot_be(name, levels):
-    with pytest.raises(UserError, match=f"^{name} .*: give two levels or more"):
+    with pytest.raises(UserError, match=f"^{name} .*: expected at least two different levels"):
         factor(name, 4, **levels)
     with pytest.raises(UserError, match=r"^jpeg 0 50: qualities are whole numbers, 1 to 100"):
         factor("jpeg", 4, jpeg=[50, 0])
@@ -77,7 +77,7 @@ def test_what_an_idr_is_worth(images):
     section = kdsr("student")
     section["estimator"]["init"] = "detail"
     model = network(section)
-    for block in model.restorer.body:  # let the IDR decide what is restored
+    for block in model.restorer.body:  # the output depends on the IDR
         torch.nn.init.normal_(block.ddc.kernel[2].weight, std=2.0)
     levels = factor("sigma", 2, sigma=[0.5, 1.5, 4])
     readings = read_idrs({"": model}, [levels], GTSource(str(images), "disk"), size=32, crops_per_image=1)
@@ -155,7 +155,7 @@ def test_the_command(images, tmp_path, capsys):
     assert [*report["models"]] == ["teacher", "student", "teacher, untrained", "student, untrained"]
     assert report["models"]["teacher"]["sees"] == ["lq", "prior"]
     assert report["models"]["student"]["sees"] == ["lq"]
-    # A network shows what it is told, trained or not: this one the blur kernel.
+    # The IDR of this network depends on the blur kernel, its input, whether it is trained or not.
     sigma = report["models"]["teacher"]["figures"]["sigma"]
     assert sigma["probe"] == 1
     assert sigma["degradation"] > 0.5 > sigma["content"]
@@ -180,7 +180,7 @@ def test_a_broken_picture_is_reported_and_the_rest_goes_on(images, tmp_path, cap
     cv2.imwrite(str(images / "zz.png"), np.zeros((16, 16, 3), np.uint8))
     assert main(given) == 1
     said = capsys.readouterr()
-    assert said.out == before  # the same figures, from run to run too
+    assert said.out == before  # the figures are also the same in a second run
     assert f"left out: {images / 'z.png'}: cut short or damaged" in said.err
     assert "left out: zz.png: 16x16 pixels, less than a crop of 32x32" in said.err
     assert json.loads((tmp_path / "a.json").read_text())["images"]["left_out"][1].startswith("zz.png")
@@ -211,7 +211,7 @@ def test_refusals(images, tmp_path, capsys, monkeypatch):
     for name in ("2.png", "3.png"):
         (images / name).unlink()
     assert "2 of 2 images can be used, at least 3 are needed" in refused(capsys, x2, *here)
-    monkeypatch.setitem(sys.modules, "sklearn", None)  # how Python notes that there is none
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # as if it were not installed
     assert refused(capsys, x2, *here).endswith("the analysis needs scikit-learn: pip install scikit-learn\n")
     assert not (tmp_path / "a.png").exists()
 

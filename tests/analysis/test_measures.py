@@ -1,4 +1,4 @@
-"""Figures of vectors whose figures are known."""
+"""Measures of vectors with known results."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ CHANCE = pytest.approx(1 / len(LEVELS), abs=0.08)  # 240 vectors: 0.08 is three 
 
 
 def vectors(degradation: float = 0.0, content: float = 0.0, noise: float = 0.0, size: int = 4) -> np.ndarray:
-    """Crops x levels x D: numbers linear in the level, numbers of the image and crop, and noise, with these weights."""
+    """Return crops x levels x D: a weighted sum of numbers of the level, of the image, of the crop, and of noise."""
     rng = np.random.default_rng(0)
     of_level = np.outer(LEVELS, rng.standard_normal(size))[None]
     of_crop = (3 * rng.standard_normal((6, size))[IMAGES] + rng.standard_normal((60, size)))[:, None]
@@ -48,7 +48,7 @@ def test_nothing_but_noise():
 
 
 def test_nothing_but_content():
-    """A classifier that saw other crops of the same image, or the same crop, would be misled; no level shows."""
+    """Vectors without the level mislead a classifier that is trained on other crops of the same image."""
     x = vectors(content=1, noise=1e-3)
     assert neighbour_accuracy(x, IMAGES) == CHANCE
     assert probe_accuracy(x, IMAGES) == CHANCE
@@ -58,7 +58,7 @@ def test_nothing_but_content():
 
 
 def test_a_linear_probe_finds_what_neighbours_do_not():
-    """The content varies a hundred times as much, in other directions."""
+    """The content varies a hundred times as much as the level, in other directions."""
     x = np.concatenate([vectors(content=100, noise=10), vectors(degradation=1, noise=0.01)], axis=2)
     assert neighbour_accuracy(x, IMAGES) == CHANCE
     assert probe_accuracy(x, IMAGES) > 0.95
@@ -67,11 +67,11 @@ def test_a_linear_probe_finds_what_neighbours_do_not():
 
 
 def test_what_holds_in_one_image_only_does_not_count():
-    """In each image levels are far apart, in every other along another line: nothing carries over to a new image."""
+    """Levels are far apart along another line in each image, so they cannot be predicted for a new image."""
     rng = np.random.default_rng(1)
     lines = rng.standard_normal((6, 30))[IMAGES]
     x = np.array(LEVELS)[None, :, None] * lines[:, None] + 1e-3 * rng.standard_normal((60, 4, 30))
-    same_image_counts = np.arange(len(IMAGES))  # every crop an image of its own
+    same_image_counts = np.arange(len(IMAGES))  # every crop is a separate image
     assert neighbour_accuracy(x, same_image_counts) == 1
     assert neighbour_accuracy(x, IMAGES) < 0.6
     degradation, content = variance_shares(x)

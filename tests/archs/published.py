@@ -1,4 +1,4 @@
-"""The published networks of the family, out of the recorded weights under their authors' names."""
+"""Published networks, built from recorded weights under the names of their authors."""
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import recognise
@@ -6,5 +6,5 @@ from tests.golden import golden
 
 
 def published(name: str) -> BlindSR:
-    """A network out of a golden file, in eval mode."""
+    """Return the network of a golden file, in eval mode."""
     return recognise(golden(f"family/{name}", "w"), name).build()

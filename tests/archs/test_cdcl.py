@@ -1,4 +1,4 @@
-"""CdCL's networks against the outputs of the published ones, and against plain references."""
+"""CdCL's networks compared with the outputs of the published ones, and with plain references."""
 
 import pytest
 import torch

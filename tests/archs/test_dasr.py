@@ -1,4 +1,4 @@
-"""DASR's networks against the outputs of the published ones, and against plain references."""
+"""DASR's networks compared with the outputs of the published ones, and with plain references."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_outputs_are_those_of_the_published_network(memory_format):
 def test_published_size():
     with torch.device("meta"):
         model = BlindSR({"type": "DASREncoder"}, {"type": "DASRNet"})
-    # The paper leaves out the layers that serve the contrast only.
+    # The paper does not count the layers that only the contrast uses.
     used = [p.numel() for name, p in model.named_parameters() if ".mlp." not in name]
     assert sum(used) / 1e6 == pytest.approx(5.838, abs=5e-4)
     assert sum(p.numel() for p in model.estimator.features.parameters()) / 1e6 == pytest.approx(1.147, abs=5e-4)

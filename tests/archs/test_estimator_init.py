@@ -1,4 +1,4 @@
-"""How estimators start: blind to colour, and with a trace of the blur that training can find."""
+"""Initial estimators ignore colour, and their IDR depends on the blur."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PHOTOS = Path(__file__).parents[2] / "examples/photos/held_out"
 
 
 def inside(x: torch.Tensor) -> torch.Tensor:
-    """Without the border, where a convolution sees the zeros of its padding."""
+    """Return the output without the border, where the zeros of the padding have an effect."""
     return x[..., 1:-1, 1:-1]
 
 
@@ -61,7 +61,7 @@ def test_pytorchs_own_start_can_be_had(estimator):
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
 def test_the_start_decides_whether_kdsr_sees_the_blur(role):
-    """The part of the IDR's variance that the blur explains in fresh networks, on photos."""
+    """Return the share of the IDR's variance that the blur explains in fresh networks, on photos."""
     estimator = {"type": "KDIDETeacher", "scale": 4} if role == "teacher" else {"type": "KDIDEStudent"}
     models = {}
     for init in ("pytorch", "detail"):

@@ -1,4 +1,4 @@
-"""Promises that the estimators and restorers of all systems keep, and every pair of them."""
+"""Properties of the estimators and restorers of all systems, and of every pair of them."""
 
 import pytest
 import torch
@@ -40,12 +40,12 @@ def options(name: str, scale: int = 4) -> dict:
 
 
 def network(estimator: str, restorer: str, scale: int = 4) -> BlindSR:
-    """A small network whose every part shows in its output."""
+    """Return a small network in which every part affects the output."""
     torch.manual_seed(0)
     model = BlindSR(options(estimator), options(restorer, scale)).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("layer_scale"):
-            torch.nn.init.normal_(parameter)  # from 1e-6, at which a block hardly shows
+            torch.nn.init.normal_(parameter)  # at the initial 1e-6, a block hardly affects the output
     return model
 
 
@@ -57,7 +57,7 @@ def test_every_estimator_guides_every_restorer(estimator, restorer):
     extra = torch.randn(2, IDR_CH) if model.extra_input else None
     with torch.inference_mode():
         sr = model(lq, extra)
-        # The samples of a batch do not touch one another.
+        # The samples of a batch are independent.
         alone = model(lq[1:], None if extra is None else extra[1:])
         idr = model.estimator(lq, extra)
         wrong = model.restorer(lq, model.restorer.guides(10 * torch.randn_like(idr), 9, 10))
@@ -126,7 +126,7 @@ def test_a_pair_whose_idrs_differ_is_refused():
 )  # fmt: skip
 def test_exports_with_a_dynamic_batch_and_size(estimator, restorer):
     n = torch.export.Dim("n", min=2, max=64)
-    h, w = (torch.export.Dim(name, min=8, max=64) for name in "hw")  # a map of one pixel is a case of its own
+    h, w = (torch.export.Dim(name, min=8, max=64) for name in "hw")  # a map of one pixel is a special case
     model = network(estimator, restorer)
     exported = torch.export.export(model, (torch.rand(2, 3, 8, 9),), dynamic_shapes=({0: n, 2: h, 3: w},))
     lq = torch.rand(3, 3, 12, 11)

@@ -1,4 +1,4 @@
-"""Fused operations against the same in two steps, where oneDNN has them and where it does not."""
+"""Fused operations compared with separate ones, with and without oneDNN."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_a_block_overwrites_its_input_only_when_told(kind, monkeypatch):
     else:
         block, run, guides = ConvNeXtBlock(16), run_convnext_block, ()
     torch.nn.init.normal_(block.layer_scale)
-    trained = block(x, *guides).detach()  # with gradients, hence in one piece and out of place
+    trained = block(x, *guides).detach()  # with gradients, so it runs on the whole image and not in place
     with torch.inference_mode():
         given = x.clone()
         kept = run(block, given, *guides)

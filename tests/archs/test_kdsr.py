@@ -1,4 +1,4 @@
-"""KDSR's networks against the outputs of the published ones, and the promises of their interfaces."""
+"""KDSR's networks compared with the outputs of the published ones, and their interfaces."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_scales(scale, teacher):
     sr = model(lq, gt)
     assert sr.shape == (2, 3, 9 * scale, 11 * scale)
     assert model.scale == scale
-    # The samples of a batch do not touch one another.
+    # The samples of a batch are independent.
     alone = model(lq[1:], gt[1:] if teacher else None)
     torch.testing.assert_close(sr[1:], alone, atol=1e-5, rtol=0)
 

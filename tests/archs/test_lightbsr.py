@@ -1,4 +1,4 @@
-"""LightBSR's networks against the outputs of the published ones, and the promises of their interfaces."""
+"""LightBSR's networks compared with the outputs of the published ones, and their interfaces."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def small(scale: int = 4, teacher: bool = False, noise: bool = False) -> BlindSR
     ).eval()
     for module in model.modules():
         if hasattr(module, "layer_scale"):
-            torch.nn.init.normal_(module.layer_scale)  # from 1e-6, at which the blocks would hardly show
+            torch.nn.init.normal_(module.layer_scale)  # at the initial 1e-6, the blocks hardly affect the output
     if teacher:
         model.estimator.prior.fit(kernels(1000))
     return model
@@ -51,7 +51,8 @@ def test_outputs_are_those_of_the_published_network(memory_format, tmp_path):
 @needs_golden
 @pytest.mark.parametrize("noise", [False, True], ids=["iso", "noise"])
 def test_a_teacher_under_the_published_names(noise, tmp_path):
-    # The published student with the prior's channels and an embedding; the file holds no PCA, so the numbers go in.
+    # This is the published student with the prior's channels and an embedding. The file has no PCA, so numbers are
+    # given.
     weights = {key: value.float() for key, value in golden(NAME, "w").items()}
     prior_ch = 18 if noise else 15
     weights["E.E.0.weight"] = torch.cat([weights["E.E.0.weight"], torch.randn(32, prior_ch, 3, 3) * 0.1], dim=1)
@@ -66,7 +67,7 @@ def test_a_teacher_under_the_published_names(noise, tmp_path):
     assert torch.equal(model.estimator.mlp[2].weight, weights["E.mlp.2.weight"])
     lq = golden(NAME, "io")["lq"]
     with torch.inference_mode():
-        # Zeros are maps of zeros, which leave the published student.
+        # With maps of zeros, the network equals the published student.
         torch.testing.assert_close(model(lq, torch.zeros(1, prior_ch)), golden(NAME, "io")["sr"], atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match=r"the PCA of blur kernels is not fitted"):
         model(lq, (kernels(1), torch.zeros(1)))
@@ -91,7 +92,7 @@ def test_scales_and_sizes(scale, teacher, size):
         mirrored = model(lq.flip(3), prior)
     assert sr.shape == (2, 3, size[0] * scale, size[1] * scale)
     assert model.estimator(lq, prior).shape == (2, 32, -(-size[0] // 4), -(-size[1] // 4))
-    # The samples of a batch do not touch one another; the image's places do differ.
+    # The samples of a batch are independent. The map differs between the positions of an image.
     torch.testing.assert_close(sr[1:], alone, atol=1e-5, rtol=0)
     assert not torch.allclose(mirrored.flip(3), sr, atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""MM-RealSR's networks against the outputs of the published ones, and against plain references."""
+"""MM-RealSR's networks compared with the outputs of the published ones, and with plain references."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_outputs_are_those_of_the_published_network(memory_format):
         sr, known = model(lq, knowledge=["degrees"])
         by_hand = model.estimator.as_idr(torch.tensor([[0.3, 0.8]]).expand(len(lq), -1))
         sr_by_hand = model.restorer(lq, model.restorer.guides(by_hand, *lq.shape[2:]))
-    # The random weights let the degrees of both images differ by 1e-5 only.
+    # With random weights, the degrees of both images differ by only 1e-5.
     torch.testing.assert_close(known["degrees"], io["degrees"], atol=1e-6, rtol=0)
     torch.testing.assert_close(sr, io["sr"], atol=1e-4, rtol=0)
     torch.testing.assert_close(sr_by_hand, io["sr_at_0.3_0.8"], atol=1e-4, rtol=0)
@@ -70,7 +70,7 @@ def test_a_degree_is_a_plain_chain_of_layers():
 
 
 def test_degrees_start_close_to_the_middle_and_differ_between_images():
-    # A degree that saturates learns nothing from its ranking.
+    # A saturated degree has no gradient from its ranking.
     torch.manual_seed(0)
     estimator = DegreeEstimator()
     images = torch.rand(4, 3, 16, 16)
@@ -114,7 +114,7 @@ def test_small_scales_unshuffle_the_image_and_cut_off_its_padding(scale):
     whole = net(lq, guides)
     assert whole.shape == (1, 3, 8 * scale, 12 * scale)
     assert net.head.in_channels == 3 * side**2
-    # Rows that repeat the last one are what an image that is one row shorter is padded with.
+    # An image with one row less is padded by repeating its last row.
     lq[:, :, -1] = lq[:, :, -2]
     torch.testing.assert_close(net(lq[:, :, :-1], guides), net(lq, guides)[:, :, :-scale])
 

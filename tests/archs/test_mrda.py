@@ -1,4 +1,4 @@
-"""MRDA's networks against the outputs of the published ones, and against plain references."""
+"""MRDA's networks compared with the outputs of the published ones, and with plain references."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Working strip by strip gives what working on the whole image gives."""
+"""Processing in strips returns the same result as processing the whole image."""
 
 import pytest
 import torch
@@ -15,10 +15,10 @@ def test_strips_of_any_height(size, scale, monkeypatch):
     model = BlindSR({"type": "LightIDEStudent", "num_feat": 8}, restorer).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("layer_scale"):
-            torch.nn.init.normal_(parameter)  # at its initial 1e-6 a block's residual would hide
+            torch.nn.init.normal_(parameter)  # at the initial 1e-6, the residual of a block hardly affects the output
     n, height, width = size
     lq = torch.rand(n, 3, height, width)
-    whole = model(lq).detach()  # with gradients, hence in one piece
+    whole = model(lq).detach()  # with gradients, so it runs on the whole image
     for strip_bytes in (1, 2**12, 2**14, 2**30):
         monkeypatch.setattr(row_strips, "STRIP_BYTES", strip_bytes)
         with torch.inference_mode():
@@ -38,7 +38,7 @@ def test_strips_cover_the_images_once(monkeypatch):
 
 
 def test_no_strip_is_lower_than_the_halo(monkeypatch):
-    # A block overwrites a strip's rows when the next strip has looked at them, but not the one after that.
+    # A block overwrites the rows of a strip after the next strip has read them, but before the one after that has.
     monkeypatch.setattr(row_strips, "STRIP_BYTES", 1)
     for height in (1, 3, 8, 50):
         strips = row_strips.row_strips(torch.rand(1, 4, height, 3), 4, halo=3)

@@ -1,4 +1,4 @@
-"""SRMD against its published size and a plain reference."""
+"""SRMD compared with its published size and with a plain reference."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Upsampler and tail in fewer steps give what the layers give."""
+"""Upsampler and tail in fewer steps return the same result as the layers."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_all_layers_as_one_convolution(scale, size, dtype, atol, monkeypatch):
     x = torch.rand(2, 8, *size)
     with torch.no_grad():
         for bias in (tail.bias, *(layer.bias for layer in upsample if hasattr(layer, "bias"))):
-            bias.add_(1)  # which the padding between the layers lacks, so that the border shows
+            bias.add_(1)  # the padding between the layers has no bias, so errors at the border would be visible
         whole = tail(upsample(x))
         merged = []
         as_one = module._as_one_convolution

@@ -1,6 +1,6 @@
-"""The code of BasicSR that this package uses or replaces is the code that it was written for.
+"""The code of BasicSR that this package uses or replaces has not changed.
 
-Where a hash differs, read the new code, adapt what uses or replaces it, and then add the hash.
+If a hash differs, read the new code, adapt the code that uses or replaces it, and then add the hash.
 """
 
 import ast
@@ -17,7 +17,7 @@ import pytest
 import lightbsr_arch
 
 HASHES = json.loads(Path(__file__).with_name("basicsr_code.json").read_text(encoding="utf-8"))
-"""Per qualified name: the hashes in BasicSR 1.4.2 and in its later state, or one hash where both are equal."""
+"""Hashes by qualified name, in BasicSR 1.4.2 and in its later version, or one hash if both are equal."""
 
 BY_NAME = [
     "basicsr.archs.discriminator_arch.UNetDiscriminatorSN",
@@ -39,11 +39,11 @@ BY_NAME = [
     "basicsr.models.lr_scheduler.MultiStepRestartLR",
     "basicsr.utils.imwrite",
 ]
-"""Names that this package uses or replaces without an import of its own."""
+"""Names that this package uses or replaces without importing them."""
 
 
 def imported_names() -> set[str]:
-    """The classes and functions in ``from basicsr... import ...`` of every module of the package."""
+    """Return the classes and functions in ``from basicsr... import ...`` of every module of the package."""
     found = set()
     for path in Path(lightbsr_arch.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Networks and training states: read safely, and written whole."""
+"""Safe reading and atomic writing of networks and training states."""
 
 import os
 import resource
@@ -159,7 +159,7 @@ def test_failed_save_is_an_error_and_spares_the_old_file(tmp_path: Path) -> None
 def test_resumed_optimiser_keeps_the_settings_of_the_options(tmp_path: Path) -> None:
     saved, resumed = model(tmp_path), model(tmp_path)
     for base, decay in ((saved, 0.0), (resumed, 0.5)):
-        group = {"params": list(nn.Linear(2, 3).parameters()), "initial_lr": 0.1}  # which a scheduler adds
+        group = {"params": list(nn.Linear(2, 3).parameters()), "initial_lr": 0.1}  # a scheduler adds this key
         base.optimizers = [torch.optim.Adam([group], lr=0.1, weight_decay=decay)]
     saved.save_training_state(0, 5)
     resumed.resume_training(torch.load(tmp_path / "5.state", weights_only=True))

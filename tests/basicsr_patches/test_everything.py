@@ -1,4 +1,4 @@
-"""The names of BasicSR that are replaced, and when."""
+"""The names of BasicSR that are replaced, and the time of their replacement."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from lightbsr_arch.basicsr_patches.everything import patched_basicsr
 
 METHODS = ["load_network", "model_to_device", "resume_training", "save_network", "save_training_state"]
 
-# Notes every name of every module and class of BasicSR and of torchvision, and prints the ones that an import replaces.
+# Records every name of every module and class of BasicSR and torchvision, and prints those that an import replaces.
 REPLACED_NAMES = """
 import sys, types
 from torchvision.transforms.functional import rgb_to_grayscale
@@ -82,7 +82,7 @@ def test_the_command_replaces_these_names_and_restores_them() -> None:
             **{f"BaseModel.{name}": value for name, value in vars(BaseModel).items() if callable(value)},
             "PrefetchGenerator": prefetch_dataloader.PrefetchGenerator,
             "VGG_PRETRAIN_PATH": vgg_arch.VGG_PRETRAIN_PATH,
-            "vgg": getattr(vgg_arch, "vgg", None) or vgg_arch.models,  # the second name in BasicSR's later state
+            "vgg": getattr(vgg_arch, "vgg", None) or vgg_arch.models,  # the name in BasicSR's later version
             "calculate_niqe": METRIC_REGISTRY.get("calculate_niqe"),
             "imwrite": sr_model.imwrite,
         }

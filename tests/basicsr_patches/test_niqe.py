@@ -17,6 +17,6 @@ def test_niqe_says_what_it_wants(width: int, enough: bool) -> None:
             value = calculate_metric({"img": picture, "img2": picture}, metric)
         assert value == niqe.calculate_niqe(picture, crop_border=4) > 10
     else:
-        message = r"NIQE wants two blocks of 96x96 pixels, this picture has 199x104"
+        message = r"NIQE needs two blocks of 96x96 pixels, this picture has 199x104"
         with patched_niqe(), pytest.raises(UserError, match=message):
             calculate_metric({"img": picture}, metric)

@@ -1,4 +1,4 @@
-"""Loading ahead in a thread."""
+"""Loading of batches in advance by a thread."""
 
 import pytest
 from basicsr.data import build_dataloader

@@ -1,4 +1,4 @@
-"""``lightbsr bench`` from its options to its files."""
+"""``lightbsr bench``, from its options to its files."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def bench(config, *flags):
-    """Run a bench of these options; gives the exit code and results.json."""
+    """Run a bench with these options. Return the exit code and results.json."""
     Path("bench.yml").write_text(yaml.safe_dump({**FRACTION, **config}, sort_keys=False))
     code = main(["bench", "bench.yml", "-o", "out", *flags])
     return code, json.loads(Path("out/results.json").read_text())
@@ -110,7 +110,7 @@ def test_a_second_run_computes_what_is_new_alone(folder, capsys):
     assert "\n0 pictures upscaled" in capsys.readouterr().out
     assert again["rows"] == both["rows"]
 
-    (folder / "hr" / "01.png").write_bytes((folder / "hr" / "00.png").read_bytes())  # a known picture in its place
+    (folder / "hr" / "01.png").write_bytes((folder / "hr" / "00.png").read_bytes())  # a known picture replaces it
     bench(config)
     assert "\n0 pictures upscaled" in capsys.readouterr().out
     student(folder / "student.safetensors", seed=1)
@@ -140,7 +140,7 @@ def test_an_interrupted_run_goes_on(folder, capsys):
     config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}}
     Path("bench.yml").write_text(yaml.safe_dump({**FRACTION, **config}))
     assert main(["bench", "bench.yml", "-o", "out"]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
     code, summary = bench(config)
     assert code == 0
     upscaled = int(capsys.readouterr().out.rpartition(" pictures upscaled")[0].split()[-1])
@@ -166,7 +166,7 @@ def test_a_broken_model_and_a_broken_picture_are_reported_and_the_rest_goes_on(f
     assert len(errors["bicubic"]) == 1
     assert "02.png: cut short or damaged" in errors["bicubic"][0]
     assert errors["broken"][0] == "broken.pth: no checkpoint, or one that is cut short; get the file again"
-    assert "00.png: gives a picture of 32x32 where 64x64 is wanted; is it of another scale?" in errors["x2"]
+    assert "00.png: returns a picture of 32x32, expected 64x64; its scale may differ" in errors["x2"]
     assert summary["datasets"] == {"toy": 3}
     assert {row["model"] for row in summary["images"]} == {"bicubic", "EDSR"}
     assert len(summary["images"]) == 4
@@ -181,16 +181,16 @@ def test_a_picture_of_any_size_is_measured_or_named(folder, capsys):
     assert code == 1
     errors = figures(summary, "bicubic")["toy"]["errors"]
     assert errors == [
-        "300x1.png: 300x1 pixels, of which x4 leaves none; leave it out",
-        "300x8.png: 300x8 pixels, of which none are left without a border of 4; leave it out",
-        "3x3.png: 3x3 pixels, of which x4 leaves none; leave it out",
-        "8x8.png: 8x8 pixels, of which none are left without a border of 4; leave it out",
+        "300x1.png: 300x1 pixels, too small for x4; leave it out",
+        "300x8.png: 300x8 pixels, not larger than a border of 4; leave it out",
+        "3x3.png: 3x3 pixels, too small for x4; leave it out",
+        "8x8.png: 8x8 pixels, not larger than a border of 4; leave it out",
     ]
     assert [(row["image"], "psnr_y" in row, "ssim_y" in row) for row in summary["images"]] == [
         ("00.png", True, True),
         ("16x16.png", True, False),
     ]
-    assert summary["notes"] == ["SSIM wants 11x11 pixels inside a border of 4, this picture has 16x16"]
+    assert summary["notes"] == ["SSIM needs 11x11 pixels inside a border of 4, this picture has 16x16"]
 
 
 def test_whatever_a_picture_raises_is_named_and_the_rest_goes_on(folder, capsys):
@@ -207,7 +207,7 @@ def test_whatever_a_picture_raises_is_named_and_the_rest_goes_on(folder, capsys)
 
 @DEGRADATION_REGISTRY.register()
 class ToyRaises:
-    """Raises what nobody expects at the first picture of the process."""
+    """Raises an unexpected error at the first picture of the process."""
 
     calls = count(0)
 
@@ -326,7 +326,7 @@ def test_self_ensemble_is_an_option_of_a_model(folder):
     config = {"models": models, "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
     code, summary = bench(config)
     assert code == 1
-    assert "a teacher sees" in figures(summary, "teacher+")["toy"]["errors"][0]
+    assert "a teacher's extra input" in figures(summary, "teacher+")["toy"]["errors"][0]
 
     upscaler = ModelSpec("EDSR", weights, EDSR).load(4, torch.device("cpu"))
     hr = cv2.imread("hr/00.png")
@@ -375,7 +375,7 @@ def test_learned_metrics_say_what_they_lack(folder, monkeypatch):
 def test_cost_counts_what_edsr_does(folder):
     cost = measure(ModelSpec("EDSR", str(edsr(folder / "edsr.pth")), EDSR), 4, torch.device("cpu"))
     lr_pixels = 180 * 320
-    body = (3 * 8 + 3 * 8 * 8 + 8 * 32) * 9  # head; a block and the convolution after it; the first upsampling step
+    body = (3 * 8 + 3 * 8 * 8 + 8 * 32) * 9  # head, a block and the convolution after it, and the first upsampling step
     assert cost["macs"] == lr_pixels * (body + 4 * 8 * 32 * 9 + 16 * 8 * 3 * 9)
     assert cost["parameters"] == sum(parameter.numel() for parameter in build_network(dict(EDSR)).parameters())
     assert cost["latency"] > 0
@@ -394,7 +394,7 @@ def test_multiply_adds_are_the_published_networks(estimator, restorer, giga):
     with torch.device("meta"):
         net = BlindSR(estimator, restorer).eval()
         pair = Pair(torch.empty(1, 3, 180, 320), torch.empty(1, 3, 720, 1280), Parameters(*torch.empty(2, 1)))
-    # The tail comes before the last pixel shuffle, which saves memory and costs 1.2 G.
+    # The tail is applied before the last pixel shuffle. This saves memory and costs 1.2 G.
     assert count_macs(net, pair) == pytest.approx(giga * 1e9, rel=6e-3)
 
 
@@ -406,7 +406,7 @@ def test_cost_is_measured_apart_and_once(folder, capsys):
     assert 10 * 2**20 < model["memory"] < 500 * 2**20
     assert model["parameters"] == 0
     _, second = bench({**config, "degradations": ["bicubic"]})
-    assert second["models"] == first["models"]  # a clock never gives the same twice
+    assert second["models"] == first["models"]  # latencies would differ if they were measured again
 
 
 def test_tables_hold_every_row(folder):
@@ -458,7 +458,7 @@ def test_a_mistake_in_the_file_is_one_line(folder, line, refusal):
 
 def test_flags_and_file_exclude_each_other(folder, capsys):
     assert main(["bench", "bench.yml", "-m", "bicubic"]) == 2
-    assert "bench.yml says it all (models too)" in capsys.readouterr().err
+    assert "bench.yml cannot be combined with flags (models)" in capsys.readouterr().err
 
 
 def test_flags_alone(folder, capsys):
@@ -478,7 +478,7 @@ def test_the_demo_photos_unless_told_otherwise(folder):
     assert main(["bench", "-m", "bicubic", "--no-cost", "-o", "out"]) == 0
     summary = json.loads(Path("out/results.json").read_text())
     assert summary["datasets"] == {"demo photos": 8}
-    assert figures(summary, "bicubic")["demo photos"]["psnr_y"] == pytest.approx(25.02, abs=0.005)  # as make demo says
+    assert figures(summary, "bicubic")["demo photos"]["psnr_y"] == pytest.approx(25.02, abs=0.005)  # as in make demo
 
 
 def test_the_documented_example_lacks_nothing_but_its_weights(folder):
@@ -497,7 +497,7 @@ def test_the_documented_example_lacks_nothing_but_its_weights(folder):
 
 
 def real_pairs(folder):
-    """Two pairs at x4 named as in DIV2KRK, whose LR pictures no degradation of ours makes."""
+    """Write two x4 pairs with the names of DIV2KRK, whose LR pictures differ from all degradations here."""
     generator = np.random.default_rng(0)
     for number, (height, width) in {1: (48, 64), 2: (50, 66)}.items():
         coarse = generator.integers(0, 256, (6, 8, 3), np.uint8)
@@ -534,7 +534,7 @@ def test_real_pairs_are_measured_beside_made_ones(folder, capsys):
     assert (dan["psnr_y"], dan["ssim_y"]) == (28.74, 0.7893)
 
     capsys.readouterr()
-    cv2.imwrite("lr_x4/im_1.png", np.zeros((12, 16, 3), np.uint8))  # the cache knows LR pictures by their pixels
+    cv2.imwrite("lr_x4/im_1.png", np.zeros((12, 16, 3), np.uint8))  # the cache key depends on LR pixels
     _, changed = bench({**config, "degradations": ["bicubic"]})
     assert "\n1 pictures upscaled" in capsys.readouterr().out
     assert figures(changed, "bicubic")["DIV2KRK"]["psnr_y"] < sum(wanted) / 2
@@ -563,13 +563,13 @@ def test_pairs_that_do_not_match_are_named(change, text, folder):
 
 
 def test_another_metric_needs_pyiqa_which_is_named_with_its_licence(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyiqa", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "pyiqa", None)  # as if it were not installed
     pictures(folder / "hr", 1)
     Path("bench.yml").write_text("models: [bicubic]\ndatasets: {hr: hr}\nmetrics: [psnr_y, musiq]\n")
     with pytest.raises(UserError) as caught:
         read_config("bench.yml")
     assert str(caught.value) == (
-        "bench.yml:3: metrics[1]: musiq is none of psnr_y, ssim_y, niqe, lpips, dists; pyiqa has more, for "
+        "bench.yml:3: metrics[1]: musiq is not one of psnr_y, ssim_y, niqe, lpips, dists; pyiqa has more, for "
         "non-commercial use only (PolyForm Noncommercial 1.0.0): pip install pyiqa"
     )
 
@@ -577,7 +577,7 @@ def test_another_metric_needs_pyiqa_which_is_named_with_its_licence(folder, monk
 def test_metrics_of_pyiqa_have_its_direction_and_its_figures(folder):
     pytest.importorskip("pyiqa", reason="metrics of pyiqa: pip install pyiqa")
     config = {"models": ["bicubic"], "datasets": {"toy": str(pictures(folder / "hr", 1))}, "degradations": ["bicubic"]}
-    code, summary = bench({**config, "metrics": ["psnr_y", "psnr", "gmsd"]})  # neither has weights
+    code, summary = bench({**config, "metrics": ["psnr_y", "psnr", "gmsd"]})  # neither metric has weights
     assert code == 0
     assert [(each["name"], each["better"]) for each in summary["metrics"]] == [
         ("psnr_y", "higher"), ("psnr", "higher"), ("gmsd", "lower"),
@@ -612,5 +612,5 @@ def test_idrs_of_our_models_stand_in_the_report(folder):
     code, summary = bench(config)
     assert (code, summary["idrs"]) == (0, [])
     assert summary["notes"] == [
-        "IDR of ours: 2 of 2 images can be used, at least 3 are needed, to learn from some and test on others"
+        "IDR of ours: 2 of 2 images can be used, at least 3 are needed for training and testing of the classifiers"
     ]

@@ -1,4 +1,4 @@
-"""The published figures: copied as printed, and beside measurements of the same conditions only."""
+"""Published figures are copied correctly, and shown only with measurements of the same conditions."""
 
 import itertools
 
@@ -56,7 +56,7 @@ def test_no_method_has_two_rows_under_one_degradation():
 @pytest.fixture
 def rows(tmp_path):
     def rows(dataset, degradation, scale=4, downsample="bicubic", name=None):
-        """Published rows by method for a data set of this name."""
+        """Return published rows by method for a data set of this name."""
         root = tmp_path / "hr"
         if not root.is_dir():
             pictures(root, 1)
@@ -83,7 +83,7 @@ def test_figures_are_those_of_the_papers(rows):
     assert psnr(b100["CdCL-S"])[:9] == [None] * 9
     assert psnr(b100["CdCL-S"])[9:12] == [26.79, 26.74, 26.04]
     assert psnr(b100["MRDA"])[-1] == 24.36
-    assert b100["CdCL-S"]["psnr_y"] is None  # the mean over other conditions
+    assert b100["CdCL-S"]["psnr_y"] is None  # the paper states the mean over other conditions
 
     setting1, _ = rows("Urban100", "setting1")
     assert psnr(setting1["DASR"]) == [25.82, 25.69, 25.44, 24.66]

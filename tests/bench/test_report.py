@@ -14,7 +14,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report on two data sets, with one model broken, and a model's name that would like to be markup."""
+    """Return a report on two data sets with a broken model, and a model's name that contains markup."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "broken.pth").write_bytes(b"")
     config = {
@@ -89,7 +89,7 @@ def test_plots_and_choices(page):
     assert page.locator("#sigma polyline").count() == 2
     assert page.locator("#sigma circle").count() == 16
     page.get_by_label("Degradation").select_option("setting1")
-    assert page.locator("#sigma polyline").count() == 15  # the papers' tables give each sigma
+    assert page.locator("#sigma polyline").count() == 15  # the tables of the papers have each sigma
     page.get_by_label("Data set of plots and crops").select_option("mine")
     assert page.locator("#sigma polyline").count() == 2
     assert page.locator("#picture option").all_inner_texts() == ["00.png, sigma2.4", "01.png, sigma2.4"]

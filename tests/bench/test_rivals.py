@@ -1,4 +1,4 @@
-"""Networks of other libraries in a bench: ncnn's, those that spandrel reads, and the rivals by name."""
+"""Networks of other libraries in a bench: ncnn, spandrel, and the rivals by name."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def toy(scale: int = 4, channels: int = 3) -> nn.Sequential:
-    """A convolution and a pixel shuffle, also written as toy.param and toy.bin; `second` is a spare output."""
+    """Return a convolution and a pixel shuffle, also written as toy.param and toy.bin; `second` is an unused output."""
     torch.manual_seed(0)
     conv = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
     assert conv.bias is not None
@@ -65,7 +65,7 @@ def ncnn_net(scale: int = 4, **names) -> NcnnNet:
 
 
 def bench(models):
-    """Run a bench of these models on one picture; gives the exit code and results.json."""
+    """Run a bench of these models on one picture. Return the exit code and results.json."""
     hr = Path("hr") if Path("hr").is_dir() else pictures(Path.cwd() / "hr", 1)
     config = {"models": models, "datasets": {"toy": str(hr)}, "degradations": ["bicubic"]}
     Path("bench.yml").write_text(yaml.safe_dump({**config, "cost": False, "metrics": ["psnr_y"], "crops": 0}))
@@ -74,7 +74,7 @@ def bench(models):
 
 
 def psnr_by_hand(net) -> float:
-    """Of ``net`` on hr/00.png, downsampled to 8 bits as the bench does."""
+    """Return the PSNR-Y of ``net`` on hr/00.png, downsampled and rounded to 8 bits as in the bench."""
     hr = cv2.imread("hr/00.png")[:64, :64]
     gt = torch.from_numpy(hr[..., ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
     lq = bicubic_resize(gt, 0.25).mul(255).round().clamp(0, 255) / 255
@@ -189,7 +189,7 @@ def test_a_network_of_another_scale_than_said_is_one_line(folder):
 def test_a_missing_ncnn_is_one_line(folder, monkeypatch):
     toy()
     net = ncnn_net()
-    monkeypatch.setitem(sys.modules, "ncnn", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "ncnn", None)  # as if it were not installed
     with pytest.raises(UserError) as caught:
         net.load()
     assert str(caught.value) == "toy.param: ncnn is not installed: pip install 'lightbsr-arch[rivals]'"
@@ -316,7 +316,7 @@ def test_weights_that_spandrel_cannot_use_are_one_line(make, text, folder):
 
 def test_a_missing_spandrel_is_one_line(folder, monkeypatch):
     Path("net.pth").touch()
-    monkeypatch.setitem(sys.modules, "spandrel", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "spandrel", None)  # as if it were not installed
     with pytest.raises(UserError) as caught:
         ModelSpec("net", "net.pth", spandrel=True).load(4, CPU)
     assert str(caught.value) == "net.pth: spandrel is not installed: pip install 'lightbsr-arch[spandrel]'"

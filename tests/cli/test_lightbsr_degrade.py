@@ -91,7 +91,7 @@ def pixels(folder: Path) -> dict[str, list[int]]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command; gives its exit code, its last line and what it wrote to stderr."""
+    """Return a function that runs the command and returns exit code, last line and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main(["degrade", *map(str, arguments)])
@@ -148,12 +148,12 @@ def test_another_degradation_in_the_same_folder_is_refused(more, photos, tmp_pat
 
 
 def test_pictures_that_say_nothing_of_their_making_are_compared(photos, tmp_path, run):
-    """Those of other programs, and of earlier versions."""
+    """Such pictures are those of other programs and of earlier versions."""
     out = tmp_path / "out"
     run(photos, out, "--sigma", "2")
     made = pixels(out / "sigma2")
     for path in (out / "sigma2").iterdir():
-        cv2.imwrite(str(path), cv2.imread(str(path)))  # which drops the text
+        cv2.imwrite(str(path), cv2.imread(str(path)))  # OpenCV drops the text chunk
     noise(out / "sigma2/c.png", 3, (12, 16))
     before = files(out)
     code, last, error = run(photos, out, "--sigma", "2")
@@ -198,7 +198,7 @@ def test_every_picture_but_the_failing_ones_is_made(photos, tmp_path, run):
     code, last, error = run(photos, tmp_path / "out", "--sigma", "2")
     assert (code, last) == (1, "3 made, 0 there already, 4 failed; 7 pictures under 1 degradations")
     lines = [line for line in error.splitlines() if line.startswith("failed: ")]
-    assert lines[0] == f"failed: 3x3.png in {photos}: 3x3 pixels, of which x4 leaves none; leave it out"
+    assert lines[0] == f"failed: 3x3.png in {photos}: 3x3 pixels, too small for x4; leave it out"
     assert lines[1].startswith(f"failed: {photos}/broken.png: cut short or damaged")
     assert lines[2].startswith(f"failed: {photos}/deep/ddd")
     assert lines[2].endswith(": cannot be listed (File name too long)")

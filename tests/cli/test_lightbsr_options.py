@@ -1,4 +1,4 @@
-"""``lightbsr options``: the check without a run, and the reference."""
+"""``lightbsr options``, which checks without a run and prints the reference."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``lightbsr upscale``: files in and out, and what becomes of odd and broken ones."""
+"""``lightbsr upscale`` with usual, odd and broken files."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def run(weights, capfd):
-    """Runs the command; gives its exit code and what it wrote to stdout and stderr."""
+    """Return a function that runs the command and returns exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main(["upscale", *map(str, arguments), "-m", weights, "-q"])
@@ -55,9 +55,9 @@ def tree(folder: Path) -> list[str]:
 
 
 def test_every_odd_and_broken_picture(tmp_path, run, weights):
-    """Each that can be read is upscaled to the numbers of the network, each other is named with its reason."""
+    """Readable pictures are upscaled to the exact output of the network, others are listed with a reason."""
     read, refused = write_corpus(tmp_path / "in")
-    for name in ("rgb.ppm", "animated.gif"):  # would become .png, of which there is one of that name
+    for name in ("rgb.ppm", "animated.gif"):  # would become .png files whose names exist already
         (tmp_path / "in" / name).unlink()
     read, refused = (
         [case for case in cases if case.name not in ("rgb.ppm", "animated.gif")] for cases in (read, refused)
@@ -87,7 +87,7 @@ def test_every_odd_and_broken_picture(tmp_path, run, weights):
         lossy = one["output"].lower().endswith((".jpg", ".jpeg")) or case.name == "lossy.webp"
         assert target.pixels.shape == wanted.shape
         error = np.abs(target.pixels.astype(int) - wanted)
-        assert error.mean() < 20 if lossy else error.max() <= 1  # noise is what WebP keeps least
+        assert error.mean() < 20 if lossy else error.max() <= 1  # WebP does not preserve noise
     assert tree(tmp_path / "out") == sorted(
         Path(found[case.name]["output"]).relative_to(tmp_path / "out").as_posix() for case in read
     )
@@ -165,10 +165,10 @@ def test_an_earlier_runs_output_is_no_input(tmp_path, run):
             "a_x2.png is an input and would be written over",
         ),
         (["a.png", "a.jpg"], ["in", "-o", "out", "--format", "png"], "would both be written to out/a.png"),
-        (["a.png", "b.png"], ["in", "-o", "out.png"], "out.png: one file for several pictures"),
-        (["a.png", "b.png"], ["in/*.png", "-o", "out.png"], "out.png: one file for several pictures"),
-        (["a.png"], ["in/a.png", "-o", "out.jpg", "--format", "png"], "out.jpg: that name is not of format png"),
-        (["a.png", "b.png"], ["in/a.png", "-o", "weights.txt"], "weights.txt: a file, and no picture's name"),
+        (["a.png", "b.png"], ["in", "-o", "out.png"], "out.png: one file cannot hold several pictures"),
+        (["a.png", "b.png"], ["in/*.png", "-o", "out.png"], "out.png: one file cannot hold several pictures"),
+        (["a.png"], ["in/a.png", "-o", "out.jpg", "--format", "png"], "out.jpg: its extension is not that of png"),
+        (["a.png", "b.png"], ["in/a.png", "-o", "weights.txt"], "weights.txt: a file without the name of a picture"),
         (["a.png"], ["in/b.png", "-o", "out"], "in/b.png: no such file or folder"),
         (["a.png"], ["-", "in/a.png", "-o", "out"], "- (standard input) is one picture"),
         (["a.png"], ["-", "-o", "out"], "needs the name of a file"),
@@ -448,7 +448,7 @@ def test_a_picture_too_wide_for_its_format(tmp_path, run):
     source = save(tmp_path / "a.webp", np.zeros((1, 8200, 3), np.uint8), lossless=True)
     code, _, err = run(source, "-o", tmp_path / "out")
     assert code == 1
-    assert "16400x2 pixels would come out, webp holds 16383 a side; use --format png" in err
+    assert "16400x2 pixels, but webp allows 16383 per side; use --format png" in err
 
 
 def test_the_bar_ends_with_the_last_picture(tmp_path, weights, capfd):
@@ -470,4 +470,4 @@ def test_nothing_heavy_is_imported_for_help():
     assert "--skip-existing" in done.stdout
 
 
-assert len(READ) > 25  # of which each is upscaled above
+assert len(READ) > 25  # each is upscaled above

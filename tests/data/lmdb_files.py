@@ -1,4 +1,4 @@
-"""What the tests of the LMDB tools share: pictures to pack, and an LMDB's whole content to compare."""
+"""Functions that the tests of the LMDB tools share."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int] = (70, 90)) -> dict[str, NDArray[np.uint8]]:
-    """Write ``count`` PNGs that differ and give them by name; noise, so that no codec shrinks them much."""
+    """Write ``count`` different PNGs and return them by name. They are noise, which codecs hardly compress."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(count)
     photos = {f"p{i:03d}": rng.integers(0, 256, (*size, 3), dtype=np.uint8) for i in range(count)}
@@ -19,13 +19,13 @@ def make_photos(folder: Path, count: int, size: tuple[int, int] = (70, 90)) -> d
 
 
 def content(path: Path) -> tuple[dict[bytes, bytes], bytes]:
-    """All entries, and the bytes of meta_info.txt."""
+    """Return all entries, and the bytes of meta_info.txt."""
     with lmdb.open(str(path), readonly=True, lock=False) as env, env.begin() as transaction:
         return dict(transaction.cursor()), (path / "meta_info.txt").read_bytes()
 
 
 def change(path: Path, key: str, data: bytes | None) -> None:
-    """Put an entry, or take it away."""
+    """Put an entry, or delete it."""
     with lmdb.open(str(path)) as env, env.begin(write=True) as transaction:
         if data is None:
             transaction.delete(key.encode())

@@ -1,4 +1,4 @@
-"""Files of pictures written byte by byte, for kinds that no library writes."""
+"""Picture files that are written byte by byte, for kinds that no library writes."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def packed(rows: Pixels, bits: int) -> Pixels:
-    """Rows of samples, H x N, as bytes, H x M; each row is padded to a whole byte, 16 bits are big-endian."""
+    """Return rows of samples, H x N, as bytes, H x M. Rows are padded to whole bytes, and 16 bits are big-endian."""
     if bits == 16:
         return rows.astype(">u2").view(np.uint8)
     if bits == 8:
@@ -34,7 +34,7 @@ def png(
     before: Sequence[tuple[bytes, bytes]] = (),
     behind: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """A PNG of H x W x S samples; ``before`` and ``behind`` the pixels lie further chunks."""
+    """Return a PNG of H x W x S samples, with further chunks ``before`` and ``behind`` the pixels."""
     height, width, _ = samples.shape
     passes = [samples[r::dr, c::dc] for r, c, dr, dc in _ADAM7] if interlaced else [samples]
     raw = b"".join(
@@ -46,7 +46,7 @@ def png(
 
 
 def tiff(height: int, width: int, strip: bytes, tags: dict[int, tuple[str, Sequence[int]]], order: str = "<") -> bytes:
-    """A TIFF of one strip; ``tags`` are further ones or replace the usual, as {code: ("H" or "I", values)}."""
+    """Return a TIFF of one strip. ``tags`` adds or replaces tags, as {code: ("H" or "I", values)}."""
     entries: dict[int, tuple[str, Sequence[int]]] = {
         256: ("I", [width]),
         257: ("I", [height]),
@@ -76,7 +76,7 @@ def tiff(height: int, width: int, strip: bytes, tags: dict[int, tuple[str, Seque
 
 
 def bmp(rows: Pixels, bits: int, height: int, width: int, palette: bytes = b"", masks: Sequence[int] = ()) -> bytes:
-    """A BMP of rows of bytes from the bottom one up; ``height`` is negative where they go from the top down."""
+    """Return a BMP of rows of bytes from bottom to top or, with a negative ``height``, from top to bottom."""
     padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
     behind = struct.pack(f"<{len(masks)}I", *masks) + palette
     start = 54 + len(behind)

@@ -1,4 +1,4 @@
-"""Against a server on this machine that speaks Range as the published hosts do."""
+"""Archives from a server on this machine that supports Range, as the published hosts do."""
 
 import functools
 import hashlib
@@ -46,7 +46,7 @@ def tar_bytes(files: dict[str, bytes]) -> bytes:
 
 
 class Server:
-    """Serves ``files``; ``cut`` ends a response after so many bytes; ``log`` holds the Range of each request."""
+    """Serves ``files``. Responses end after ``cut`` bytes, if given. ``log`` contains the Range of each request."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -113,7 +113,7 @@ def test_download_check_extract(server: Server, tmp_path: Path, name: str, pack)
     assert {path.name: path.read_bytes() for path in (tmp_path / "HR").iterdir()} == PICTURES
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "HR"])
     download(archive, tmp_path)
-    assert server.log == [None]  # what is there is not asked for again
+    assert server.log == [None]  # an existing file is not requested again
 
 
 def test_a_download_that_ends_early_is_continued(server: Server, tmp_path: Path) -> None:
@@ -170,13 +170,13 @@ def test_check_finds_what_differs(tmp_path: Path) -> None:
     digest = hashlib.sha256(data).hexdigest()
     (tmp_path / "a.zip").write_bytes(data)
     url = "http://127.0.0.1/a.zip"
-    with pytest.raises(UserError, match=rf"a.zip: {len(data)} bytes, published are 5;"):
+    with pytest.raises(UserError, match=rf"a.zip: {len(data)} bytes, expected 5;"):
         check(Archive(url, "", 3, size=5), tmp_path)
     with pytest.raises(UserError, match=rf"a.zip: SHA-256 {digest}, expected 00;"):
         check(Archive(url, "", 3, sha256="00"), tmp_path)
     with pytest.raises(UserError, match=r"b.zip is missing; --download fetches it from http://127.0.0.1/b.zip"):
         check(Archive("http://127.0.0.1/b.zip", "", 3), tmp_path)
-    check(Archive(url, "", 3), tmp_path)  # nothing published: the digest is kept
+    check(Archive(url, "", 3), tmp_path)  # nothing is published, so the digest is stored
     assert (tmp_path / "a.zip.sha256").read_text() == f"{digest}  a.zip\n"
     (tmp_path / "a.zip").write_bytes(data[:-1] + b"x")
     with pytest.raises(UserError, match=rf"expected {digest}"):
@@ -209,10 +209,10 @@ def test_damaged_or_short_archives_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.zip: cannot be extracted"):
         extract(Archive("http://x/a.zip", ".*", 3), tmp_path, tmp_path / "HR")
     (tmp_path / "b.tar").write_bytes(tar_bytes(GOOD)[:6000])
-    with pytest.raises(UserError, match=r"b.tar: 1 pictures '\.\*', published are 3"):
+    with pytest.raises(UserError, match=r"b.tar: 1 pictures '\.\*', expected 3"):
         extract(Archive("http://x/b.tar", ".*", 3), tmp_path, tmp_path / "HR")
     (tmp_path / "c.zip").write_bytes(zip_bytes(GOOD))
-    with pytest.raises(UserError, match=r"c.zip: 3 pictures .*, published are 800"):
+    with pytest.raises(UserError, match=r"c.zip: 3 pictures .*, expected 800"):
         extract(Archive("http://x/c.zip", r"set/HR/\d{4}\.png", 800), tmp_path, tmp_path / "HR")
     assert not (tmp_path / "HR").exists()
 

@@ -1,4 +1,4 @@
-"""Three hundred of the mutated pictures; ``make fuzz`` tries more."""
+"""Three hundred of the mutated pictures. ``make fuzz`` tests more."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Training crops: where they come from, what is random about them, and what is refused."""
+"""Positions and random flips of training crops, and invalid data sets."""
 
 import random
 

@@ -18,12 +18,12 @@ from tests.corpus import too_deep
 from tests.data.lmdb_files import change, make_photos
 from tests.data.picture_makers import bmp, png
 
-HEIGHT, WIDTH = 37, 53  # rows of a BMP are padded to four bytes: 53 * 3 needs it
+HEIGHT, WIDTH = 37, 53  # rows of 53 * 3 bytes need the padding of a BMP to four bytes
 KINDS = [*CODECS, "disk"]
 
 
 def make_source(folder: Path, kind: str, count: int = 4, cache_gb: float = 0) -> tuple[GTSource, list[np.ndarray]]:
-    """A source of noise pictures from an LMDB of a codec or from the folder itself."""
+    """Return a source of noise pictures, in an LMDB with a codec or in the folder itself."""
     photos = make_photos(folder / "in", count, (HEIGHT, WIDTH))
     if kind == "disk":
         return GTSource(str(folder / "in"), "disk", cache_gb), list(photos.values())
@@ -67,7 +67,7 @@ def test_bmp_view_shares_memory_and_leaves_other_bmps_to_opencv() -> None:
 
 
 def odd_entries() -> dict[str, bytes]:
-    """What other programs may have put into an LMDB."""
+    """Other programs may have written such entries to an LMDB."""
     deep = np.random.default_rng(1).integers(0, 65536, (HEIGHT, WIDTH, 1), dtype=np.uint16)
     return {
         "grey with a transparent value": png(deep, 16, 0, before=[(b"tRNS", b"\0\1")]),
@@ -150,7 +150,7 @@ def test_workers_read_the_same_and_share_the_cache(
     tmp_path: Path, method: Literal["fork", "spawn"], cache_gb: float
 ) -> None:
     source, photos = make_source(tmp_path, "bmp", count=6, cache_gb=cache_gb)
-    source.read(5)  # the LMDB is open here already: workers must not trip over that
+    source.read(5)  # the LMDB is already open in this process, which must not affect workers
     loader = DataLoader(_Crops(source), batch_size=2, num_workers=2, multiprocessing_context=method)
     crops = np.concatenate([batch.numpy() for batch in loader])
     expected = [photo[i : i + 16, 2 * i : 2 * i + 16] for i, photo in enumerate(photos)]
@@ -163,7 +163,7 @@ def test_pickles_and_shares_an_open_lmdb(tmp_path: Path) -> None:
     source, photos = make_source(tmp_path, "webp")
     source.read(0)
     copy = pickle.loads(pickle.dumps(source))
-    again = GTSource(str(tmp_path / "webp.lmdb"), "lmdb")  # LMDB allows one opening a process
+    again = GTSource(str(tmp_path / "webp.lmdb"), "lmdb")  # a process may open an LMDB only once
     np.testing.assert_array_equal(copy.read(1), photos[1])
     np.testing.assert_array_equal(again.read(2), photos[2])
 

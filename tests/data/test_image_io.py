@@ -64,7 +64,7 @@ def test_names_what_is_no_file(tmp_path: Path) -> None:
 def test_names_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / UNREADABLE.name).write_bytes(UNREADABLE.data)
 
-    def refuse(path: Path) -> bytes:  # root may read anything, so the system's refusal is played
+    def refuse(path: Path) -> bytes:  # root may read every file, so the error of the system is simulated
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
@@ -120,7 +120,7 @@ def test_special_files_are_refused_without_waiting(tmp_path: Path) -> None:
 
 def test_a_file_beyond_the_budget_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "large.png").open("wb") as file:
-        file.truncate(2**31)  # sparse: takes no space
+        file.truncate(2**31)  # a sparse file needs no space
     with pytest.raises(UserError, match=r"large\.png: a file of 2147 MB; at most 1141 MB are read"):
         read_image(tmp_path / "large.png")
 
@@ -164,7 +164,7 @@ def test_formats_that_are_not_read_are_named(start: bytes, kind: str) -> None:
 
 
 def test_pixels_of_a_png_that_do_not_fit_their_own_sum_are_refused() -> None:
-    """The checksum of the chunk is right, that within it is not."""
+    """The checksum of the chunk is correct, but the one of its content is not."""
     for bits in (8, 16):
         data = png(np.random.default_rng(0).integers(0, 2**bits, (9, 9, 3)), bits, 2)
         start = data.index(b"IDAT") + 4
@@ -176,7 +176,7 @@ def test_pixels_of_a_png_that_do_not_fit_their_own_sum_are_refused() -> None:
 
 
 def claiming_much() -> dict[str, bytes]:
-    """Files of some hundred bytes whose headers claim 13000 x 13000 pixels, within the budget."""
+    """Files of a few hundred bytes claim 13000 x 13000 pixels, which is below the limit."""
     made = {"tiff": tiff(13000, 13000, zlib.compress(bytes(100)), {259: ("H", [8])})}
     for bits in (8, 16):
         data = bytearray(png(np.zeros((1, 1, 3), int), bits, 2))

@@ -77,7 +77,7 @@ def test_basicsrs_paired_dataset_reads_our_pair(tmp_path: Path) -> None:
 
 
 def test_the_corpus_of_odd_files(tmp_path: Path) -> None:
-    """Every odd file has its stated pixels in the LMDB, every broken one its reason in the report."""
+    """The LMDB contains the expected pixels of each odd file, and the report has a reason for each broken one."""
     readable, refused = write_corpus(tmp_path / "in")
     report = prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(0))
     reasons = {path.relative_to(tmp_path / "in").as_posix(): reason for path, reason in report.skipped}
@@ -160,7 +160,7 @@ def test_workers_under_fork_and_spawn_give_the_same(tmp_path: Path, start_method
 
 
 def test_the_map_grows_from_a_small_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """BasicSR's writer takes ten times the first image a entry and overflows (MapFullError)."""
+    """BasicSR's writer reserves ten times the size of the first image per entry and overflows (MapFullError)."""
     monkeypatch.setattr(lmdb_writer, "_FIRST_MAP", 1 << 14)
     photos = make_photos(tmp_path / "in", 8, (200, 200))
     cv2.imwrite(str(tmp_path / "in" / "a.png"), np.zeros((1, 1, 3), np.uint8))
@@ -189,7 +189,7 @@ def test_the_target_needs_basicsrs_ending(tmp_path: Path) -> None:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, source: Path, out: Path, after: int, **options: object) -> None:
-    """Prepare until ``after`` entries have been put, then fail as Ctrl-C would."""
+    """Prepare until ``after`` entries have been put, then raise the exception of Ctrl-C."""
     monkeypatch.setattr(lmdb_writer, "_BATCH_BYTES", 1 << 14)
     put = lmdb_writer.LmdbWriter.put
     count = 0
@@ -255,7 +255,7 @@ def test_overwrite_keeps_the_old_target_until_the_new_one_is_complete(
 
 
 def stop_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, wanted: str) -> None:
-    """Let a function be reached once with a path that ends so, and fail as a kill there would."""
+    """Make a function fail once, as after a kill, when its path has this end."""
     function = getattr(owner, name)
 
     def stopping(path: Path, *args: object, **kwargs: object) -> object:
@@ -268,7 +268,7 @@ def stop_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, wante
 
 
 def test_stopped_between_the_last_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The target is complete and what is left beside it is not taken for an unfinished run."""
+    """The target is complete, and the files beside it do not count as an unfinished run."""
     make_photos(tmp_path / "in", 2)
     out, partial = tmp_path / "out.lmdb", tmp_path / "out.lmdb.partial"
     for delete_target in (False, True):
@@ -322,7 +322,7 @@ def test_two_processes_on_one_target(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_is_said_in_one_line_and_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit on a file's size stands for a full disk; LMDB reports both as an error of its write."""
+    """A limit on file sizes simulates a full disk. LMDB reports both as an error of writing."""
     import resource
 
     monkeypatch.setattr(lmdb_writer, "_BATCH_BYTES", 1 << 16)
@@ -333,7 +333,7 @@ def test_a_write_that_fails_is_said_in_one_line_and_continued(tmp_path: Path, mo
         resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
         with pytest.raises(
             UserError,
-            match=r"out.lmdb: cannot write \(.*; \d+ MB free there\); what is done is kept in out.lmdb.partial",
+            match=r"out.lmdb: cannot write \(.*; \d+ MB free there\); finished pictures are kept in out.lmdb.partial",
         ):
             prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(0), workers=1)
 
@@ -364,7 +364,7 @@ def test_a_killed_worker_is_said_and_continued(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL at random times; each time the same call ends with the LMDB of an uninterrupted run."""
+    """After SIGKILL at random times, the same call completes the LMDB of an uninterrupted run."""
     monkeypatch.setattr(lmdb_writer, "_BATCH_BYTES", 1 << 19)
     make_photos(tmp_path / "in", 12, (160, 160))
     (tmp_path / "in" / "broken.png").write_bytes(b"")
@@ -398,7 +398,7 @@ def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for_group_to_end(group: int) -> None:
-    """Workers must not outlive the process that wrote: they end when their pipe does."""
+    """Workers end with the main process, because their pipe ends."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

@@ -60,7 +60,7 @@ def test_grey_entries_of_basicsrs_own_writer(good: Path) -> None:
 
 
 def test_a_cut_data_file_is_refused_before_it_is_read(good: Path) -> None:
-    """Reading it would kill the process: the memory map reaches beyond the file's end."""
+    """Reading it would kill the process, because the memory map is longer than the file."""
     data = (good / "data.mdb").read_bytes()
     (good / "data.mdb").write_bytes(data[:-4096])
     with pytest.raises(UserError, match=rf"data.mdb is cut short \({len(data) - 4096} of {len(data)} bytes\)"):

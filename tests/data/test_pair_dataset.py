@@ -1,4 +1,4 @@
-"""LR and HR pictures are matched by name, as BasicSR matches them, and what does not match is named."""
+"""LR and HR pictures are matched by name, as in BasicSR, and mismatches are named."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def picture(path: Path, height: int, width: int, value: int = 0) -> None:
 
 
 def layout(root: Path, gt: str, lq: str, count: int = 3) -> None:
-    """Pairs at x4; the value of a picture is its number, and 100 more for LR."""
+    """Write x4 pairs. The pixels of an HR picture equal its number, those of LR are larger by 100."""
     for number in range(1, count + 1):
         picture(root / gt.format(number), 32, 48, number)
         picture(root / lq.format(number), 8, 12, 100 + number)
@@ -50,7 +50,7 @@ def test_layouts_of_real_data_sets(gt, lq, templates, tmp_path):
 
 def test_pairs_are_basicsrs(tmp_path):
     layout(tmp_path, "gt/{:04}.png", "lq/{:04}x4.png")
-    picture(tmp_path / "gt/0001.png", 34, 51)  # BasicSR cuts what LR does not cover
+    picture(tmp_path / "gt/0001.png", 34, 51)  # BasicSR crops the pixels that LR does not cover
     options = {"name": "toy", "phase": "val", "scale": 4, "io_backend": {"type": "disk"}, "filename_tmpl": "{}x4"}
     options |= {"dataroot_gt": str(tmp_path / "gt"), "dataroot_lq": str(tmp_path / "lq")}
     ours = build_dataset({**options, "type": "PairDataset"})
@@ -76,9 +76,9 @@ def test_what_has_no_partner_is_named(tmp_path):
         (tmp_path / f"lq/{number}.png").unlink()
     with pytest.raises(UserError, match=r"^2\.png has .*; 3\.png has .*; 4\.png has .*; and 1 more$"):
         PicturePairs(gt, lq, 4)
-    with pytest.raises(UserError, match=r"1\.png in \S+gt is not named as \{\}_HR; "):
+    with pytest.raises(UserError, match=r"1\.png in \S+gt does not match the template \{\}_HR; "):
         PicturePairs(gt, lq, 4, "{}", "{}_HR")
-    with pytest.raises(UserError, match=r"gt: no picture is named as \{\}_LR4"):
+    with pytest.raises(UserError, match=r"gt: no picture matches the template \{\}_LR4"):
         PicturePairs(gt, gt, 4, "{}_LR4", "{}")
     with pytest.raises(UserError, match="nowhere: no such folder"):
         PicturePairs(gt, "nowhere", 4)

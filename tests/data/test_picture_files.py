@@ -43,7 +43,7 @@ def test_globs_files_and_repeats(tmp_path: Path) -> None:
         "a.png",
         "b.png",
         "c.jpg",
-        "strange.xyz",  # named itself, so its ending does not matter
+        "strange.xyz",  # given by name, so its extension does not matter
         "sub/d.png",
     ]
 
@@ -151,7 +151,7 @@ def test_pictures_held_back_are_left_out_by_name(tmp_path: Path) -> None:
     every = find_pictures([tmp_path / "all"])
     kept = without(every, find_pictures([tmp_path / "back"]))
     assert [picture.name for picture in kept] == ["b.png"]
-    with pytest.raises(UserError, match=r"no picture is named as z\.png"):
+    with pytest.raises(UserError, match=r"no picture has the name of z\.png"):
         without(every, find_pictures([tmp_path / "other"]))
     with pytest.raises(UserError, match="leaves no picture"):
         without(every, every)

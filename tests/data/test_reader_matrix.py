@@ -1,4 +1,4 @@
-"""Every kind of picture, read for upscaling and for training, against values known by construction or Pillow's."""
+"""Every kind of picture, read for upscaling and for training, compared with known values or with Pillow's."""
 
 import io
 import itertools
@@ -18,12 +18,12 @@ from lightbsr_arch.data.reader import read_header, read_picture
 from lightbsr_arch.data.reader.by_pillow import READS_HEIF
 from tests.data.picture_makers import bmp, packed, png, tiff
 
-HEIGHT, WIDTH = 37, 53  # no multiples of a tile, a byte or the 8 of Adam7
+HEIGHT, WIDTH = 37, 53  # not multiples of a tile, of a byte or of the 8 of Adam7
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
 
 
 def samples(bits: int, channels: int) -> np.ndarray:
-    """H x W x C values that use the whole range and differ under every turn and between channels."""
+    """Return H x W x C values of the whole range, which differ under rotation and between channels."""
     rng = np.random.default_rng(channels)
     values = rng.integers(0, 2**bits, (HEIGHT, WIDTH, channels))
     values[:4, :4] = np.linspace(0, 2**bits - 1, 16).round().astype(int).reshape(4, 4, 1)
@@ -36,7 +36,7 @@ def full_range(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def fault(data: bytes, wanted: np.ndarray, tolerance: int = 0) -> str | None:
-    """What either reader makes of a file, where that is not H x W x C ``wanted`` (grey or RGB, maybe with alpha)."""
+    """Return the difference of a reader's result from ``wanted``, H x W x C (grey or RGB, alpha optional), or None."""
     if wanted.ndim == 3 and wanted.shape[2] == 1:
         wanted = wanted[..., 0]
     try:
@@ -62,7 +62,7 @@ def fault(data: bytes, wanted: np.ndarray, tolerance: int = 0) -> str | None:
 
 
 def stored_as(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """What is stored so that orientation shows the upright picture."""
+    """Return the stored pixels of an upright picture with this orientation."""
     undo = {
         1: upright,
         2: upright[:, ::-1],
@@ -82,7 +82,7 @@ _LAYOUTS = [{}, {"rowsperstrip": 5}, {"tile": (16, 32)}]
 
 
 def tiffs(photometric: str, bits: int) -> Iterator[tuple[str, bytes, np.ndarray]]:
-    """TIFFs of every planar configuration, extra sample, layout, compression and byte order; orientations in turn."""
+    """TIFFs of every planar configuration, extra sample, layout, compression and byte order, with all orientations."""
     colours = 3 if photometric == "rgb" else 1
     largest = 2**bits - 1
     orientations = itertools.cycle(range(1, 9))
@@ -95,7 +95,7 @@ def tiffs(photometric: str, bits: int) -> Iterator[tuple[str, bytes, np.ndarray]
         wanted = largest - values if photometric == "miniswhite" else values
         alpha = samples(bits, 5)[..., 4:]
         if extra == "associated":
-            alpha = alpha | 1  # nothing can be told of colours under no alpha at all
+            alpha = alpha | 1  # colours are lost where alpha is 0
             values = np.round(values.astype(float) * alpha / largest).astype(values.dtype)
             colour = np.minimum(np.round(values.astype(float) * largest / alpha), largest).astype(values.dtype)
             wanted = largest - colour if photometric == "miniswhite" else colour
@@ -157,7 +157,7 @@ def test_tiff_of_other_depths(bits: int) -> None:
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("map_bits", [8, 16])
 def test_tiff_palette(bits: int, map_bits: int) -> None:
-    """Some programs write palettes of 8 bits into the 16 of the tag."""
+    """Some programs write 8-bit palettes into the 16-bit tag."""
     colours = np.random.default_rng(0).integers(0, 256, (3, 2**bits))
     colours[0, 0] = 255
     indices = samples(bits, 1)
@@ -311,7 +311,7 @@ _COLOUR_CHUNKS = {
 
 @pytest.mark.parametrize("colour", [0, 2, 3, 4, 6])
 def test_png(colour: int) -> None:
-    """All depths, with and without tRNS, colour chunks and interlacing; the chunks change no value."""
+    """All depths are read, with and without tRNS, colour chunks and interlacing. Colour chunks change no value."""
     depths = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}[colour]
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     faults, count = {}, 0
@@ -413,7 +413,7 @@ def test_jpeg_is_that_of_pillow(name: str) -> None:
     wanted = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
     assert fault(data, wanted) is None
     photo = np.asarray(PHOTO.convert("L") if image.mode == "L" else PHOTO)
-    assert np.abs(wanted.astype(int) - photo).mean() < 6  # no channel is another's or inverted
+    assert np.abs(wanted.astype(int) - photo).mean() < 6  # no channel is swapped or inverted
 
 
 @pytest.mark.parametrize("name", [name for name in jpegs() if not name.startswith("CMYK")])
@@ -436,7 +436,7 @@ def test_bytes_between_the_data_and_the_end_of_a_jpeg_lose_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["RGB 0 False 0", "RGB 2 False 0", "RGB 2 True 0", "L 0 False 0"])
 def test_jpegs_overwritten_with_zeros_are_refused(name: str) -> None:
-    """What a bad sector leaves; the file is as long as it was and has its end."""
+    """A bad sector leaves such a file, with its full length and its end."""
     file = io.BytesIO()
     mode, subsampling, progressive, _ = name.split()
     image = PHOTO.resize((400, 300)).convert(mode)
@@ -468,7 +468,7 @@ def _xmp(orientation: int, element: bool) -> bytes:
 @pytest.mark.parametrize("where", ["EXIF", "XMP attribute", "XMP element", "both"])
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
 def test_orientation(kind: str, where: str, orientation: int) -> None:
-    """EXIF's, which wins, or XMP's, as Pillow has it."""
+    """The orientation is that of EXIF or, if EXIF has none, of XMP, as in Pillow."""
     exif = b"Exif\0\0" + _exif(orientation) if where in ("EXIF", "both") else b""
     xmp = b"" if where == "EXIF" else _xmp(3 if where == "both" else orientation, where == "XMP element")
     if kind == "PNG":
@@ -490,7 +490,7 @@ def test_orientation(kind: str, where: str, orientation: int) -> None:
 
 
 def test_bmp() -> None:
-    """24 and 32 bits, 16 by masks, palettes; from the bottom up and from the top down."""
+    """BMPs have 24 and 32 bits, 16 bits with masks, or palettes, from bottom to top or from top to bottom."""
     rgb = samples(8, 3)
     bgr = rgb[..., ::-1]
     palette = np.random.default_rng(2).integers(0, 256, (256, 4)).astype(np.uint8)
@@ -552,7 +552,7 @@ def test_avif_of_ten_bits_says_that_eight_were_read() -> None:
 
 
 def example(kind: str) -> bytes:
-    """A picture of one of `EXAMPLES`."""
+    """Return a picture of one of `EXAMPLES`."""
     values = samples(8, 3)
     header = f"{WIDTH} {HEIGHT} 255\n".encode()
     if kind in ("AVIF", "HEIF", "GIF", "WEBP"):

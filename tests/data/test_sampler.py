@@ -15,7 +15,7 @@ from lightbsr_arch.seeds import derive_seed
 
 
 class Noise:
-    """A data set that draws from every generator there is."""
+    """A data set that draws from all random generators."""
 
     def __len__(self) -> int:
         return 10

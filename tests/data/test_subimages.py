@@ -1,4 +1,4 @@
-"""Crops against a literal reading of BasicSR's extract_subimages.py."""
+"""Crops compared with a literal copy of the loop in BasicSR's extract_subimages.py."""
 
 import numpy as np
 import pytest

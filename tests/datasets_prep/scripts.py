@@ -1,4 +1,4 @@
-"""Running a script of datasets_prep/ as a user does, but in this process, which has the imports done already."""
+"""Running of a script of datasets_prep/ in this process, which saves the imports."""
 
 import runpy
 import sys
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[2] / "datasets_prep"
 
 
 def run_script(monkeypatch: pytest.MonkeyPatch, name: str, *args: object) -> int:
-    """Run ``python datasets_prep/NAME.py ARGS`` and give its exit status."""
+    """Run ``python datasets_prep/NAME.py ARGS``. Return the exit status."""
     monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")

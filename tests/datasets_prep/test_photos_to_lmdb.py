@@ -73,12 +73,12 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs start with it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "out.lmdb.partial" / "lmdb").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to the workers too
+    os.killpg(process.pid, signal.SIGINT)  # also to the workers, as a terminal does
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     assert stderr.splitlines()[-1] == f"photos_to_lmdb: interrupted; the same command continues {out}"

@@ -12,7 +12,7 @@ from tests.datasets_prep.scripts import run_script
 
 @pytest.fixture
 def hr(tmp_path: Path) -> Path:
-    make_photos(tmp_path / "Set2", 2, (50, 63))  # 12 and 15 times 4, and a rest
+    make_photos(tmp_path / "Set2", 2, (50, 63))  # not multiples of 4
     return tmp_path / "Set2"
 
 
@@ -96,6 +96,6 @@ def test_two_benchmarks_of_one_name_are_not_mixed(
     make_photos(tmp_path / "other" / "Set2", 1)
     assert run_script(monkeypatch, "prepare_benchmarks", hr, tmp_path / "other" / "Set2", tmp_path / "out") == 2
     assert capfd.readouterr().err == (
-        f"prepare_benchmarks: {hr} and {tmp_path}/other/Set2 have one name; give them an OUT each\n"
+        f"prepare_benchmarks: {hr} and {tmp_path}/other/Set2 have the same name; give each its own OUT\n"
     )
     assert not (tmp_path / "out").exists()

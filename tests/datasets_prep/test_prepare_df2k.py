@@ -33,7 +33,7 @@ def test_a_wrong_archive_is_refused(
 ) -> None:
     (tmp_path / "DIV2K_train_HR.zip").write_bytes(b"<html>moved</html>")
     assert run_script(monkeypatch, "prepare_df2k", tmp_path, tmp_path / "DF2K.lmdb", "--download") == 2
-    assert "18 bytes, published are 3530603713" in capfd.readouterr().err
+    assert "18 bytes, expected 3530603713" in capfd.readouterr().err
 
 
 def test_the_published_names() -> None:

@@ -1,4 +1,4 @@
-"""The classical degradation against recorded images, BasicSR's functions and the formulas."""
+"""The classical degradation compared with recorded images, BasicSR's functions and formulas."""
 
 import math
 
@@ -32,7 +32,7 @@ def iso(sigma: float) -> torch.Tensor:
 
 
 def share_off(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Share of the pixels that differ, none by more than a grey level (both images on the 8-bit scale)."""
+    """Return the share of pixels that differ, for images on the 8-bit scale that differ by at most one grey level."""
     difference = (ours - theirs).abs()
     assert difference.max() < 1.01
     return (difference > 0.01).float().mean().item()
@@ -157,7 +157,9 @@ def test_published_settings():
     assert len({s.name for s in setting2}) == len(setting2) == 27
     assert setting2[11] == Setting(sigma=(3.5, 1.5), theta=30, noise=5)
     assert setting2[20].name == "sigma3.5x1.5_theta30_noise10"
-    with pytest.raises(UserError, match="'gaussian9' names no test degradation; there are bicubic, gaussian8"):
+    with pytest.raises(
+        UserError, match="'gaussian9' is not the name of a test degradation; use one of bicubic, gaussian8"
+    ):
         named_settings("gaussian9", 4)
 
 
@@ -191,7 +193,7 @@ def test_a_batch_may_share_one_degradation_but_not_the_noise():
     assert not torch.equal(lq[0], lq[1])
     next_noise = degradation(gt, draws(1)).parameters.noise
     assert not torch.equal(noise, next_noise)
-    assert len(degradation.sample(5, draws()).noise.unique()) == 5  # as a teacher's PCA needs them
+    assert len(degradation.sample(5, draws()).noise.unique()) == 5  # required by a teacher's PCA
 
 
 def test_a_test_setting_ends_with_jpeg():

@@ -1,4 +1,4 @@
-"""The second-order degradation against BasicSR's own, step by step and seed by seed."""
+"""The second-order degradation compared with BasicSR's, step by step with equal seeds."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -63,7 +63,7 @@ KERNELS: dict[str, Any] = {
 
 
 def pictures(n: int, side: int, seed: int = 0) -> torch.Tensor:
-    """Smooth shapes and a little grain, 8-bit rounded."""
+    """Return smooth shapes with a little grain, rounded to 8 bits."""
     generator = torch.Generator().manual_seed(seed)
     shapes = F.interpolate(torch.rand(n, 3, 6, 6, generator=generator), size=(side, side), mode="bicubic")
     grain = 0.05 * torch.randn(n, 3, side, side, generator=generator)
@@ -75,19 +75,19 @@ def draws(seed: int = 0, **more: int) -> Draws:
 
 
 def basicsr_model(gt_size: int, gt_usm: bool, queue_size: int) -> RealESRNetModel:
-    """BasicSR's model but for its networks, and without the `.cuda()` of its constructor."""
+    """BasicSR's model without its networks and without the `.cuda()` of its constructor."""
     model = RealESRNetModel.__new__(RealESRNetModel)
     model.opt = {**REAL_ESRGAN, "gt_usm": gt_usm, "gt_size": gt_size, "scale": 4}
     model.is_train, model.device, model.queue_size = True, torch.device("cpu"), queue_size
     model.jpeger, model.usm_sharpener = DiffJPEG(differentiable=False), USMSharp()
-    # On the CPU its next blur cannot take the memory order that JPEG leaves.
+    # On the CPU, BasicSR's next blur does not accept the memory layout of the JPEG output.
     model.jpeger.register_forward_hook(lambda module, inputs, output: output.contiguous())
     return model
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, torch.Tensor]]]:
-    """What every blur, resize, noise and JPEG gives, ours and BasicSR's, in order."""
+    """Record the results of every blur, resize, noise and JPEG, here and in BasicSR, in order."""
     seen: list[tuple[str, torch.Tensor]] = []
 
     def spied(name: str, function: Any) -> Any:
@@ -116,7 +116,7 @@ def test_every_step_gives_what_basicsr_gives(seed: int, gt_usm: bool, steps: lis
     ours = SecondOrderDegradation(4, gt_size=64, gt_usm=gt_usm, queue_size=180)
     with seeded(seed):
         kernels = ours.draw_kernels(3, gt.device)
-        # The sharpening is ours, and proven below: a difference of 1e-6 may tip an 8-bit rounding.
+        # Both use our sharpening, which is tested below, because a difference of 1e-6 can change an 8-bit rounding.
         theirs.usm_sharpener = usm_sharp
         theirs.feed_data({"gt": gt, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), kernels, strict=True))})
     expected, steps[:] = list(steps), []
@@ -176,7 +176,7 @@ def test_sharpening_is_basicsrs_to_a_rounding() -> None:
     images = pictures(2, 120)
     ours, theirs = usm_sharp(images), USMSharp()(images)
     assert (ours - theirs).abs().max() < 1e-5
-    assert (ours - images).abs().mean() > 0.005  # and not nothing
+    assert (ours - images).abs().mean() > 0.005  # the degradation has an effect
 
 
 def test_equal_draws_give_equal_results_and_leave_the_global_generators_alone() -> None:
@@ -216,7 +216,7 @@ def test_the_order_is_shuffled_and_the_images_stay_images(scale: int, steps: lis
         small = F.interpolate(degraded.gt, size=degraded.lq.shape[-2:], mode="area")
         likeness.append(torch.corrcoef(torch.stack([degraded.lq.flatten(), small.flatten()]))[0, 1].item())
         steps.clear()
-    assert median(likeness) > 0.9  # blurred and noisy, and yet the same picture
+    assert median(likeness) > 0.9  # blurred and noisy, but the same picture
     assert len(orders) > 12
 
 
@@ -239,7 +239,7 @@ def test_a_saved_pool_goes_on_where_it_was() -> None:
 def test_images_of_a_group_share_their_degradation(queue_size: int) -> None:
     noiseless: dict[str, Any] = {f"gaussian_noise_prob{key}": 1 for key in ("", "2")}
     noiseless |= {f"noise_range{key}": (0, 0) for key in ("", "2")}
-    # Keeping the size makes the JPEG blocks of neighbours start at the same place.
+    # With an unchanged size, the JPEG blocks of neighbours start at the same position.
     noiseless |= {f"resize_prob{key}": (0, 0, 1) for key in ("", "2")}
     degradation = SecondOrderDegradation(4, queue_size=queue_size, **noiseless)
     one = F.interpolate(torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0)), (192, 192))
@@ -256,7 +256,7 @@ def test_one_line_for_what_cannot_be_degraded() -> None:
         SecondOrderDegradation(4)(pictures(1, 64), draws())
     with pytest.raises(UserError, match=r"120 pixels are too few .* at least 256"):
         SecondOrderDegradation(4, gt_size=256)(pictures(1, 120), draws())
-    with pytest.raises(UserError, match="gt_size: 62 is no multiple of the scale, 4"):
+    with pytest.raises(UserError, match="gt_size: 62 is not a multiple of the scale, 4"):
         SecondOrderDegradation(4, gt_size=62)
     with pytest.raises(UserError, match="kernel_prob2: 1 numbers for 6 kernels"):
         SecondOrderDegradation(4, kernel_prob2=[1.0])

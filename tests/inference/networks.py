@@ -4,7 +4,7 @@ import torch
 
 from lightbsr_arch.archs import BlindSR
 
-# PyTorch's start keeps outputs in the range of images.
+# With PyTorch's initialisation, outputs stay in the range of images.
 KDIDE = {"type": "KDIDEStudent", "num_feat": 16, "num_block": 2, "init": "pytorch"}
 LIGHTIDE = {"type": "LightIDEStudent", "num_feat": 4, "init": "pytorch"}
 IDRDCRBNET = {"type": "IDRDCRBNet", "num_feat": 16, "num_block": 5}
@@ -18,14 +18,14 @@ PAIRS = {
 
 
 def network(pair: str, scale: int = 4) -> BlindSR:
-    """Whose every part shows in its output."""
+    """Return a network in which every part affects the output."""
     torch.manual_seed(0)
     estimator, restorer = PAIRS[pair]
     model = BlindSR(estimator, {**restorer, "scale": scale}).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("layer_scale"):
-                parameter.normal_()  # at its initial 1e-6 a block's residual would hide
+                parameter.normal_()  # at the initial 1e-6, the residual of a block hardly affects the output
             if "to_idr" in name or "to_channel_guide" in name:
-                parameter.mul_(10)  # so would the IDR
+                parameter.mul_(10)  # otherwise the IDR hardly affects the output
     return model

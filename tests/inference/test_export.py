@@ -1,4 +1,4 @@
-"""Exported networks: onnxruntime gives what PyTorch gives, at any batch, height and width."""
+"""onnxruntime returns the same outputs as PyTorch for exported networks, at any batch, height and width."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ CARD = {"summary": "a small network"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of networks and, by the same names, their ONNX files."""
+    """Return a folder of networks and, with the same names, their ONNX files."""
     folder = tmp_path_factory.mktemp("networks")
     for name in ("kdsr", "lightbsr"):
         model = network(name)
@@ -42,7 +42,7 @@ def largest_difference(onnx: Path, model: BlindSR, sizes: list[tuple[int, int, i
         lq = torch.rand(n, 3, height, width, generator=torch.Generator().manual_seed(1))
         with torch.inference_mode():
             sr = model(lq)
-        assert sr.std() > 0.01  # or nothing would tell right from wrong
+        assert sr.std() > 0.01  # otherwise errors would not be visible
         (given,) = session.run(None, {"lq": lq.numpy()})
         assert given.shape == (n, 3, height * model.scale, width * model.scale)
         largest = max(largest, (torch.from_numpy(given) - sr).abs().max().item())
@@ -70,7 +70,7 @@ def test_a_user_finds_what_the_file_wants_in_it(folder):
 
 def test_half_precision_takes_the_place_of_the_full_one(folder, tmp_path, capsys, monkeypatch):
     src, dst = folder / "lightbsr.safetensors", tmp_path / "half.onnx"
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
     assert main(["export", str(src), str(dst), "--dtype", "fp16", "--opset", "20"]) == 0
     said = capsys.readouterr().out
     assert "half.onnx: opset 20, fp16, " in said
@@ -174,7 +174,7 @@ def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
     assert "there is no folder" in refused([kdsr, str(tmp_path / "none" / "out.onnx")], capsys)
     assert "opset 17: PyTorch writes 18 and later" in refused([kdsr, out, "--opset", "17"], capsys)
     assert "nothing: no such file" in refused(["nothing", out], capsys)
-    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not installed
     assert "pip install 'lightbsr-arch[onnx]'" in refused([kdsr, out], capsys)
     assert [file.name for file in tmp_path.iterdir()] == ["teacher.safetensors"]
 

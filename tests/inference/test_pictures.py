@@ -1,4 +1,4 @@
-"""Picture files as they are: every kind of pixels, and what goes with them."""
+"""Picture files with every kind of pixels and metadata."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ def by_name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", READ, ids=by_name)
 def test_reads(case):
-    """The colours of training's reader, and what that drops."""
+    """The reader for upscaling returns the colours of the reader for training, and the parts that this drops."""
     picture = read_picture(case.data, case.name)
     pixels = picture.pixels
     assert pixels.flags.c_contiguous
@@ -74,7 +74,7 @@ def pixels_of(kind: str, dtype: type) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("codec", FORMATS)
 def test_there_and_back(codec, dtype, kind):
-    """What a format cannot hold goes with a notice; the rest comes back, exactly where it is lossless."""
+    """Parts that a format cannot hold are dropped with a notice. Others are preserved, exactly if it is lossless."""
     pixels = pixels_of(kind, dtype)
     picture = fit(Picture(pixels, icc=PROFILE), codec)
     back = read_picture(encode(picture, codec))
@@ -82,13 +82,13 @@ def test_there_and_back(codec, dtype, kind):
     lost = []
     if dtype == np.uint16 and codec not in ("png", "tiff"):
         wanted = np.round(wanted / 257)
-        lost.append(f"{codec} holds 8 bits of the 16")
+        lost.append(f"{codec} holds only 8 of the 16 bits")
     if "alpha" in kind and codec in ("jpg", "bmp"):
         wanted = wanted[..., 0] if kind.startswith("grey") else wanted[..., :3]
         lost.append(f"{codec} holds no alpha; it was left out")
     if codec == "bmp":
         lost.append("bmp holds no colour profile; it was left out")
-    if codec == "webp" and kind.startswith("grey"):  # has no grey
+    if codec == "webp" and kind.startswith("grey"):  # WebP has no grey
         wanted = np.dstack([wanted[..., 0]] * 3 + [wanted[..., 1]]) if kind != "grey" else np.dstack([wanted] * 3)
     if kind == "grey and alpha" and dtype == np.uint16 and codec in ("png", "tiff"):
         wanted = wanted[..., [0, 0, 0, 1]]
@@ -126,7 +126,7 @@ def test_exif_goes_along_without_orientation_and_size(codec):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_16_bit_pictures_are_turned(orientation):
     turned = {6: 8, 8: 6}.get(orientation, orientation)
-    stored = read_picture(_with_orientation(DEEP, turned)).pixels  # turned the other way
+    stored = read_picture(_with_orientation(DEEP, turned)).pixels  # rotated in the opposite direction
     np.testing.assert_array_equal(read_picture(_with_orientation(stored, orientation)).pixels, DEEP)
     file = io.BytesIO()
     tifffile.imwrite(file, stored, photometric="rgb", metadata=None, extratags=[(0x0112, "H", 1, orientation, True)])
@@ -160,7 +160,7 @@ def test_a_png_of_16_bits_is_one_for_opencv_too():
 
 def test_a_picture_that_a_format_cannot_hold():
     check_size(16383, 16383, "webp")
-    with pytest.raises(UserError, match=r"16384x9 pixels would come out, webp holds 16383 a side; use --format png"):
+    with pytest.raises(UserError, match=r"16384x9 pixels, but webp allows 16383 per side; use --format png"):
         check_size(9, 16384, "webp")
 
 
@@ -178,7 +178,7 @@ def everything() -> Picture:
 
 
 KEPT = {
-    "png": {"icc", "exif", "xmp", "dpi", "png_chunks"},  # where a comment is a text
+    "png": {"icc", "exif", "xmp", "dpi", "png_chunks"},  # in a PNG, a comment is a text chunk
     "jpg": {"icc", "exif", "xmp", "iptc", "dpi", "comment"},
     "webp": {"icc", "exif", "xmp"},
     "tiff": {"icc", "exif", "xmp", "iptc", "dpi"},
@@ -218,7 +218,7 @@ def test_what_a_format_can_hold_is_kept_and_the_rest_is_said(codec, deep):
         lost = ["png holds no IPTC; it was left out"]
     else:
         lost.append(f"{codec} holds no text 'prompt' of a PNG; left out")
-    assert [line for line in fitted.notices if "8 bits" not in line] == lost
+    assert [line for line in fitted.notices if "16 bits" not in line] == lost
 
 
 def test_what_is_too_long_for_a_jpeg_is_left_out_with_a_notice():
@@ -304,5 +304,5 @@ def test_exif_of_a_tiff_goes_along_without_what_describes_its_pixels():
     assert set(kept) == {0x010F, 0x8769}
     assert kept.get_ifd(0x8769) == {0x829A: 0.125}
     fitted = fit(picture, "tiff")
-    assert fitted.notices == ["tiff holds the texts of EXIF alone here; the rest was left out"]
+    assert fitted.notices == ["tiff keeps only the texts of EXIF; the rest was left out"]
     assert Image.open(io.BytesIO(encode(fitted, "tiff"))).getexif()[0x010F] == "maker"

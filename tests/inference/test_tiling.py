@@ -1,4 +1,4 @@
-"""Strips give what the whole image gives."""
+"""Strips return the same result as the whole image."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_strips_equal_the_whole(pair, scale):
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_idr_is_that_of_the_whole_image(pair):
-    """An image that is flat above and noisy below: a strip of its own would have quite another IDR."""
+    """Return an image that is flat above and noisy below. The IDR of a single strip would be very different."""
     model = network(pair)
     lq = torch.cat([torch.ones(1, 3, 32, 20), torch.rand(1, 3, 32, 20)], dim=2)
     whole, above = (as_vector(model.estimator(part)) for part in (lq, lq[:, :, :32]))
@@ -45,7 +45,7 @@ def test_the_idr_is_that_of_the_whole_image(pair):
 
 
 def test_features_may_be_in_a_file(monkeypatch):
-    """As where memory has no place for them."""
+    """Simulate that the features do not fit into memory."""
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
     model, lq = network("lightbsr"), torch.rand(1, 3, 30, 17)
     for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 0.05)):

@@ -1,4 +1,4 @@
-"""An image in, the upscaled image out: the numbers of ``model(lq)``."""
+"""The upscaled image has the values of ``model(lq)``."""
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ RGB = np.random.default_rng(0).integers(0, 65536, (23, 17, 3), dtype=np.uint16)
 @pytest.fixture(scope="module", params=["kdsr", "lightbsr"])
 def model(request) -> BlindSR:
     model = network(request.param, scale=2)
-    with torch.no_grad():  # more contrast, so that rounding and clamping show
+    with torch.no_grad():  # more contrast makes rounding and clamping visible
         model.restorer.tail.weight.mul_(4)
     return model
 
 
 def whole(model: BlindSR, rgb: np.ndarray, low: float = 0, high: float = 1) -> np.ndarray:
-    """``model(lq)`` of H x W x 3 in [0, 1], clamped."""
+    """Return ``model(lq)`` of H x W x 3 in [0, 1], clamped."""
     with torch.inference_mode():
         sr = model(torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None])
     return sr[0].permute(1, 2, 0).clamp(low, high).numpy()
@@ -126,7 +126,7 @@ def test_by_path_and_dtype(tmp_path):
     np.testing.assert_array_equal(sr, lightbsr_arch.upscale(image, net))
     half = lightbsr_arch.upscale(image, path, device="cpu", dtype=torch.bfloat16)
     assert 0 < np.abs(half.astype(int) - sr).max() < 8
-    with pytest.raises(ValueError, match="device and dtype are those of the model"):
+    with pytest.raises(ValueError, match="a loaded model keeps its device and dtype"):
         lightbsr_arch.upscale(image, net, device="cpu")
 
 
@@ -199,7 +199,7 @@ def test_a_containers_limit_counts(tmp_path):
 def test_self_ensemble_is_the_mean_over_flips_and_transposes(model, tile):
     image = (RGB / 65535).astype(np.float32)
     wanted = np.zeros((46, 34, 3))
-    for k in range(4):  # four quarter turns, each plain and mirrored
+    for k in range(4):  # four rotations, each plain and mirrored
         for mirror in (False, True):
             turned = np.rot90(image[:, ::-1] if mirror else image, k)
             back = np.rot90(whole(model, turned, -np.inf, np.inf), -k)

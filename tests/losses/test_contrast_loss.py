@@ -1,4 +1,4 @@
-"""The contrast of degradations against its recorded value, and its queue."""
+"""The contrast between degradations compared with its recorded value, and its queue."""
 
 import pytest
 import torch

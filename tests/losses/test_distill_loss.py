@@ -1,4 +1,4 @@
-"""The distillation loss against its recorded value and its properties."""
+"""The distillation loss compared with its recorded value, and its properties."""
 
 import pytest
 import torch

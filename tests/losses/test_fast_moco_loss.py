@@ -1,4 +1,4 @@
-"""CdCL's contrast against the recorded figures of the published code, and against plain loops."""
+"""CdCL's contrast compared with recorded figures of the published code, and with plain loops."""
 
 from copy import deepcopy
 from itertools import combinations
@@ -31,7 +31,7 @@ def test_loss_and_gradient_are_those_of_the_published_code():
     assert value.item() == pytest.approx(io["loss"].item(), abs=1e-5)
     value.backward()
     gradient = encoder.features[0].weight.grad
-    torch.testing.assert_close(gradient, io["grad_first_conv"], atol=1e-6, rtol=0)  # itself up to 0.01
+    torch.testing.assert_close(gradient, io["grad_first_conv"], atol=1e-6, rtol=0)  # the gradient is up to 0.01
 
 
 def test_the_loss_is_the_mean_cross_entropy_of_all_pairs_of_views():
@@ -50,7 +50,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_all_pairs_of_views():
 
 def test_predictions_come_from_pairs_of_quarters_and_targets_from_whole_images():
     torch.manual_seed(0)
-    encoder = CdCLEncoder(num_feat=2).eval()  # in which the images of a batch do not touch one another
+    encoder = CdCLEncoder(num_feat=2).eval()  # in eval mode, the images of a batch are independent
     loss = FastMoCoLoss(num_patch=2)
     lq = torch.rand(6, 3, 16, 24)
     predictions, targets = loss.predictions(encoder, lq), loss.targets(encoder, lq)

@@ -1,4 +1,4 @@
-"""MM-RealSR's losses of degrees, by hand."""
+"""MM-RealSR's losses of degrees compared with values computed by hand."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from basicsr.losses import build_loss
 from lightbsr_arch.losses import DegreeRankingLoss
 from lightbsr_arch.losses.ranking_loss import with_exact_anchors
 
-# Two images; of each the mild version, more blur, more noise, clean and worst; blur and noise.
+# Two images in five versions: mild, more blur, more noise, clean and worst. Each has the degrees of blur and noise.
 DEGREES = torch.tensor(
     [
         [[0.50, 0.30], [0.40, 0.90], [0.90, 0.33], [0.10, 0.20], [0.70, 1.00]],

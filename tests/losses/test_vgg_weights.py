@@ -1,4 +1,4 @@
-"""The perceptual loss on weights from a file: where it is looked for, whether it is whole, what the loss is then."""
+"""The perceptual loss with weights from a file: search for the file, its checksum, and the value of the loss."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def patched() -> Iterator[None]:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch.hub's folder of checkpoints, empty, and an empty current folder."""
+    """Make torch.hub's folder of checkpoints and the current folder empty folders."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "home/hub/checkpoints"
@@ -35,7 +35,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def features(hub: Path) -> torch.nn.Module:
-    """VGG11's convolutions with random weights, of which the file is in place."""
+    """Return VGG11's convolutions with random weights, which are also in the file."""
     torch.manual_seed(0)
     features = vgg.make_layers(vgg.cfgs["A"])
     weights = {f"features.{name}": value for name, value in features.state_dict().items()}

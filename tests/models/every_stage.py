@@ -1,4 +1,4 @@
-"""Two processes train every stage, and the first one its twin: one process with the whole batch.
+"""Two processes train every stage. The first one also trains the same stage as one process with the whole batch.
 
 torchrun --nproc_per_node=2 tests/models/every_stage.py FOLDER writes FOLDER/report.json.
 """
@@ -28,7 +28,7 @@ GAN = {
     "estimator_iter": 0,
 }
 STEPS = 20
-ALONE = 8  # of them, those of the phase that trains the estimator alone, where there is one
+ALONE = 8  # the first of these steps, which train only the estimator in stages that have such a phase
 
 
 def stage_options(folder, system, role, is_shared):
@@ -53,14 +53,14 @@ def stage_options(folder, system, role, is_shared):
 
 
 def items(step, role):
-    """The whole batch of a step: four items, of four patches each for a teacher."""
+    """Return the whole batch of a step: four items, with four patches each for a teacher."""
     gt = batch(16, seed=step)["gt"]
     return gt.view(4, 4, 3, 32, 32) if role == "teacher" else gt[:4]
 
 
 def run(folder, system, role, is_shared):
     model = build(stage_options(folder, system, role, is_shared))
-    # Each process normalises by its own samples, as published; that aside, the processes train as one.
+    # Batch normalisation uses the samples of each process. Without it, the processes train as one.
     contrast = model.objectives.get("contrast_opt")
     for net in (model.net_g, contrast and contrast.net_key):
         for module in net.modules() if net is not None else ():
@@ -76,7 +76,7 @@ def run(folder, system, role, is_shared):
             distributed.all_gather(states, state)
             queues_agree &= torch.equal(*states)
             position = int(contrast.cri_contrast.position)
-            queues_agree &= position == 4 * step % 10  # the keys of both processes
+            queues_agree &= position == 4 * step % 10  # both processes add keys
     if is_shared and role == "teacher":
         model.save_network([model.net_g, model.net_g_ema], system, STEPS, ["params", "params_ema"])
     return logs, queues_agree

@@ -1,4 +1,4 @@
-"""Models built from options as ``basicsr train`` builds them, at toy size."""
+"""Toy models, built from options as in ``basicsr train``."""
 
 import logging
 from copy import deepcopy
@@ -9,18 +9,18 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 
 def kdsr(role: str, scale: int = 2, num_feat: int = 8) -> dict[str, Any]:
-    """The network section of a toy KDSR teacher or student."""
+    """Return the network section of a toy KDSR teacher or student."""
     estimator = {"type": "KDIDETeacher", "scale": scale} if role == "teacher" else {"type": "KDIDEStudent"}
     return {
         "type": "BlindSR",
-        # PyTorch's start has mild gradients: the scaler of fp16 leaves out no step.
+        # With PyTorch's initialisation, gradients are small, so the scaler of fp16 skips no step.
         "estimator": {**estimator, "num_feat": num_feat, "num_block": 1, "init": "pytorch"},
         "restorer": {"type": "IDRDCRBNet", "num_feat": num_feat, "num_block": 2, "scale": scale},
     }
 
 
 def lightbsr(role: str, scale: int = 2, num_feat: int = 8) -> dict[str, Any]:
-    """The network section of a toy LightBSR teacher or student."""
+    """Return the network section of a toy LightBSR teacher or student."""
     return {
         "type": "BlindSR",
         "estimator": {"type": "LightIDETeacher" if role == "teacher" else "LightIDEStudent", "num_feat": num_feat},
@@ -32,7 +32,7 @@ def lightbsr(role: str, scale: int = 2, num_feat: int = 8) -> dict[str, Any]:
 
 
 def options(tmp_path, model_type: str, network_g: dict[str, Any], **train: Any) -> dict[str, Any]:
-    """Options of a training run, complete as BasicSR's pipeline makes them."""
+    """Return complete options of a training run, as in BasicSR's pipeline."""
     return {
         "name": "toy",
         "model_type": model_type,
@@ -75,14 +75,14 @@ def build(opt: dict[str, Any], seed: int = 0) -> Any:
 
 
 def batch(n: int = 4, size: int = 32, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Smooth random pictures: something that can be learnt."""
+    """Return a batch of smooth random pictures, which can be learnt."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, 3, 5, 5, generator=generator)
     return {"gt": torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)}
 
 
 def train(model: Any, first: int, last: int, data: dict[str, torch.Tensor] | None = None) -> list[dict[str, float]]:
-    """Iterations ``first`` to ``last`` as BasicSR's loop runs them; gives the logged losses of each."""
+    """Run iterations ``first`` to ``last`` as in BasicSR's loop. Return the logged losses of each."""
     logs = []
     for current_iter in range(first, last + 1):
         model.update_learning_rate(current_iter, warmup_iter=-1)

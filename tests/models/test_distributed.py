@@ -1,4 +1,4 @@
-"""Every stage under torchrun on the CPU: as one process would train, with one queue, saved, resumed and validated."""
+"""Every stage under torchrun on the CPU trains as one process would, and is saved, resumed and validated."""
 
 import json
 import os

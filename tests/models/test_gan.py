@@ -1,4 +1,4 @@
-"""The GAN stage: as BasicSR's, resumed exactly, and through the same accidents as the stages before it."""
+"""The GAN stage equals BasicSR's, resumes exactly, and handles the same errors as the stages before it."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ LOSSES_D = {"l_d_real", "l_d_fake", "out_d_real", "out_d_fake"}
 
 @pytest.fixture(scope="module")
 def student_file(tmp_path_factory):
-    """A student of the stage before, as BasicSR saves it; its teacher lies beside it."""
+    """Save a student of the stage before as BasicSR does, with its teacher beside it."""
     folder = tmp_path_factory.mktemp("student")
     build(options(folder, "KDTeacherModel", kdsr("teacher"))).save(0, 1)
     (folder / "net_g_1.pth").rename(folder / "teacher.pth")
@@ -137,7 +137,7 @@ def test_what_is_real_may_be_sharpened(sharpened, tmp_path, student_file):
     model.objectives["gan_opt"].net_d.load_state_dict(judge)
     model.objectives["gan_opt"].net_d(
         model.output.detach()
-    )  # a step of spectral normalisation, as before the real images
+    )  # one step of spectral normalisation, as before the real images
     verdict = model.objectives["gan_opt"].net_d(model.gt if sharpened else model.gt_plain)
     assert model.log_dict["out_d_real"] == pytest.approx(verdict.mean().item(), abs=1e-6)
 
@@ -212,7 +212,7 @@ def test_the_generator_s_gradients_are_clipped_and_no_others(tmp_path, student_f
 
 
 def with_nan_to_judge(model, current_iter):
-    """An iteration whose real images are NaN, as the discriminator alone sees them."""
+    """Run an iteration whose real images are NaN for the discriminator only."""
     model.update_learning_rate(current_iter)
     model.feed_data(batch())
     model.gt_plain = model.gt * float("nan")
@@ -262,7 +262,7 @@ def test_a_trained_discriminator_to_start_from(tmp_path, student_file):
 
 @pytest.mark.slow
 def test_the_command_trains_validates_saves_and_resumes(tmp_path, student_file):
-    """On pairs, and on LR pictures without HR, of which it takes NIQE alone."""
+    """Validate on pairs, and on LR pictures without HR, for which only NIQE is computed."""
     for folder, images in (("photos", batch(2, 200)["gt"]), ("real", batch(2, 100, seed=1)["gt"])):
         (tmp_path / folder).mkdir()
         for index, image in enumerate(images):
@@ -282,7 +282,7 @@ def test_the_command_trains_validates_saves_and_resumes(tmp_path, student_file):
     metrics = {name: {"type": f"calculate_{name}", "crop_border": 2} for name in ("niqe", "psnr")}
     opt["val"] = {"val_freq": 4, "save_img": True, "metrics": metrics}
     opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
-    for key in ("is_train", "dist", "rank", "world_size"):  # what BasicSR adds itself
+    for key in ("is_train", "dist", "rank", "world_size"):  # BasicSR adds these keys itself
         del opt[key]
     for key in ("models", "training_states", "visualization"):
         del opt["path"][key]

@@ -1,4 +1,4 @@
-"""Training LightBSR: contrast first, then the teacher; distillation first, then the student; mixed pairs."""
+"""Training of LightBSR: contrast, the teacher, distillation, the student, and mixed pairs."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def teacher_options(folder, **more):
 
 
 def patches(seed=0, images=2):
-    """Items of four patches each."""
+    """Return items of four patches each."""
     return {"gt": batch(4 * images, seed=seed)["gt"].view(images, 4, 3, 32, 32)}
 
 
@@ -36,7 +36,7 @@ def changed(module, before):
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    """A teacher after contrast alone and two joint steps, and its folder, where iterations 4 and 5 are saved."""
+    """Return a teacher after a phase of contrast and two joint steps, and its folder with iterations 4 and 5."""
     folder = tmp_path_factory.mktemp("teacher")
     model = build(teacher_options(folder))
     logs = steps(model, 1, 4)
@@ -95,7 +95,7 @@ def test_neighbours_share_a_degradation(one_image, tmp_path):
 def test_contrast_is_learnt(tmp_path):
     model = build(teacher_options(tmp_path, estimator_iter=100))
     logs = [train(model, number, number, patches(images=6))[0]["l_contrast"] for number in range(1, 101)]
-    # It rises to chance, the logarithm of 1 + 24, while the first alike keys fill the queue.
+    # The loss rises to chance, the logarithm of 1 + 24, while similar keys fill the queue.
     assert 2.2 < max(logs[:30]) < 3.6
     assert sum(logs[-10:]) / 10 < 0.7 * max(logs[:30])
 
@@ -105,7 +105,7 @@ def test_keys_enter_the_queue_in_a_ring(tmp_path):
     start = model.objectives["contrast_opt"].cri_contrast.queue.clone()
     steps(model, 1, 3)
     entered = (model.objectives["contrast_opt"].cri_contrast.queue != start).any(dim=0)
-    assert entered.nonzero().flatten().tolist() == list(range(6))  # two degradations a step
+    assert entered.nonzero().flatten().tolist() == list(range(6))  # two degradations per step
     assert model.objectives["contrast_opt"].cri_contrast.position == 6
     bad = patches(4)
     bad["gt"][0, 0, 0, 0, 0] = torch.nan
@@ -181,7 +181,7 @@ def test_a_student_first_distils_alone(tmp_path, teacher):
     assert [set(log) for log in logs] == [{"l_distill"}] * 40
     assert sum(log["l_distill"] for log in logs[-5:]) < 0.6 * sum(log["l_distill"] for log in logs[:5])
     touched = {key for key in changed(model.net_g, before) if not key.startswith("estimator.")}
-    # The layers that make the guides learn, too, the rest of the restorer rests.
+    # The layers that compute the guides also learn. The rest of the restorer is frozen.
     assert touched == {
         "restorer.to_channel_guide.weight", "restorer.to_spatial_guide.weight", "restorer.to_spatial_guide.bias"
     }  # fmt: skip

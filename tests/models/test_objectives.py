@@ -1,4 +1,4 @@
-"""Models are composed of objectives: one that a plug-in defines, and contrast without a teacher."""
+"""Models are composed of objectives, here one of a plug-in, and contrast without a teacher."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -73,7 +73,7 @@ class Brightness(Objective):
 @pytest.fixture(autouse=True)
 def bright_model() -> Iterator[None]:
     class BrightModel(BlindSRModel):
-        """Trains a network whose images shall be as bright as the ground truth."""
+        """Trains a network to restore images of the same brightness as the ground truth."""
 
         objective_types = (Brightness,)
 
@@ -178,7 +178,7 @@ def test_an_option_of_other_models_is_refused(
 
 def test_contrast_needs_no_teacher(tmp_path: Any) -> None:
     network = lightbsr("teacher")
-    network["estimator"] |= {"num_kernel_ch": 0, "num_noise_ch": 0}  # reads the low-quality image alone
+    network["estimator"] |= {"num_kernel_ch": 0, "num_noise_ch": 0}  # its only input is the low-quality image
     opt = options(tmp_path, "ContrastiveSRModel", network, contrast_opt=CONTRAST, estimator_iter=1)
     model = build(opt)
     assert [set(train(model, step, step, patches(step))[0]) for step in (1, 2)] == [

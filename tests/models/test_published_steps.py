@@ -1,4 +1,4 @@
-"""Published LightBSR teachers: their checkpoints, and training steps against those of the published code."""
+"""Checkpoints of published LightBSR teachers, and training steps compared with those of the published code."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ NETWORK = {
 
 
 def published_files(folder) -> tuple[str, str]:
-    """A checkpoint as the authors save it, with the momentum copy of the encoder, and their PCA."""
+    """Save a checkpoint as the authors do, with the momentum copy of the encoder, and their PCA."""
     weights = golden(NAME, "w")
     copy = {key.replace("encoder_q", "encoder_k"): value for key, value in weights.items() if "encoder_q" in key}
     torch.save({**weights, **copy}, folder / "published.pt")
@@ -30,7 +30,7 @@ def published_files(folder) -> tuple[str, str]:
 
 
 def published_teacher(folder, lr: float, estimator_iter: int):
-    """A model of ours with the published weights, queue and PCA."""
+    """Return a model of this package with the published weights, queue and PCA."""
     weights, pca = published_files(folder)
     convert(weights, folder / "teacher.safetensors", pca)
     opt = options(
@@ -101,7 +101,7 @@ def test_the_kernels_of_the_prior_span_the_authors_pca():
     prior.fit(published_kernels(21, torch.Generator().manual_seed(0)))
     cosines = torch.linalg.svdvals(prior.components @ golden(NAME, "")["pca"])
     assert cosines.min() > 0.97
-    # The two largest components, the last ones, agree each by itself.
+    # The two largest components, which are the last ones, agree individually.
     assert (prior.components[-2:] @ golden(NAME, "")["pca"][:, -2:]).diagonal().abs().min() > 0.995
 
 

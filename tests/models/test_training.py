@@ -1,4 +1,4 @@
-"""Training steps of the three models: losses fall, phases train what they should, accidents are dealt with."""
+"""Training steps of the three models: falling losses, the trained layers of each phase, and errors."""
 
 import copy
 
@@ -26,7 +26,7 @@ def changed(module, before):
 
 @pytest.fixture(scope="module")
 def teacher_file(tmp_path_factory):
-    """A teacher trained for a few steps, as BasicSR saves it."""
+    """Train a teacher for a few steps and save it as BasicSR does."""
     folder = tmp_path_factory.mktemp("teacher")
     model = build(options(folder, "KDTeacherModel", kdsr("teacher"), ema_decay=0.9))
     train(model, 1, 5)
@@ -83,7 +83,7 @@ def test_a_student_may_start_from_nothing_of_the_teacher(tmp_path, teacher_file)
     torch.manual_seed(3)
     fresh = build_network(dict(opt["network_g"])).state_dict()
     assert all(torch.equal(value, fresh[key]) for key, value in model.net_g.state_dict().items())
-    opt["network_g"]["restorer"]["num_block"] = 3  # nor needs it to be of the same size then
+    opt["network_g"]["restorer"]["num_block"] = 3  # the restorer may then have another size
     (log,) = train(build(opt), 1, 1)
     assert set(log) == {"l_pix", "l_distill"}
 
@@ -95,7 +95,7 @@ def test_the_first_phase_trains_the_estimator_alone(tmp_path, teacher_file):
     assert [set(log) for log in logs] == [{"l_distill"}] * 3
     touched = changed(model.net_g, before)
     assert touched
-    # The distilled vector lies before `to_idr`, which learns with the restorer.
+    # The distilled vector is the input of `to_idr`, which learns with the restorer.
     assert all(key.startswith(("estimator.features.", "estimator.mlp.")) for key in touched)
     (log,) = train(model, 4, 4)
     assert set(log) == {"l_pix", "l_distill"}
@@ -174,7 +174,7 @@ def rate_after(model, step, warmup_iter=-1):
 
 
 COSINE = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 0}
-# Four steps that are constant, four of warm-up, then from 1e-3 to 0 in four.
+# Four steps with a constant rate, four of warm-up, then four from 1e-3 to 0.
 DELAYED = [1e-3, 1e-3, 1e-3, 1e-3, 2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 8.53553e-4, 5e-4, 1.46447e-4]
 
 
@@ -247,7 +247,7 @@ def test_the_fast_ways_agree_with_the_plain_one(more, tmp_path, teacher_file):
 
 
 def poison(model):
-    """Weights that give NaN."""
+    """Set weights whose output is NaN."""
     with torch.no_grad():
         model.net_g.conv_last.bias.fill_(float("nan"))
 

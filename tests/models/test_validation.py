@@ -1,4 +1,4 @@
-"""BasicSR's validation loop over a list of settings: figures by setting, their mean, log and TensorBoard."""
+"""BasicSR's validation loop with a list of settings: figures by setting, their mean, log and TensorBoard."""
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ def test_items_are_the_same_every_time_and_on_every_view(photos):
         "a_sigma0.8.png", "b_sigma0.8.png",
         "a_sigma2.0x1.0_theta30_noise10.png", "b_sigma2.0x1.0_theta30_noise10.png",
     ]  # fmt: skip
-    assert items[0]["gt"].shape == (3, 32, 32)  # 33 cut to a multiple of the scale
+    assert items[0]["gt"].shape == (3, 32, 32)  # 33 is cropped to a multiple of the scale
     assert items[0]["lq"].shape == (3, 16, 16)
     assert not torch.equal(items[0]["lq"], items[2]["lq"])
     views = [view[i] for view in dataset.by_setting() for i in range(len(view))]
@@ -76,7 +76,7 @@ def test_figures_by_setting_and_their_mean(photos, tmp_path):
         assert figures["Toy"] == pytest.approx(np.mean([figures[name] for name in NAMES]), rel=1e-5)
     assert any(line.startswith("Validation Toy\n") and f"psnr_y: {psnr['Toy']:.4f}" in line for line in lines)
 
-    # By hand, for one setting.
+    # The figures of one setting are computed by hand.
     dataset = build_dataset(dataset_options(photos))
     by_hand = []
     for item in (dataset[2], dataset[3]):

@@ -33,7 +33,7 @@ def estimate(w: State, lq: Tensor, gt: Tensor | None) -> tuple[Tensor, Tensor]:
     x = lq
     if gt is not None:
         scale = gt.shape[2] // lq.shape[2]
-        # The low-quality image first, then colour by colour the pixels of each block, row by row.
+        # The low-quality image is first. Then come the pixels of each block, colour by colour and row by row.
         phases = [gt[:, c : c + 1, i::scale, j::scale] for c in range(3) for i in range(scale) for j in range(scale)]
         x = torch.cat([lq, *phases], dim=1)
     x = leaky(conv(w, f"{e}.E.0", x))
@@ -63,6 +63,6 @@ def outputs(w: State, lq: Tensor, gt: Tensor | None = None) -> dict[str, Tensor]
 
 
 def distill_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL divergence at a temperature of 0.15, the mean over the batch."""
+    """Return the KL divergence at a temperature of 0.15, as the mean over the batch."""
     p, q = (teacher / 0.15).softmax(dim=1), (student / 0.15).softmax(dim=1)
     return (p * (p.log() - q.log())).sum() / len(p)

@@ -8,7 +8,7 @@ from tests.reference.kdsr import distill_loss as kl_divergence
 from tests.reference.layers import State, conv, convnext, count, dense, encode, enlarged_by_4, perceptron, restored
 from tests.reference.weights import Weights
 
-CHANNELS, GROUPS, BLOCKS, WIDTH = 16, 2, 2, 8  # WIDTH: of the estimator's first convolution
+CHANNELS, GROUPS, BLOCKS, WIDTH = 16, 2, 2, 8  # WIDTH is that of the estimator's first convolution
 LOCAL, WIDE, IDR = CHANNELS // 4, CHANNELS - CHANNELS // 4, 4 * WIDTH
 SPATIAL = IDR // 16
 PRIOR = 18  # 15 numbers of the kernel, 3 of the noise
@@ -95,7 +95,7 @@ def outputs(w: State, lq: Tensor, prior: Tensor | None = None) -> dict[str, Tens
 
 
 def distill_loss(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Tensor:
-    """KL divergence and a tenth of the L1 distance of channel guides, squared distance of spatial guides."""
+    """Return the KL divergence plus a tenth of the L1 distance of channel guides, plus the MSE of spatial guides."""
     (channel, spatial), (wanted_channel, wanted_spatial) = student, teacher
     l1 = (channel - wanted_channel).abs().mean()
     return kl_divergence(channel, wanted_channel) + 0.1 * l1 + (spatial - wanted_spatial).square().mean()

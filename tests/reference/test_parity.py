@@ -78,14 +78,14 @@ def test_distillation_losses():
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
-    """The bicubic kernel with a = -0.5."""
+    """Return the bicubic kernel with a = -0.5."""
     x = np.abs(x)
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 def resize_matrix(size: int, factor: float) -> np.ndarray:
-    """Resize one axis as MATLAB's imresize does, antialiased; beyond the edge the last pixel is repeated."""
+    """Resize one axis as in MATLAB's imresize, with antialiasing. The last pixel is repeated beyond the edge."""
     out = round(size * factor)
     stretch = min(factor, 1.0)
     matrix = np.zeros((out, size))

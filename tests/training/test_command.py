@@ -1,4 +1,4 @@
-"""The ``basicsr`` command on a plain BasicSR network and dataset, which know nothing of this package."""
+"""The ``basicsr`` command with a network and a data set of BasicSR."""
 
 import logging
 import os
@@ -59,14 +59,14 @@ class InterruptedModel(SRModel):
 
 
 class Trap:
-    """Executes something when it is unpickled."""
+    """Executes code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("executed",)
 
 
 def make_plugin(site: Path, name: str, source: str) -> None:
-    """What pip leaves behind of a distribution that has an entry point."""
+    """Write the metadata that pip installs for a distribution with an entry point."""
     (site / f"{name}.py").write_text(source)
     info = site / f"{name}-1.2.dist-info"
     info.mkdir(parents=True)
@@ -75,7 +75,7 @@ def make_plugin(site: Path, name: str, source: str) -> None:
 
 
 def write_options(folder: Path, name: str, **changes: object) -> str:
-    """An options file NAME.yml; ``train__total_iter=3`` changes a nested option."""
+    """Write an options file NAME.yml. ``train__total_iter=3`` changes a nested option."""
     options = yaml.safe_load(yaml.safe_dump(OPTIONS))
     options["name"] = name
     for key, value in changes.items():
@@ -104,7 +104,7 @@ def losses(output: str) -> dict[int, float]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight toy pairs and a plugin."""
+    """Make eight toy pairs and a plugin."""
     folder = tmp_path_factory.mktemp("toy")
     rng = np.random.default_rng(0)
     for name, size in (("gt", 32), ("lq", 16)):
@@ -129,9 +129,9 @@ def interrupted(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_trains_validates_saves(folder: Path, whole: subprocess.CompletedProcess[str]) -> None:
     assert whole.returncode == 0, whole.stderr
     assert "num_gpu 1 becomes 0, the CPU" in whole.stderr
-    # 8 images in batches of 3 make 2 iterations an epoch, not BasicSR's 3, of which it would run too few.
+    # 8 images in batches of 3 make 2 iterations per epoch. BasicSR would count 3 and run too few.
     assert list(losses(whole.stderr)) == list(range(1, 12))
-    # Iteration 6, and the end, which BasicSR alone would number 12.
+    # Iteration 6 and the end are saved. BasicSR itself would number the end 12.
     psnr = [float(value) for value in re.findall(r"# psnr: ([\d.]+)", whole.stderr)]
     assert len(psnr) == 2
     assert all(5 < value < 40 for value in psnr)
@@ -214,7 +214,7 @@ def test_validation_at_the_last_iteration_runs_once(folder: Path) -> None:
     assert len(re.findall("# psnr", done.stderr)) == 1
     assert "@ 2 iter" in done.stderr
     log = next((folder / "experiments/once").glob("train_once_*.log")).read_text()
-    assert "Number of train images: 8" in log  # of before there was a file
+    assert "Number of train images: 8" in log  # logged before the file existed
     assert "# psnr" in log
 
 
@@ -229,7 +229,7 @@ def test_tests(folder: Path, whole: subprocess.CompletedProcess[str]) -> None:
     )
     done = launch(folder, "test", "-opt", options, "--force_yml", "val:suffix=x2")
     assert done.returncode == 0, done.stderr
-    # The network of the training's last validation.
+    # This is the network of the last validation in training.
     assert re.findall(r"# psnr: (\S+)", done.stderr)[-1] == re.findall(r"# psnr: (\S+)", whole.stderr)[-1]
     assert len(list((folder / "results/trained/visualization/toyval").glob("*_x2.png"))) == 8
 
@@ -253,7 +253,7 @@ def test_broken_plugin_is_named(
     make_plugin(tmp_path, "hopeless", "import nothing_of_this_name\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])  # no run has started
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])  # as if no run had started
     assert main(["train", "-opt", "any.yml"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

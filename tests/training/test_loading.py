@@ -1,4 +1,4 @@
-"""The batches of a training, and the processes that load them."""
+"""Batches of a training, and the processes that load them."""
 
 import signal
 from itertools import islice
@@ -18,7 +18,7 @@ from lightbsr_arch.training.stop import SIGNALS
 
 
 class Numbers(Dataset):
-    """The numbers from 0 to ``count`` - 1."""
+    """A data set of the numbers from 0 to ``count`` - 1."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.count = opt["count"]
@@ -36,7 +36,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(count: int = 40, **dataset: Any) -> dict[str, Any]:
-    """Ten iterations per epoch, fifty in all."""
+    """Return options with ten iterations per epoch and fifty in all."""
     train = {"name": "numbers", "type": "Numbers", "phase": "train", "count": count, "batch_size_per_gpu": 4}
     return {
         "datasets": {"train": {**train, "num_worker_per_gpu": 0, **dataset}},
@@ -54,7 +54,7 @@ def options(count: int = 40, **dataset: Any) -> dict[str, Any]:
     [(0, 0, 0, 4), (2, 25, 20, 4), (2, 30, 40, 4), (3, 30, 0, 4), (4, 50, 40, 4), (1, 45, 40, 2), (9, 45, 0, 9)],
 )
 def test_resumes_in_the_middle_of_an_epoch(epoch: int, iteration: int, skipped: int, last_epoch: int) -> None:
-    """The last two cases are options changed between the runs."""
+    """In the last two cases, options are changed between the runs."""
     data = TrainingData(options(), epoch, iteration)
     sampler = data.sampler
     assert (sampler.manual_seed, sampler.start_epoch, sampler.start_sample) == (6, epoch, skipped)

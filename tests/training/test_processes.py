@@ -12,7 +12,7 @@ from lightbsr_arch.training import processes
 
 def test_slurm_job_in_the_words_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.setenv(name, "unset")  # so that monkeypatch puts back what was there
+        monkeypatch.setenv(name, "unset")  # monkeypatch then restores the old value
         monkeypatch.delenv(name)
     job = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NODELIST": "n[1-2]"}
     for name, value in job.items():

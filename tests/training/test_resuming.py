@@ -1,4 +1,4 @@
-"""The training state that a run continues from, and its networks."""
+"""The training state from which a run continues, and its networks."""
 
 import os
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_auto_resume_takes_the_last_state_and_its_networks(tmp_path: Path) -> No
     assert opt["path"]["resume_state"] == str(tmp_path / "training_states/12.state")
     assert opt["path"]["pretrain_network_g"] == str(tmp_path / "models/net_g_12.pth")
     assert opt["path"]["param_key_g"] == "params"
-    # Training never saves the teacher, so it is still read from where the options say.
+    # Training never saves the teacher, so its path is still that of the options.
     assert opt["path"]["pretrain_network_teacher"] == "t.pth"
     assert opt["path"]["param_key_teacher"] == "params_ema"
 

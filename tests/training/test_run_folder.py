@@ -1,4 +1,4 @@
-"""The folder of a run is one run's at a time, and is made late."""
+"""The folder of a run belongs to one run at a time, and is created late."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from lightbsr_arch.training.run_folder import RunFolder
 
 
 def options(root: Path, *, is_train: bool = True, rank: int = 0, **logger: Any) -> dict[str, Any]:
-    """As BasicSR completes them."""
+    """Return options in the form that BasicSR completes."""
     place = root / ("experiments" if is_train else "results") / "run"
     path = {name: str(place / name) for name in ("models", "training_states", "visualization")}
     path["experiments_root" if is_train else "results_root"] = str(place)
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def in_another_process(action: Any) -> int:
-    """Its exit code: 0, or 2 for a ``UserError``."""
+    """Return the exit code of a function in another process: 0, or 2 for a ``UserError``."""
     child = os.fork()
     if child == 0:
         try:
@@ -54,7 +54,7 @@ def test_a_second_process_is_refused_until_the_first_has_ended(folder: RunFolder
 
 def test_the_lock_of_a_killed_process_is_free(folder: RunFolder, tmp_path: Path) -> None:
     opt = options(tmp_path)
-    assert in_another_process(lambda: folder.claim(opt)) == 0  # which leaves the lock's file behind
+    assert in_another_process(lambda: folder.claim(opt)) == 0  # the file of the lock remains
     assert names(tmp_path / "experiments") == [".run.lock"]
     folder.claim(opt)
     folder.release()

@@ -32,7 +32,7 @@ def stop() -> Iterator[StopRequest]:
 
 
 class Model:
-    """As much of a BasicSR model as training calls.
+    """The part of a BasicSR model that training uses.
 
     Args:
         actions: called within an iteration, by its number.
@@ -65,7 +65,7 @@ class Model:
 
 
 class Run:
-    """A run of twenty iterations, ten per epoch, that starts in epoch 2."""
+    """A run of twenty iterations, ten per epoch, from epoch 2."""
 
     def __init__(self, tmp_path: Path, stop: StopRequest) -> None:
         (tmp_path / "o.yml").write_text("name: run\n")
@@ -141,7 +141,7 @@ def test_in_an_iteration_the_first_signal_waits_and_the_second_stops(
     monkeypatch.setattr(stop_module.time, "monotonic", lambda: next(clock))
     stop.busy = True
     signal.raise_signal(signal.SIGINT)
-    signal.raise_signal(signal.SIGINT)  # torchrun's echo of the first
+    signal.raise_signal(signal.SIGINT)  # torchrun repeats the first signal
     assert stop.exit_code == 130
     with pytest.raises(Stopped):
         signal.raise_signal(signal.SIGINT)
@@ -182,7 +182,7 @@ def test_validation_is_left_at_once_and_training_saved(run: Run) -> None:
 
 
 def test_processes_stop_together(run: Run, stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first process learns from another one, and a signal while it is asking is not lost."""
+    """The first process is informed by another one, and a signal during this exchange is not lost."""
 
     def of_another_process(signum: torch.Tensor) -> None:
         assert stop.exit_code == 130

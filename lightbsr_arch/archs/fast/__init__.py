@@ -1,1 +1,1 @@
-"""Implementations of the architectures' layers that need less time or memory. Tests compare both."""
+"""Implementations of layers that need less time or memory. Tests compare them with the plain layers."""

@@ -1,7 +1,7 @@
 """Operations that oneDNN fuses into one pass over memory, with PyTorch's own as the fallback.
 
-PyTorch uses the fused operations when it compiles a network. Called directly, they need no compiler, and a 1x1
-convolution runs on oneDNN with a single thread, too.
+PyTorch uses the fused operations when it compiles a network. They can also be called directly without a compiler. A 1x1
+convolution then uses oneDNN even with a single thread.
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ def conv_gelu(
 
 
 def gated_gelu(x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """Return the GELU of one image, 1 x C x H x W, whose channels are first multiplied by C factors."""
+    """Multiply the channels of one image, 1 x C x H x W, by C factors, and return the GELU of the product."""
     if not _fuses(x, gate):
         return F.gelu(x * gate[:, None, None])
     return _conv_gelu(x, gate[:, None, None, None], groups=len(gate))

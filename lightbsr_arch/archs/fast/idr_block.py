@@ -1,8 +1,8 @@
 """The blocks of LightBSR's restorer on the CPU, where memory access takes more time than arithmetic.
 
-Images and features are in channels-last memory, so that views with the channels last copy nothing. Where no gradient is
-needed, a block works through the image in strips of rows, so that the intermediate results of a strip stay in the
-processor's cache. Everywhere else the blocks' own ``forward`` runs.
+Images and features are in channels-last memory, so that views with the channels last need no copy. If no gradient is
+needed, a block processes the image in strips of rows, so that the intermediate results of a strip stay in the cache of
+the processor. In all other cases, the ``forward`` of the block runs.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ HALO = 3
 """Rows above and below that the depthwise 7x7 convolution depends on."""
 
 IDR_BLOCK_HALO = 1 + 2 + HALO
-"""Rows that an IDR block depends on: convolutions of 3x3, 5x5 and 7x7 follow one another."""
+"""Rows above and below that an IDR block depends on. It has convolutions of 3x3, 5x5 and 7x7 in turn."""
 
 
 def run_convnext_block(block: ConvNeXtBlock, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
-    """Return ``block(x)``; with ``overwrite``, the result may take the place of ``x`` in memory."""
+    """Return ``block(x)``. With ``overwrite``, the result may be stored in the memory of ``x``."""
     if not is_inference_on_cpu(x):
         out: torch.Tensor = block(x)
         return out
@@ -37,7 +37,7 @@ def run_idr_block(
     pooled: torch.Tensor | None = None,
     overwrite: bool = False,
 ) -> torch.Tensor:
-    """Return ``block(x, channel, spatial, pooled)``; with ``overwrite``, it may take the place of ``x`` in memory."""
+    """Return ``block(x, channel, spatial, pooled)``. With ``overwrite``, it may be stored in the memory of ``x``."""
     if not is_inference_on_cpu(x):
         out: torch.Tensor = block(x, channel, spatial, pooled)
         return out
@@ -59,7 +59,7 @@ def run_idr_block(
 def _add_residual(
     block: ConvNeXtBlock, x: torch.Tensor, mixed: Callable[[RowStrip], torch.Tensor], overwrite: bool
 ) -> torch.Tensor:
-    """Add to ``x`` the block's residual of ``mixed``, which returns the rows of a strip and its halo."""
+    """Add to ``x`` the block's residual of ``mixed``. ``mixed`` returns the rows of a strip and its halo."""
     out = x if overwrite else x.clone()
     weight, bias = block.scaled_reduction()
     strips = row_strips(x, block.expand.out_features, HALO)

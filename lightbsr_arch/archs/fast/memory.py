@@ -21,11 +21,11 @@ MAPS_SHARE = 0.6
 """Share of the free memory that the features of the whole picture may use."""
 
 BYTES_PER_FEATURE = {"cpu": 32, "other": 48}
-"""Working memory per pixel and feature channel of a strip, in elements: measured on the CPU, where the upsampler uses
-smaller strips, and estimated on other devices."""
+"""Working memory per pixel and feature channel of a strip, in elements. It is measured on the CPU, where the upsampler
+uses smaller strips, and estimated for other devices."""
 
 MOST_PIXELS = {"cpu": 2**17, "other": 2**22}
-"""Pixels of a strip above which strips do not become faster."""
+"""Number of pixels above which larger strips are not faster."""
 
 FEWEST_ROWS = 8
 """Smallest number of rows of a strip. With fewer, most of the work is on rows that are computed twice."""
@@ -55,7 +55,7 @@ def free_memory(device: torch.device, cgroups: Path = Path("/sys/fs/cgroup")) ->
 
 
 def rows_that_fit(num_feat: int, lq: torch.Tensor) -> int:
-    """Return the rows per strip for ``--tile auto``: as many as the free memory allows, up to the fastest size.
+    """Return the rows per strip for ``--tile auto``, as many as the free memory allows, up to the fastest size.
 
     Args:
         num_feat: channels of the network's features.
@@ -71,10 +71,11 @@ def rows_that_fit(num_feat: int, lq: torch.Tensor) -> int:
 def feature_maps(count: int, num_feat: int, lq: torch.Tensor) -> torch.Tensor:
     """Allocate features for every pixel of ``lq``, count x num_feat x H x W in channels-last memory, uninitialised.
 
-    They are on its device if they fit there, else in main memory, else in a temporary file that is deleted with them.
+    They are on its device if they fit there, otherwise in main memory, otherwise in a temporary file that is deleted
+    with them.
 
     Raises:
-        UserError: they fit nowhere, because the disk is full.
+        UserError: they do not fit into memory, and the disk is full.
     """
     height, width = lq.shape[2:]
     shape = (count, height, width, num_feat)
@@ -86,7 +87,7 @@ def feature_maps(count: int, num_feat: int, lq: torch.Tensor) -> torch.Tensor:
 
 
 def release_freed() -> None:
-    """Return memory to the system that the C library keeps after it was freed, which strips of varying height cause."""
+    """Return freed memory to the system. The C library keeps it because the strips vary in height."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # not glibc
             ctypes.CDLL(None).malloc_trim(0)
@@ -102,6 +103,6 @@ def _in_a_file(size: int) -> torch.Tensor:
     except OSError as error:
         free = shutil.disk_usage(folder).free
         raise UserError(
-            f"its features need {size / 1e9:.1f} GB, more than memory has free, and so much cannot be put into "
+            f"its features need {size / 1e9:.1f} GB, more than the free memory, and they do not fit into "
             f"{folder} ({error.strerror}; {free / 1e9:.1f} GB free there); set TMPDIR to a larger disk"
         ) from None

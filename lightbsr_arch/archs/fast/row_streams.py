@@ -23,7 +23,7 @@ def cut(image: torch.Tensor, rows: int, device: torch.device | None = None) -> S
 
 
 def not_taller(strips: Strips, rows: int) -> Strips:
-    """Split strips into strips of at most ``rows`` rows."""
+    """Split strips into ones of at most ``rows`` rows."""
     for strip, last in strips:
         for part, last_part in cut(strip, rows):
             yield part, last and last_part
@@ -33,16 +33,16 @@ def streamed(layer: Layer, *images: Strips, halo: int, scale: int = 1, stride: i
     """Yield a layer's output in strips.
 
     Args:
-        layer: maps images N x C x H x W of any height to N x C' x H*scale/stride x W'. It may pad, because rows of its
+        layer: function from images N x C x H x W of any height to N x C' x H*scale/stride x W'. It may pad. Rows of its
             output that depend on padding inside the image are left out.
-        images: its inputs, cut into strips of equal heights. ``stride`` divides the height of all except the last
-            strip.
+        images: its inputs, cut into strips of equal heights. The height of all strips except the last is a multiple of
+            ``stride``.
         halo: rows above and below a row that its output depends on, a multiple of ``stride``.
         scale: factor by which the layer multiplies the number of rows.
         stride: factor by which the layer divides the number of rows.
     """
     layer_in_strips = _LayerInStrips(layer, halo, scale, stride)
-    # Not a generator, whose suspended frame would keep one strip per layer alive.
+    # This is not a generator, because its suspended frame would keep one strip per layer alive.
     return filter(None, map(layer_in_strips.push, *images))
 
 
@@ -50,10 +50,10 @@ class _LayerInStrips:
     def __init__(self, layer: Layer, halo: int, scale: int, stride: int) -> None:
         self.layer, self.halo, self.scale, self.stride = layer, halo, scale, stride
         self.inputs: list[torch.Tensor] = []
-        self.above = 0  # finished rows of the inputs, which later rows depend on
+        self.above = 0  # processed rows of the inputs that later rows depend on
 
     def push(self, *strips: tuple[torch.Tensor, bool]) -> tuple[torch.Tensor, bool] | None:
-        """Add a strip, and return the rows that are ready then, if any."""
+        """Add a strip. Return the output rows that are then ready, or None."""
         last = strips[0][1]
         inputs = [strip for strip, _ in strips]
         if self.inputs:
@@ -71,7 +71,7 @@ class _LayerInStrips:
 
 
 def added(strips: Strips, others: Strips) -> Strips:
-    """Yield the sum of two images of one size that are cut into different strips."""
+    """Yield the sum of two images of the same size that are cut into different strips."""
     waiting: torch.Tensor | None = None
     for strip, last in strips:
         height = strip.shape[2]
@@ -103,7 +103,7 @@ def write(strips: Strips, image: torch.Tensor, done: Callable[[int], None] = lam
 
 
 class Mean:
-    """Computes the mean over an image, N x C, from strips, whose sums are added in double precision."""
+    """Computes the mean over an image, N x C, from strips. The sums of the strips are added in double precision."""
 
     def __init__(self) -> None:
         self.rows = 0

@@ -12,10 +12,10 @@ the work is on rows that neighbouring strips share."""
 
 @dataclass(frozen=True)
 class RowStrip:
-    """Rows ``start`` to ``stop`` of one image out of N x C x H x W.
+    """Rows ``start`` to ``stop`` of one image in N x C x H x W.
 
     A convolution that pads with zeros can be applied to a strip with its halo. The output is wrong in the rows of the
-    halo and right in the rows of the strip, also at the image's borders, where the halo ends with the image.
+    halo and correct in the rows of the strip. This is also true at the borders of the image, where the halo ends.
     """
 
     sample: int
@@ -47,6 +47,6 @@ def row_strips(images: torch.Tensor, widest: int, halo: int) -> list[RowStrip]:
 
 
 def is_inference_on_cpu(images: torch.Tensor) -> bool:
-    """Return True for CPU inference outside tracing, compilation and export, where a faster way may be used."""
+    """Return True for CPU inference outside tracing, compilation and export, where faster code may be used."""
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return images.device.type == "cpu" and not torch.is_grad_enabled() and not recorded

@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from lightbsr_arch.archs.fast.row_strips import is_inference_on_cpu
 
 REACH = 2
-"""Distance in low-quality pixels up to which an output pixel depends on the features, at any scale."""
+"""Largest distance, in low-quality pixels, of features that an output pixel depends on, at any scale."""
 
 
 def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tensor:
-    """Return ``tail(upsample(x))``, which may take most of a restorer's memory and a fifth of its time.
+    """Return ``tail(upsample(x))`` with less memory. It may need most of a restorer's memory and a fifth of its time.
 
     Args:
         x: features, N x C x H x W.
-        upsample: convolutions and pixel shuffles in turn, which enlarge 2, 3 or 4 times.
-        tail: a 3x3 convolution that pads.
+        upsample: alternating convolutions and pixel shuffles, which enlarge by 2, 3 or 4.
+        tail: a 3x3 convolution with padding.
     """
     channels, height, width = x.shape[1:]
     seen = REACH + 1
@@ -38,7 +38,7 @@ def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tenso
 def _as_one_convolution(x: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
     """Apply all layers, which are linear, as one convolution. The result is wrong along the border.
 
-    The weight is the layers' response to images that are one at a single place and zero elsewhere.
+    The weight is the response of the layers to images that are one at a single pixel and zero elsewhere.
     """
     channels, side = x.shape[1], 2 * REACH + 1
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -65,11 +65,11 @@ def _layer_by_layer(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> tor
 
 
 def conv_of_shuffled(x: torch.Tensor, scale: int, conv: nn.Conv2d) -> torch.Tensor:
-    """Return ``conv(F.pixel_shuffle(x, scale))`` for a 3x3 convolution that pads, without the shuffled tensor.
+    """Return ``conv(F.pixel_shuffle(x, scale))`` for a 3x3 convolution with padding, without the shuffled tensor.
 
-    A block of scale x scale pixels that lies one pixel above and left of a shuffled pixel's own block depends on 2x2
-    places of ``x``. Therefore a 2x2 convolution with one output per pixel of the block comes first, and its
-    outputs are shuffled.
+    A block of scale x scale pixels that is shifted by one pixel up and left, relative to the block of a pixel of ``x``,
+    depends on 2x2 pixels of ``x``. A 2x2 convolution with one output per pixel of the block is therefore applied first,
+    and its outputs are shuffled.
     """
     spare = 2 * scale - 3
     shifted = [

@@ -1,7 +1,8 @@
 """The reader of picture files, for training and for upscaling.
 
-The first bytes of a file determine its format. The decoder of the format first parses the header, whose size is checked
-against a limit in bytes before anything is decoded. Files that cannot be read are refused with a reason.
+The first bytes of a file determine its format. The decoder of the format parses the header first. The size of the
+picture is compared with a limit in bytes before anything is decoded. Files that cannot be read are refused with a
+reason.
 """
 
 import logging
@@ -51,7 +52,7 @@ _OTHER: Final = {".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm
 PICTURE_SUFFIXES: Final = frozenset(
     _PNG | _JPEG | _OTHER | (_HEIF if READS_HEIF else set()) | (_AVIF if READS_AVIF else set())
 )
-"""Endings of the files that are taken from a folder. A file that is given by name is read with any ending."""
+"""Extensions of the files that are taken from a folder. A file that is given by name is read with any extension."""
 
 _NEEDS_HEIF: Final = "pip install 'lightbsr-arch[heic]' reads it"
 _NEEDS_AVIF: Final = "a newer Pillow reads it"
@@ -108,7 +109,7 @@ PASSED_OVER: Final = {
         "not read",
     ),
 }
-"""Endings of pictures that are not read, with the reason."""
+"""Extensions of pictures that are not read, with the reason."""
 
 _READ: Final = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, AVIF, HEIC"
 _DECODERS: Final[list[tuple[re.Pattern[bytes], Callable[[bytes], Decoder]]]] = [
@@ -149,8 +150,8 @@ def read_picture(source: Source, name: str | None = None) -> Picture:
     """Read a picture file, or its bytes, upright and with its metadata.
 
     Palettes become RGB, with alpha where they have transparent entries. Black and white becomes grey. 1 to 7 bits
-    become 8 and 9 to 15 bits become 16, over the full range. CMYK and other colour spaces become RGB, and a notice
-    says so. CMYK is converted by its profile if it has one.
+    become 8 and 9 to 15 bits become 16, over the full range. CMYK and other colour spaces become RGB, with a notice.
+    The conversion of CMYK uses the colour profile if there is one.
 
     Args:
         source: a path or the bytes of a file.
@@ -158,7 +159,7 @@ def read_picture(source: Source, name: str | None = None) -> Picture:
 
     Raises:
         UserError: the file is missing, empty, not a regular file, not a supported picture, cut short, damaged or
-            animated; it has several pages, or values other than unsigned ones of 1 to 16 bits; or it exceeds the limit
+            animated. It has several pages, or values that are not unsigned integers of 1 to 16 bits. Its pixels exceed
             `base.MAX_PIXEL_BYTES`. The message starts with the name.
     """
     name, data = read_bytes(source, name)
@@ -187,7 +188,7 @@ def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
     path = Path(source)
     name = name or str(path)
     try:
-        status = path.stat()  # before it is opened, because opening a pipe waits for a writer
+        status = path.stat()  # before the file is opened, because opening a pipe waits for a writer
         for is_kind, reason in _SPECIAL:
             if is_kind(status.st_mode):
                 raise UserError(f"{name}: {reason}")

@@ -19,11 +19,11 @@ MAX_METADATA_BYTES: Final = 2**24
 
 
 class RefusedError(Exception):
-    """The reason why a picture cannot be read. The reader puts the name in front."""
+    """The reason why a picture cannot be read. The reader adds the name of the picture in front."""
 
 
 class Header(NamedTuple):
-    """The content of a picture's header. Height and width are those of the upright picture."""
+    """The values of a picture's header. Height and width are those of the upright picture."""
 
     height: int
     width: int

@@ -1,4 +1,4 @@
-"""WebP, BMP, GIF and AVIF by Pillow, and HEIC if pillow-heif is installed."""
+"""Decoding of WebP, BMP, GIF and AVIF by Pillow, and of HEIC if pillow-heif is installed."""
 
 import io
 import re

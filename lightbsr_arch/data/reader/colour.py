@@ -15,8 +15,8 @@ _LAB: Final = ImageCms.createProfile("LAB")
 def set_rgb(picture: Picture, image: Image.Image) -> None:
     """Set the pixels to those of a CMYK, YCbCr, LAB or HSV image, converted to RGB.
 
-    CMYK is converted by the picture's profile if there is one. The profile is dropped, and a notice names the
-    conversion.
+    The conversion of CMYK uses the picture's profile if there is one. The profile is then dropped, and a notice names
+    the conversion.
     """
     profile, picture.icc = picture.icc, None
     picture.notices.append(f"{image.mode} was converted to RGB")

@@ -1,4 +1,4 @@
-"""JPEG. libjpeg fills in missing pixels with a warning; this decoder refuses such files."""
+"""Decoding of JPEG. libjpeg only warns about missing pixels and fills them in. This decoder refuses such files."""
 
 import io
 import re
@@ -32,7 +32,7 @@ _OTHER_FRAMES: Final = {
     0xCA: "arithmetic-coded",
     0xCB: "lossless arithmetic-coded",
 }
-_MOST_SCANS: Final = 500  # each scan decodes the whole picture; encoders write about ten
+_MOST_SCANS: Final = 500  # each scan covers the whole picture; encoders write about ten
 _COLOURS: Final = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _FEW_BYTES, _PADDING = 8, 512
 _IPTC_RESOURCE: Final = 0x0404
@@ -82,7 +82,7 @@ class JpegDecoder:
         return picture
 
     def _walk(self) -> tuple[int, int, int]:
-        """Return height, width and components. Refuse a file without an end of the picture."""
+        """Return height, width and components. Refuse a file that has no end marker."""
         position, scans = 2, 0
         frame: tuple[int, int, int] | None = None
         while match := _SEGMENT.search(self._data, position):
@@ -93,7 +93,7 @@ class JpegDecoder:
                 if frame is None:
                     raise RefusedError("cut short or damaged (no header of the frame)")
                 return frame
-            if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stand alone
+            if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without content
                 continue
             length = int.from_bytes(self._data[position : position + 2], "big")
             if marker in _OTHER_FRAMES:
@@ -128,13 +128,13 @@ class JpegDecoder:
             return
         data = self._data
         if pixels is None and self._is_progressive:
-            picture.notices.append("its sampling is unusual, so it cannot be told whether data are missing")
+            picture.notices.append("its sampling is unusual, so missing data cannot be detected")
         elif pixels is None:
-            data = data[: self._end] + bytes(16)  # Pillow fails where libjpeg has to wait for more data
+            data = data[: self._end] + bytes(16)  # Pillow fails if libjpeg has to wait for more data
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             image.load()
             if self._components == 4:
-                set_rgb(picture, image)  # Pillow knows which CMYK is inverted
+                set_rgb(picture, image)  # Pillow detects inverted CMYK
             else:
                 picture.pixels = np.asarray(image)
 
@@ -151,9 +151,9 @@ class JpegDecoder:
 
 
 def _loses_nothing(warning: str, data: bytes) -> bool:
-    """Return whether libjpeg's first warning is harmless: some cameras pad the end of the data.
+    """Return whether libjpeg's first warning is harmless, because some cameras pad the end of the data.
 
-    A larger surplus means that earlier data were lost or overwritten. ``data`` ends before the end marker.
+    A larger surplus means that earlier data were lost or overwritten. ``data`` stops before the end marker.
     """
     if warning.startswith(("Warning: unknown JFIF revision", "Unknown Adobe color transform code")):
         return True

@@ -1,6 +1,6 @@
-"""PNG. The chunks are parsed here, and a decoder receives only those that hold pixels.
+"""Decoding of PNG. The chunks are parsed here, and a decoder receives only those with pixels.
 
-Other chunks thus cost no memory, whatever size they claim, and no decoder applies gamma or orientation.
+Other chunks therefore need no memory, whatever size they claim, and no decoder applies gamma or orientation.
 """
 
 import io
@@ -55,7 +55,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 class PngDecoder:
-    """A PNG file. Pillow decodes up to 8 bits; imagecodecs or OpenCV decodes 16 bits, of which Pillow keeps 8."""
+    """A PNG file. Pillow decodes up to 8 bits. imagecodecs or OpenCV decodes 16 bits, of which Pillow would keep 8."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -122,7 +122,7 @@ class PngDecoder:
             if not kind.isalpha():
                 raise RefusedError("cut short or damaged (a chunk has no name)")
             if kind[:1].isupper() and kind not in _CRITICAL:
-                raise RefusedError(f"its {kind.decode()} chunk, which no picture can be shown without, is not known")
+                raise RefusedError(f"its critical chunk {kind.decode()} is not known")
             yield _Chunk(kind, start, start + length)
             if kind == b"IEND":
                 return

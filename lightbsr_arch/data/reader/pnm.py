@@ -1,4 +1,4 @@
-"""PBM, PGM and PPM with any maxval, plain and raw."""
+"""Decoding of PBM, PGM and PPM with any maxval, plain and raw."""
 
 import re
 from typing import Final

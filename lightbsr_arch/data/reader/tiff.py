@@ -1,4 +1,4 @@
-"""TIFF. tifffile returns the stored samples, and this module interprets them.
+"""Decoding of TIFF. tifffile returns the stored samples, and this module interprets them.
 
 JPEG compression and subsampled YCbCr are decoded by libtiff, through Pillow.
 """
@@ -55,20 +55,20 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 _MOST_PAGES: Final = 1000
 _ROWS_PER_STRIP: Final = 278
 _SIZES: Final = (256, 257, 277, _ROWS_PER_STRIP, 284, 322, 323)
-"""Tags of one number: width, length, samples per pixel, rows per strip, planar configuration, size of tiles."""
+"""Tags with one number: width, length, samples per pixel, rows per strip, planar configuration, size of tiles."""
 _WHOLE_NUMBERS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
-"""Formats of the types of whole numbers."""
+"""``struct`` formats of the integer types."""
 _LARGEST_SIDE: Final = 2**24
 _DPI_PER_UNIT: Final = {2: 1.0, 3: 2.54}
 _TEXT_TAGS: Final = (270, 271, 272, 305, 306, 315, 33432)
-"""Tags of texts that are kept: description, make, model, software, date, artist, copyright."""
+"""Tags whose texts are kept: description, make, model, software, date, artist, copyright."""
 _DIRECTORIES: Final = (0x8769, 0x8825)  # EXIF and GPS
 
 
 class _Alpha(NamedTuple):
     values: Pixels
     is_associated: bool
-    """Whether alpha is multiplied into the colours."""
+    """True if alpha is multiplied into the colours."""
 
 
 class TiffDecoder:
@@ -79,7 +79,7 @@ class TiffDecoder:
         _check_sizes(data)
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             pages = [file.pages[0], *_further_pages(file)]
-            if file.is_imagej:  # which lists only one page if the pages are contiguous
+            if file.is_imagej:  # tifffile lists only one page of ImageJ files whose pages are contiguous
                 refuse_frames(int((file.imagej_metadata or {}).get("images", 1)))
         page = pages[0]
         assert isinstance(page, tifffile.TiffPage)
@@ -98,7 +98,7 @@ class TiffDecoder:
         check_budget(self.header)
         if page.is_tiled:  # a tile may be larger than the picture
             check_budget(self.header._replace(height=page.tilelength, width=page.tilewidth))
-        if page.compression != _OLD_JPEG:  # which can also list its parts in other ways
+        if page.compression != _OLD_JPEG:  # old JPEG can also list its parts in other ways
             self._check_parts()
         samples = self._by_libtiff() if self._needs_libtiff() else self._samples()
         picture = Picture(samples, _bytes(page, 34675), iptc=_bytes(page, 33723), dpi=self._dpi())
@@ -165,7 +165,7 @@ class TiffDecoder:
             raise RefusedError(f"cut short or damaged ({len(page.dataoffsets)} of {expected} parts are listed)")
         for offset, count in zip(page.dataoffsets, page.databytecounts):
             if not offset or not count or offset + count > len(self._data):
-                raise RefusedError("cut short or damaged (pixels are missing or lie behind the end of the file)")
+                raise RefusedError("cut short or damaged (pixels are missing or lie beyond the end of the file)")
 
     def _samples(self) -> Pixels:
         """Return the stored samples, H x W x S."""
@@ -255,8 +255,8 @@ class TiffDecoder:
 def _check_sizes(data: bytes) -> None:
     """Refuse absurd sizes, for which tifffile would build lists of billions of strips.
 
-    Follows the chain of image file directories (TIFF 6.0, section 2, and BigTIFF). An entry has a tag, a type, a count
-    and a value.
+    The function follows the chain of image file directories (TIFF 6.0, section 2, and BigTIFF). An entry has a tag, a
+    type, a count and a value.
     """
     order = ">" if data[:2] == b"MM" else "<"
     is_big = data[2:4] in (b"+\0", b"\0+")
@@ -278,7 +278,7 @@ def _check_sizes(data: bytes) -> None:
                 if count != 1:
                     raise RefusedError(f"damaged: TIFF tag {tag} has {count} values, expected 1")
                 (side,) = struct.unpack_from(order + _WHOLE_NUMBERS[kind], value)
-                if tag != _ROWS_PER_STRIP and side > _LARGEST_SIDE:  # all rows may be 2**32 - 1
+                if tag != _ROWS_PER_STRIP and side > _LARGEST_SIDE:  # 2**32 - 1 means one strip with all rows
                     raise RefusedError(f"damaged: {side} pixels, rows or samples of a picture (TIFF tag {tag})")
             (place,) = struct.unpack_from(order + offset, data, place + entries * entry_size)
     except struct.error:
