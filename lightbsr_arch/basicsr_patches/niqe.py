@@ -23,7 +23,7 @@ def calculate_niqe(img: Any, crop_border: int, **kwargs: Any) -> float:
     rows, columns = ((side - 2 * crop_border) // NIQE_BLOCK for side in img.shape[:2])
     if rows * columns < 2:
         size = f"{img.shape[1]}x{img.shape[0]}"
-        raise UserError(f"NIQE wants two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
+        raise UserError(f"NIQE needs two blocks of {NIQE_BLOCK}x{NIQE_BLOCK} pixels, this picture has {size}")
     niqe: float = basicsr.metrics.calculate_niqe(img, crop_border=crop_border, **kwargs)
     return niqe
 

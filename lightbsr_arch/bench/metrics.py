@@ -54,7 +54,7 @@ def _psnr_y(sr: Picture, hr: Picture, scale: int) -> float:
 def _ssim_y(sr: Picture, hr: Picture, scale: int) -> float:
     if min(hr.shape[:2]) < 2 * scale + SSIM_WINDOW:
         size, window = f"{hr.shape[1]}x{hr.shape[0]}", f"{SSIM_WINDOW}x{SSIM_WINDOW}"
-        raise UserError(f"SSIM wants {window} pixels inside a border of {scale}, this picture has {size}")
+        raise UserError(f"SSIM needs {window} pixels inside a border of {scale}, this picture has {size}")
     ssim: float = calculate_ssim(sr, hr, crop_border=scale, test_y_channel=True)
     return ssim
 
