@@ -37,7 +37,11 @@ weights: $(READY)
 			--exclude examples/photos/held_out
 	for name in kdsr_s_x4_iso lightbsr_s_x4_iso kdsr_s_x4_real; do for stage in teacher student; do \
 		$(BIN)/basicsr train -opt options/weights/$${name}_$$stage.yml --auto_resume || exit; done; done
-	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml
+	$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_iso_student/models/net_g_latest.pth \
+		options/weights/kdsr_m_x4_iso.yml -o experiments/kdsr_m_x4_iso_start.pth
+	$(BIN)/basicsr train -opt options/weights/kdsr_m_x4_iso.yml --auto_resume
+	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
+		options/weights/kdsr_m_x4_iso.yml
 
 # Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.
 GPU_RECIPE ?= kdsr_m_x4_iso

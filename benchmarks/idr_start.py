@@ -116,8 +116,9 @@ def trials() -> dict[str, Trial]:
         found[kdsr] = Trial("kdsr_s_x4_iso_teacher", 2000, (small, *here), factors=both)
         options = (small, "network_teacher:restorer:num_block=4", "train:estimator_iter=600", *here)
         found[kdsr.replace("teacher", "student")] = Trial("kdsr_s_x4_iso_student", 2000, options, kdsr, both)
-        found[lightbsr] = Trial("lightbsr_s_x4_iso_teacher", 1000, here, factors=both)
-        options = ("train:estimator_iter=1500", *here)
+        with_noise = ("network_g:estimator:num_noise_ch=3", *here)
+        found[lightbsr] = Trial("lightbsr_s_x4_iso_teacher", 1000, with_noise, factors=both)
+        options = ("train:estimator_iter=1500", "network_teacher:estimator:num_noise_ch=3", *here)
         found[lightbsr.replace("teacher", "student")] = Trial(
             "lightbsr_s_x4_iso_student", 1800, options, lightbsr, both
         )

@@ -161,12 +161,14 @@ def _readme_table(results: dict[str, Any]) -> str:
 
 def _add_to_cards(results: dict[str, Any]) -> None:
     """Write PSNR-Y into the metadata, and the whole card as a text file."""
+    texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     for name in shipped.names():
         rows = [row for row in results["rows"] if row["model"] == name]
         if not rows:
             continue
         path = shipped.find_weights(name)
         checkpoint = read_checkpoint(path)
+        checkpoint.card |= {key: texts[name][key] for key in ("summary", "data", "bad_at")}
         checkpoint.card["psnr_y"] = {}
         for row in rows:
             by_dataset = checkpoint.card["psnr_y"].setdefault(row["degradation"], {})

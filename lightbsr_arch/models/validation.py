@@ -49,7 +49,7 @@ class ValidatingModel(PatchedSRModel):
 
         A data set without ground truth is validated with only the metrics that need none.
         """
-        dataset = dataloader.dataset
+        dataset = getattr(dataloader.dataset, "wrapped", dataloader.dataset)
         if isinstance(dataset, SingleImageDataset):
             with self._without_gt():
                 super().nondist_validation(dataloader, current_iter, tb_logger, save_img)

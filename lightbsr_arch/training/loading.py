@@ -113,22 +113,22 @@ def build_dataset(dataset_opt: dict[str, Any]) -> Any:
 
 
 class _OneLineErrors(Dataset[Any]):
-    """One of BasicSR's data sets, whose errors about a picture become a UserError."""
+    """One of BasicSR's data sets, ``wrapped``, whose errors about a picture become a UserError."""
 
-    def __init__(self, dataset: Any, where: str) -> None:
-        self.dataset, self.where = dataset, where
+    def __init__(self, wrapped: Any, where: str) -> None:
+        self.wrapped, self.where = wrapped, where
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.wrapped)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # while a loader process unpickles this
+        if name == "wrapped":  # while a loader process unpickles this
             raise AttributeError(name)
-        return getattr(self.dataset, name)
+        return getattr(self.wrapped, name)
 
     def __getitem__(self, index: int) -> Any:
         try:
-            return self.dataset[index]
+            return self.wrapped[index]
         except UserError:
             raise
         except Exception as error:

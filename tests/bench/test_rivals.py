@@ -207,7 +207,10 @@ def test_a_missing_ncnn_is_one_line(folder, monkeypatch):
             {"spandrel": "toy.bin", "weights": "bicubic"},
             "expected one of weights, ncnn and spandrel, found weights and spandrel",
         ),
-        ({"spandrel": "toy.bin", "network": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}}, "not with spandrel"),
+        (
+            {"spandrel": "toy.bin", "network": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}},
+            "cannot be combined with spandrel",
+        ),
     ],
 )
 def test_a_mistake_in_a_section_is_one_line(section, text, folder):

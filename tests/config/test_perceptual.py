@@ -66,16 +66,10 @@ def test_testing_needs_no_weights(run_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "refusal"),
     [
-        ("pixel_opt: {type: EfficientNetLoss}", "type: EfficientNetLoss is not a pixel loss; choose another one"),
-        ("perceptual_opt: {type: L1Loss}", "type: L1Loss is not a perceptual loss; choose another one"),
-        (
-            "perceptual_opt: {type: EfficientNetLoss, shift: 40}",
-            "shift: expected a whole number >= 0 and <= 32, found 40",
-        ),
-        (
-            "perceptual_opt: {type: EfficientNetLoss, stage_weights: [1, 1]}",
-            f"stage_weights: expected a list of 5: {', '.join(5 * ['a number >= 0'])}, found the list [1, 1]",
-        ),
+        ("pixel_opt: {type: EfficientNetLoss}", "type: not-a-pixel-loss"),
+        ("perceptual_opt: {type: L1Loss}", "type: not-a-perceptual-loss"),
+        ("perceptual_opt: {type: EfficientNetLoss, shift: 40}", "shift: invalid-value"),
+        ("perceptual_opt: {type: EfficientNetLoss, stage_weights: [1, 1]}", "stage_weights: invalid-value"),
     ],
 )
 def test_features_of_another_network(run_folder: Path, option: str, refusal: str) -> None:

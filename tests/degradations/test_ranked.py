@@ -165,7 +165,7 @@ def test_equal_draws_give_equal_versions():
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"degradation.jpeg_range2: 95 is more than 30; the smaller number comes first"):
         RankedSecondOrderDegradation(4, jpeg_range2=(95, 30))
-    with pytest.raises(UserError, match=r"degradation.gt_size: 30 is no multiple of the scale, 4"):
+    with pytest.raises(UserError, match=r"degradation.gt_size: 30 is not a multiple of the scale, 4"):
         RankedSecondOrderDegradation(4, gt_size=30)
     with pytest.raises(UserError, match=r"RankedSecondOrderDegradation degrades each image by itself"):
         RankedSecondOrderDegradation(4)(pictures(2, 104), draws(group=2))

@@ -164,63 +164,30 @@ RANKED = (
     .replace("  pixel_opt", "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n  pixel_opt")
 )
 MISTAKES = [
-    ("margin: 0.05", "margin: 1", ["train.ranking_opt.margin: expected a number >= 0 and < 1, found 1"]),
+    ("margin: 0.05", "margin: 1", ["train.ranking_opt.margin: invalid-value"]),
+    ("type: DegreeRankingLoss, margin: 0.05", "type: L1Loss", ["train.ranking_opt.type: not-a-ranking-loss"]),
     (
-        "type: DegreeRankingLoss, margin: 0.05",
-        "type: L1Loss",
-        ["train.ranking_opt.type: L1Loss ranks no degrees; choose DegreeRankingLoss"],
+        "RankedSecondOrderDegradation, jpeg_gap: [5, 60]", "SecondOrderDegradation",
+        ["degradation.type: degradation-unfit"],
+    ),
+    ("jpeg_gap: [5, 60]", "jpeg_gap: [60, 5]", ["degradation: degradation-fails"]),
+    ("jpeg_gap: [5, 60]", "jpeg_gap: 5", ["degradation.jpeg_gap: invalid-value"]),
+    (
+        "type: GTDataset", "type: PairedImageDataset\n    dataroot_lq: .",
+        ["datasets.train.type: dataset-unfit"],
+    ),
+    ("  pixel_opt", "  freeze_estimator: true\n  pixel_opt", ["path.pretrain_network_g: missing-key"]),
+    (
+        "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n", "  freeze_estimator: true\n",
+        ["train.freeze_estimator: needs-objective"],
     ),
     (
-        "RankedSecondOrderDegradation, jpeg_gap: [5, 60]",
-        "SecondOrderDegradation",
-        [
-            "degradation.type: SecondOrderDegradation makes one version of each image; train.ranking_opt needs "
-            "RankedSecondOrderDegradation"
-        ],
+        "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n", "  estimator_iter: 5\n",
+        ["train.estimator_iter: no-estimator-objective"],
     ),
     (
-        "jpeg_gap: [5, 60]",
-        "jpeg_gap: [60, 5]",
-        [
-            "degradation: cannot degrade images of 96 x 96 pixels: jpeg_gap: 60 is more than 5; the smaller number "
-            "comes first"
-        ],
-    ),
-    (
-        "jpeg_gap: [5, 60]",
-        "jpeg_gap: 5",
-        ["degradation.jpeg_gap: expected a list of 2: a number >= 0, a number >= 0, found 5"],
-    ),
-    (
-        "type: GTDataset",
-        "type: PairedImageDataset\n    dataroot_lq: .",
-        [
-            "datasets.train.type: PairedImageDataset has LR images, of which train.ranking_opt knows no order: use "
-            "GTDataset and RankedSecondOrderDegradation"
-        ],
-    ),
-    (
-        "  pixel_opt",
-        "  freeze_estimator: true\n  pixel_opt",
-        ["path.pretrain_network_g: missing; train.freeze_estimator needs a trained estimator"],
-    ),
-    (
-        "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n",
-        "  freeze_estimator: true\n",
-        ["train.freeze_estimator: is for train.ranking_opt, which is missing"],
-    ),
-    (
-        "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n",
-        "  estimator_iter: 5\n",
-        ["train.estimator_iter: trains the estimator by ranking: train.ranking_opt is missing"],
-    ),
-    (
-        "  pixel_opt",
-        "  idr_of: neighbour\n  pixel_opt",
-        [
-            "train.idr_of: neighbour cannot be combined with ranking_opt",
-            "train.idr_of: neighbour needs a network_g with an IDR: type BlindSR",
-        ],
+        "  pixel_opt", "  idr_of: neighbour\n  pixel_opt",
+        ["train.idr_of: objectives-conflict", "train.idr_of: needs-idr"],
     ),
 ]  # fmt: skip
 
@@ -240,6 +207,4 @@ def test_a_frozen_estimator_has_no_phase_of_its_own(tmp_path, monkeypatch):
     write("weights.pth", "")
     text = RANKED.replace("pretrain_network_g: ~", "pretrain_network_g: weights.pth")
     write("a.yml", text.replace("  pixel_opt", "  freeze_estimator: true\n  estimator_iter: 5\n  pixel_opt"))
-    assert [line.partition(": ")[2] for line in problems("a.yml")] == [
-        "train.freeze_estimator: leaves the first train.estimator_iter steps nothing to train"
-    ]
+    assert [line.partition(": ")[2] for line in problems("a.yml")] == ["train.freeze_estimator: nothing-to-train"]

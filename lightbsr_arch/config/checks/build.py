@@ -109,7 +109,7 @@ def _trial(options: dict[str, Any], key: str, name: str, network: nn.Module) -> 
             yield Finding(
                 (key,),
                 "output-size-mismatch",
-                f"makes images of {made}, the training wants {wanted} (channels, height, width)",
+                f"makes images of {made}, the training needs {wanted} (channels, height, width)",
             )
 
 

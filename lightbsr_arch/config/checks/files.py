@@ -67,12 +67,12 @@ def _data_root(value: str, backend: Any, key: KeyPath, options_file: Path) -> It
     path = _path(value)
     is_lmdb = path.suffix == ".lmdb"
     if backend == "lmdb" and not is_lmdb:
-        text = f"{value} is no LMDB, whose name ends in .lmdb; a folder of images wants `io_backend: {{type: disk}}`"
+        text = f"{value} does not end in .lmdb, so it is no LMDB; a folder of images needs `io_backend: {{type: disk}}`"
         yield Finding(key, "wrong-backend", text)
     elif not os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, pathlib makes an error
         yield Finding(key, "missing-folder", f"no such folder: {_shown(value)}{_how_to_make(options_file)}")
     elif backend == "disk" and is_lmdb:
-        yield Finding(key, "wrong-backend", f"{value} is an LMDB, which wants `io_backend: {{type: lmdb}}`")
+        yield Finding(key, "wrong-backend", f"{value} is an LMDB, which needs `io_backend: {{type: lmdb}}`")
     elif backend == "lmdb":
         missing = [name for name in LMDB_FILES if not (path / name).is_file()]
         if missing:
