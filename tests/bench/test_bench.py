@@ -471,7 +471,7 @@ def test_flags_alone(folder, capsys):
     summary = json.loads(Path("out/results.json").read_text())
     assert [model["name"] for model in summary["models"]] == ["bicubic", "my_run"]
     assert [each["sigma"] for each in summary["degradations"]["setting1"]] == [0.0, 1.2, 2.4, 3.6]
-    assert "NIQE wants" in capsys.readouterr().out
+    assert "NIQE needs" in capsys.readouterr().out
 
 
 def test_the_demo_photos_unless_told_otherwise(folder):
