@@ -39,6 +39,10 @@ NEEDED = 0.75
 """Share of the most similar crops that `CLEAN` must restore better, to be chosen. With a half, the mean PSNR of test
 crops is the same, but twice as many of those with the second-order degradation get `CLEAN`."""
 
+MOST_COMPRESSED = 95
+"""Highest quality of a JPEG file that gets `REAL`. PSNR does not show the reason: at moderate qualities `CLEAN` often
+has the higher one, but it turns the artefacts of compression into a net of lines."""
+
 SMALLEST_SIDE = 32
 """Pixels of the smallest picture that is inspected. The estimates are fitted to crops of 40 pixels and more."""
 
@@ -126,18 +130,20 @@ class Inspector:
         self._device = find_device(device)
         self._networks = load_networks(self._device)
 
-    def read(self, pixels: Pixels, advance: Advance = lambda share: None) -> Reading:
+    def read(self, pixels: Pixels, advance: Advance = lambda share: None, file_quality: int | None = None) -> Reading:
         """Return the degradation of a picture of any of the reader's forms. Alpha is ignored.
+
+        Args:
+            pixels: the picture.
+            advance: receives the share of the work that has been done since the last call.
+            file_quality: quality of the JPEG file that the picture comes from, if it is known.
 
         Raises:
             UserError: the picture is smaller than `SMALLEST_SIDE`.
         """
-        return self.judge(self.idrs(pixels, advance))
-
-    def judge(self, idrs: NDArray[np.float64]) -> Reading:
-        """Return the degradation of a picture with these IDRs, from `idrs`."""
+        idrs = self.idrs(pixels, advance)
         estimates, distance = self.fit.estimate(idrs), self.fit.distance(idrs)
-        model, why = choose(self.fit.gains(idrs), distance > 1)
+        model, why = choose(self.fit.gains(idrs), distance > 1, file_quality)
         return Reading(estimates, distance, distance > 1, model, why)
 
     @torch.inference_mode()
@@ -200,21 +206,25 @@ class Chooser:
         self._networks = {name: load_student(name, device, dtype) for name in NETWORKS}
         self.default = self._networks[REAL]
 
-    def __call__(self, pixels: Pixels) -> tuple[Network, str]:
+    def __call__(self, pixels: Pixels, data: bytes) -> tuple[Network, str]:
+        """Choose for a picture by its pixels and the bytes of its file."""
         try:
-            reading = self._inspector.read(pixels)
+            reading = self._inspector.read(pixels, file_quality=file_quality(data))
         except UserError as error:  # too small
             return self.default, f"-m auto: {REAL}: {error}"
         return self._networks[reading.model], f"-m auto: {reading.model}: {reading.why}"
 
 
-def choose(gains: NDArray[np.float64], unlike: bool) -> tuple[str, str]:
+def choose(gains: NDArray[np.float64], unlike: bool, file_quality: int | None = None) -> tuple[str, str]:
     """Return the name of the shipped weights that fit a picture, and the reason as one clause.
 
     Args:
         gains: PSNR-Y of `CLEAN` minus that of `REAL` in the most similar crops of the fit.
         unlike: whether the picture is unlike all of them.
+        file_quality: quality of the JPEG file that the picture comes from, if it is known.
     """
+    if file_quality is not None and file_quality <= MOST_COMPRESSED:
+        return REAL, f"it is a JPEG of quality {file_quality}, whose artefacts {CLEAN} would sharpen"
     if unlike:
         return REAL, "its IDR is unlike anything seen in training"
     better = sum(gain > 0 for gain in gains.tolist())
@@ -268,7 +278,7 @@ def inspect_files(
             one.size = read.pixels.shape[1], read.pixels.shape[0]
             one.file_quality = file_quality(data)
             one.notices = read.notices
-            one.reading = inspector.read(read.pixels)
+            one.reading = inspector.read(read.pixels, file_quality=one.file_quality)
             if write_map:
                 write_map(picture, read.pixels, inspector.tile_distances(read.pixels))
         except Exception as error:  # any error of one picture must not stop the others

@@ -109,7 +109,7 @@ def upscale_files(
     self_ensemble: bool = False,
     outscale: float | None = None,
     fit_inside: tuple[int | None, int | None] | None = None,
-    choose: Callable[[Pixels], tuple[Network, str]] | None = None,
+    choose: Callable[[Pixels, bytes], tuple[Network, str]] | None = None,
     advance: Callable[[int, float], None] = lambda number, share: None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -123,8 +123,8 @@ def upscale_files(
         self_ensemble: see `upscale`.
         outscale: see `upscale`.
         fit_inside: see `upscale`.
-        choose: returns the model for a picture, of the scale of ``model``, and a notice that names it; by default every
-            picture is upscaled by ``model``.
+        choose: returns the model, of the scale of ``model``, for the pixels and the bytes of a picture, and a notice
+            that names it; by default every picture is upscaled by ``model``.
         advance: receives the index of a job and the share of its work that has been done since the last call.
         report: receives each outcome.
 
@@ -157,7 +157,7 @@ def _upscale_file(
     job: Job,
     outcome: Outcome,
     model: Network,
-    choose: Callable[[Pixels], tuple[Network, str]] | None,
+    choose: Callable[[Pixels, bytes], tuple[Network, str]] | None,
     size: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
@@ -174,7 +174,7 @@ def _upscale_file(
     picture = fit(read_picture(data, name), codec)
     outcome.notices = picture.notices
     if choose:
-        model, notice = choose(picture.pixels)
+        model, notice = choose(picture.pixels, data)
         outcome.notices.insert(0, notice)
     outcome.size = width, height
     _check_bytes(height, width, picture.pixels, codec)

@@ -137,6 +137,12 @@ def test_choice_of_the_weights(better, unlike, model):
     )
 
 
+def test_a_compressed_file_gets_the_weights_for_real_photos() -> None:
+    clean = np.full(40, 1.5)
+    assert choose(clean, False, 96)[0] == CLEAN
+    assert choose(clean, False, 95) == (REAL, f"it is a JPEG of quality 95, whose artefacts {CLEAN} would sharpen")
+
+
 # ------------------------------------------------------------------------------------------ the shipped fit
 
 
