@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--fit", nargs="+", required=True, metavar="DIR", help="photos that the regression is fitted to"
     )
-    parser.add_argument("--test", nargs="+", required=True, metavar="DIR", help="other photos, for its errors")
+    parser.add_argument("--test", nargs="+", required=True, metavar="DIR", help="other photos, to measure its errors")
     parser.add_argument("--samples", type=Path, metavar="FILE.npz", help="file for the IDRs and figures of the crops")
     args = parser.parse_args()
     torch.set_num_threads(1)

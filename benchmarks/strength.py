@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", required=True, help="shipped weights or files")
     parser.add_argument("--images", type=Path, required=True, help="folder of ground-truth pictures")
-    parser.add_argument("--sigma", nargs="+", type=float, default=[], help="blurs; by default the second-order one")
+    parser.add_argument("--sigma", nargs="+", type=float, default=[], help="blur widths; default: second-order")
     parser.add_argument("--crop", type=int, default=0, help="side of the middle square that is used; 0: the whole")
     args = parser.parse_args()
     settings: list[Setting | SecondOrderSetting] = [Setting(sigma=sigma) for sigma in args.sigma]

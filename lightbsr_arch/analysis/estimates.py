@@ -4,7 +4,7 @@ A kernel ridge regression with a Gaussian kernel predicts every target from the 
 are the references. Each of them is predicted by a regression that was fitted without its photo. The references whose
 predictions are nearest to those of a picture give the estimate: the median of their true values. The interval reaches
 from the 5th to the 95th percentile of these values. If the IDRs do not determine a target, such as the blur under
-strong noise, the interval is nearly as wide as the range of the fit, and there is no estimate.
+strong noise, the interval is as wide as the range of the fit, and there is no estimate.
 """
 
 import hashlib

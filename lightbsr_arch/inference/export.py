@@ -70,7 +70,7 @@ def export_onnx(
             interchangeable.
         opset: version of the ONNX operators.
         split: write two files instead: NAME_estimator.onnx computes ``idr`` from ``lq``, and NAME_restorer.onnx
-            computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles under the IDR of the whole image.
+            computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles with the IDR of the whole image.
 
     Raises:
         UserError: the weights are missing or belong to a teacher; onnxscript is not installed; the network cannot be

@@ -25,7 +25,7 @@ class ComposedModel(PatchedSRModel):
         Options: the struct of a whole options file.
         num_patch: number of neighbours in a batch that share a degradation.
         estimator_iter: iterations of the phase that trains only the estimator.
-        of_neighbour: whether an image is restored under the IDR of its neighbour, which shares its degradation.
+        of_neighbour: whether an image is restored with the IDR of its neighbour, which shares its degradation.
     """
 
     objective_types: ClassVar[tuple[type[Objective], ...]] = ()

@@ -131,7 +131,7 @@ class Objective:
         """Return the batch to degrade, in which each group of ``num_patch`` neighbours shares a degradation.
 
         Args:
-            gt: ground truth as the data set gives it, N x 3 x H x W.
+            gt: ground truth from the data set, N x 3 x H x W.
             generator: source of random numbers. A resumed run that repeats the step gets the same numbers.
         """
         return gt
