@@ -2,10 +2,11 @@
 
     python benchmarks/fit_inspect.py --fit BSD100 CLIC2025 --test Set5 Set14 examples/photos/held_out
 
-It must be run again after the weights have changed. Crops of the photos are degraded at random: an isotropic blur
+Run it again after the weights have changed. Crops of the photos are degraded at random: an isotropic blur
 (sigma 0 to 4), noise (up to 30) in half of them, JPEG (quality 30 to 95) in half of them. Every seventh crop has
-Real-ESRGAN's degradation instead. The photos of --test are used only to measure the errors. --samples FILE keeps what
-was read off the crops, which takes most of the time; a later call with the same weights and photos reads it from there.
+Real-ESRGAN's degradation instead. The photos of --test are used only to measure the errors. --samples FILE saves
+the IDRs and figures of the crops, which take most of the time. A later call with the same weights and photos reads them
+from the file.
 """
 
 import argparse
@@ -47,9 +48,9 @@ SCALE = 4
 SIDES = (40, 80)
 """Smallest and largest side of a low-quality crop."""
 DRAWS = 4
-"""Degradations per crop."""
+"""Number of degradations per crop."""
 PIXELS_PER_CROP = 400_000
-"""Larger photos get two crops, each shrunk by a random factor first."""
+"""Photos with more pixels get two crops, each of which is first shrunk by a random factor."""
 RESTORED = 32
 """Side of the part of a low-quality crop that both networks restore."""
 PAGE = Path(__file__).parents[1] / "docs/inspect.md"
@@ -63,8 +64,8 @@ def main() -> None:
     parser.add_argument(
         "--fit", nargs="+", required=True, metavar="DIR", help="photos that the regression is fitted to"
     )
-    parser.add_argument("--test", nargs="+", required=True, metavar="DIR", help="other photos, for its errors")
-    parser.add_argument("--samples", type=Path, metavar="FILE.npz", help="keep what was read off the photos")
+    parser.add_argument("--test", nargs="+", required=True, metavar="DIR", help="other photos, to measure its errors")
+    parser.add_argument("--samples", type=Path, metavar="FILE.npz", help="file for the IDRs and figures of the crops")
     args = parser.parse_args()
     torch.set_num_threads(1)
     digests = {name: tensor_digest(shipped.find_weights(name)) for name in NETWORKS}
@@ -141,7 +142,7 @@ def _crops(image: torch.Tensor, rng: np.random.Generator) -> Iterator[torch.Tens
 def _sample(
     networks: list[Any], gt: torch.Tensor, rng: np.random.Generator, tiles: bool
 ) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
-    """Degrade a crop at random. Return what is known of it, and the IDRs of its tiles."""
+    """Degrade a crop at random. Return its IDRs and true values by name, and the IDRs of its tiles."""
     draws = Draws(torch.Generator().manual_seed(int(rng.integers(2**31))))
     second_order = bool(rng.random() < 1 / 7)
     if second_order:
@@ -215,7 +216,7 @@ ODD: dict[str, Callable[[torch.Tensor, np.random.Generator], torch.Tensor]] = {
     "motion over 32 pixels": _motion,
     "negative": _negative,
 }
-"""Degradations that neither the fit nor the training of the networks has."""
+"""Degradations that occur neither in the fit nor in the training of the networks."""
 
 
 def _kept(path: Path | None, digests: dict[str, str]) -> Samples | None:

@@ -3,9 +3,9 @@
     python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_m_x4_iso.yml -o experiments/grown.pth
 
 The channels of the small network become the first channels of the larger one. The weights from new channels to old ones
-are zero (Net2Net, ICLR 2016, has copies instead), and so are the last weights of additional blocks. The weights from
-old channels to new ones are PyTorch's initial ones, so that gradients reach the new channels. The script supports only
-KDSR, whose layers have no normalisation over channels.
+are zero (Net2Net, ICLR 2016, uses copies instead), and so are the weights of the last layer of each additional block.
+The weights from old channels to new ones are PyTorch's initial ones, so that gradients reach the new channels. The
+script supports only KDSR, whose layers have no normalisation over channels.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def grown(small: State, large: State) -> State:
-    """Return the weights of the larger network, whose first rows and columns are those of the small network."""
+    """Return weights of the larger network. Their first rows and columns are the weights of the small network."""
     state = {}
     for name, fresh in large.items():
         value = fresh.clone()

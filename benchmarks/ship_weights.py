@@ -4,9 +4,9 @@
     lightbsr bench options/weights/bench.yml -o results/weights
     python benchmarks/ship_weights.py figures results/weights/results.json
 
-``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, from experiments/, with information from the recipe,
-the logs and options/weights/cards.yml. ``figures`` adds the results of the bench, and writes NAME.md and README's
-table. The bench may leave out models whose weights have not changed since their card was written.
+``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, from experiments/, and adds information from the
+recipe, the logs and options/weights/cards.yml. ``figures`` adds the results of the bench, and writes NAME.md and
+README's table. The bench may leave out models whose weights have not changed since their card was written.
 """
 
 import argparse
@@ -61,7 +61,8 @@ def pack(recipes: list[Path]) -> None:
 def _pack(recipe: Path) -> None:
     """Write the last checkpoint of a recipe as shipped weights.
 
-    Its stages are NAME_teacher.yml and NAME_student.yml. A recipe with another name starts from shipped weights.
+    NAME_teacher.yml and NAME_student.yml are the stages of a training. A recipe with another name is a fine-tuning of
+    shipped weights.
     """
     name, _, role = recipe.stem.rpartition("_")
     files = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in ("teacher", "student")}
@@ -127,7 +128,7 @@ def figures(results: dict[str, Any]) -> None:
 
 
 def _readme_table(results: dict[str, Any]) -> str:
-    """Return the table of bicubic, the students and published methods. Our best figures are bold."""
+    """Return the table of bicubic, our students and published methods. The best of our figures are bold."""
     default, students = shipped.default_name(), shipped.students()
     ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
     parameters = {model["name"]: model["parameters"] for model in results["models"]}
@@ -140,7 +141,7 @@ def _readme_table(results: dict[str, Any]) -> str:
                 each = card["psnr_y"][degradation].values()
                 values[name, degradation] = [figure[0] if isinstance(figure, list) else figure for figure in each]
     for row in results["rows"]:
-        if row.get("psnr_y") is not None:  # a paper may lack some of the conditions
+        if row.get("psnr_y") is not None:  # None if a paper lacks some of the conditions
             values.setdefault((row["model"], row["degradation"]), []).append(round(row["psnr_y"], 2))
     best = {
         degradation: [max(column) for column in zip(*(values[name, degradation] for name in ours))]
@@ -226,7 +227,7 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
 
 
 def _figure(psnr: float | None) -> str:
-    """Return a figure as text; a paper may lack some of the conditions."""
+    """Return a figure as text, or a dash for a condition that a paper lacks."""
     return "–" if psnr is None else f"{psnr:.2f}"
 
 

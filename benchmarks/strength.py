@@ -1,12 +1,12 @@
-"""Scaling of the IDR between that of a clean picture and the one that is read: PSNR-Y and sharpness.
+"""PSNR-Y and sharpness of pictures that are restored with a weaker or stronger IDR (``--strength``).
 
     python benchmarks/strength.py --model NAME_OR_PATH ... --images datasets/Set14 [--sigma 1.8 2.6] [--crop 192]
 
-The restorer receives idr = clean + S * (read - clean) for several S. `read` is the IDR of the low-quality picture,
-`clean` the mean IDR of synthetic pictures (discs of random sizes and colours) that are shrunk bicubically, without blur
-or noise. Sharpness is the energy of the differences between neighbouring pixels of Y, relative to the ground truth.
-`--sigma` gives isotropic blurs; without it, each picture has a draw of Real-ESRGAN's degradation. The last column is
-the share of pictures whose sharpness rises with every step of S.
+The restorer receives idr = clean + S * (read - clean) for several S. `read` is the IDR of the low-quality picture, and
+`clean` is the mean IDR of synthetic pictures (discs of random sizes and colours) that are shrunk bicubically, without
+blur or noise. Sharpness is the energy of the differences between neighbouring pixels of Y, relative to the ground
+truth. `--sigma` sets isotropic blurs. Without it, each picture has a random draw of Real-ESRGAN's degradation. The last
+column is the share of pictures whose sharpness rises with every step of S.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", required=True, help="shipped weights or files")
     parser.add_argument("--images", type=Path, required=True, help="folder of ground-truth pictures")
-    parser.add_argument("--sigma", nargs="+", type=float, default=[], help="blurs; by default the second-order one")
-    parser.add_argument("--crop", type=int, default=0, help="side of the pictures' middle that is used; 0: the whole")
+    parser.add_argument("--sigma", nargs="+", type=float, default=[], help="blur widths; default: second-order")
+    parser.add_argument("--crop", type=int, default=0, help="side of the middle square that is used; 0: the whole")
     args = parser.parse_args()
     settings: list[Setting | SecondOrderSetting] = [Setting(sigma=sigma) for sigma in args.sigma]
     settings = settings or [SecondOrderSetting()]

@@ -74,7 +74,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
         dtype: number format of the weights.
 
     Returns:
-        The network, nearly always a ``BlindSR``, in eval mode. ``model(lq)`` takes RGB, N x 3 x H x W in [0, 1], and
+        The network, usually a ``BlindSR``, in eval mode. ``model(lq)`` takes RGB, N x 3 x H x W in [0, 1], and
         returns the SR image in the same form (not clamped); a teacher also needs its privileged input.
 
     Raises:
@@ -84,7 +84,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
 
 
 def convert(src: str | Path, dst: str | Path, pca: str | Path | None = None) -> Checkpoint:
-    """Turn any checkpoint that ``load`` reads into our ``.safetensors``, tensors unchanged.
+    """Convert any checkpoint that ``load`` reads to our ``.safetensors``. The tensors stay unchanged.
 
     Args:
         src: the checkpoint.
@@ -176,10 +176,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def recognise(state: State, source: str | Path) -> Checkpoint:
-    """Find the network that tensors belong to, by their names, ours or published, and their shapes.
+    """Find the network to which tensors belong, by their shapes and their names (ours or the published ones).
 
     Raises:
-        UserError: it names the ``source`` and says what does not fit.
+        UserError: the tensors belong to no network of this package, or some do not fit. The message names ``source``.
     """
     found = read_off_shapes(state)
     if found is None:
@@ -203,7 +203,7 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
     """Check the network before it is built, and its tensors against it.
 
     Raises:
-        UserError: one line that names what is wrong: an argument, or the first tensors that do not fit.
+        UserError: the network cannot be built from its arguments, or tensors do not fit it or are not finite.
     """
     try:
         check_network(checkpoint.type, checkpoint.network, checkpoint.state)

@@ -32,7 +32,7 @@ def read_tensors(path: Path, key: str | None = None) -> tuple[State, dict[str, s
 
     Args:
         path: a ``.safetensors`` or a ``.pth``.
-        key: key of the tensors in a ``.pth``; if it is missing, the first of ``WRAPPERS`` is used.
+        key: key of the tensors in a ``.pth``. If the file lacks it, the first of ``WRAPPERS`` that exists is used.
 
     Raises:
         UserError: see ``read_pth`` and ``named_tensors``.
@@ -51,7 +51,7 @@ def read_pth(path: str | Path) -> Any:
     try:
         _check_archive(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about kinds of tensors that are refused here
+            warnings.simplefilter("ignore")  # warnings about kinds of tensors that are refused later
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"(?:GLOBAL|class) (\S+)", str(error)):
@@ -100,12 +100,12 @@ def named_tensors(content: Any, path: str | Path, key: str | None = None) -> Sta
     Args:
         content: result of ``read_pth``.
         path: file name for messages.
-        key: the wrapper that is preferred.
+        key: the wrapper that is tried first.
 
     Raises:
         UserError: the content has other values than tensors, or a tensor that is not an ordinary array of numbers.
     """
-    for _ in range(3):  # a limit, because a file may hold a mapping that holds itself
+    for _ in range(3):  # a limit, because a mapping in a file may contain itself
         if isinstance(content, Mapping):
             inner = (content.get(wrapper) for wrapper in (key, *WRAPPERS))
             content = next((value for value in inner if isinstance(value, Mapping) and value), content)
@@ -155,7 +155,7 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
 
 
 def misfits(net: nn.Module, found: State) -> str | None:
-    """Return which tensors do not fit a network, or None if all fit: the names, the shapes and the kinds of numbers."""
+    """Return one line about the tensors that do not fit a network by name, shape or kind of number, or None."""
     wanted = net.state_dict()
     shapes, found_shapes = ({key: tuple(value.shape) for key, value in state.items()} for state in (wanted, found))
     differing = [key for key in {**wanted, **found} if shapes.get(key) != found_shapes.get(key)]

@@ -1,7 +1,7 @@
 """Build a release: wheel and sdist in ``dist``, checked, and a tag on the commit. Nothing is uploaded.
 
     python tools/release.py             # make release
-    python tools/release.py --check     # checks the files in dist only
+    python tools/release.py --check     # only checks the files in dist
 
 A release is refused if files are not committed, the tag exists, or ``CHANGELOG.md`` has no dated entry.
 """
@@ -20,12 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 PACKAGES = ("lightbsr/", "lightbsr_arch/")
-NEEDED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")  # by a build from the sdist
+NEEDED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")  # files that a build from the sdist needs
 COMMANDS = ("lightbsr = lightbsr.commands:main", "basicsr = lightbsr_arch.training.command:main")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return 0 for a good release, 1 for one with problems, which are printed."""
+    """Return 0, or 1 if the release has problems, which are printed."""
     parser = argparse.ArgumentParser(description="Build wheel and sdist in dist, check them, and tag the commit.")
     parser.add_argument("--check", action="store_true", help="only check the files that are in dist already")
     args = parser.parse_args(argv)
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if problems:
             return _failed(problems)
         shutil.rmtree(DIST, ignore_errors=True)
-        shutil.rmtree(ROOT / "build/lib", ignore_errors=True)  # setuptools would pack files that are deleted since
+        shutil.rmtree(ROOT / "build/lib", ignore_errors=True)  # setuptools would also pack files that have been deleted
         _run(sys.executable, "-m", "build", "--outdir", str(DIST))
     problems = [*check_dist(DIST, version, tracked())]
     if problems:
@@ -68,7 +68,7 @@ def unready(version: str) -> Iterator[str]:
 
 
 def undated(changes: str, version: str) -> Iterator[str]:
-    """Yield a line if the change log has no entry of the version with a date, or if it is empty."""
+    """Yield a line if the change log has no entry of the version, or if the entry has no date or no text."""
     entry = re.search(rf"^## {re.escape(version)}(?P<rest>.*)\n(?P<text>(?:(?!## ).*\n?)*)", changes, re.MULTILINE)
     if entry is None:
         yield f'CHANGELOG.md: no entry of this version: begin one with "## {version} (2026-01-31)"'

@@ -1,11 +1,11 @@
-"""Hook of MkDocs: the pages of the documentation site that no file in ``docs`` holds.
+"""Hook of MkDocs that adds the pages of the documentation site which are not files in ``docs``.
 
 - ``README.md``, ``CONTRIBUTING.md`` and ``CHANGELOG.md`` are pages of the site.
-- Links that leave ``docs`` lead to pages with the linked file or folder, so that the site is complete without a
-  repository beside it. A link to a missing file is a warning, and ``make docs`` turns warnings into errors.
-- ``<!-- published: NAME -->``, ``<!-- recipes: PATTERN -->`` and ``<!-- weights: PATTERN -->`` are replaced by tables.
-  They are made of the papers' figures in
-  ``lightbsr_arch/bench/papers``, of the recipes in ``options`` and of the cards of the shipped weights.
+- A link out of ``docs`` leads to a page that shows the linked file or folder, so that the site is complete without the
+  repository. A link to a missing file is a warning, and ``make docs`` turns warnings into errors.
+- ``<!-- published: NAME -->``, ``<!-- recipes: PATTERN -->`` and ``<!-- weights: PATTERN -->`` are replaced by tables
+  of the papers' figures in ``lightbsr_arch/bench/papers``, of the recipes in ``options``, and of the cards of the
+  shipped weights.
 """
 
 import json
@@ -25,7 +25,7 @@ LANGUAGES = {".py": "python", ".yml": "yaml", ".json": "json", ".toml": "toml", 
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))")
 MARKER = re.compile(r"<!-- (?P<kind>published|recipes|weights): (?P<argument>\S+) -->")
 UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
-LONGEST_LIST = 4  # conditions whose figures share a cell; more have a column each
+LONGEST_LIST = 4  # number of conditions whose figures share a cell; more conditions get a column each
 
 _log = logging.getLogger("mkdocs.plugins.site_pages")
 
@@ -34,7 +34,7 @@ _log = logging.getLogger("mkdocs.plugins.site_pages")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that are made here."""
+    """Add the pages that this module generates."""
     from mkdocs.structure.files import File
 
     for uri, content in made_pages():
@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def source_of(uri: str) -> Path | None:
-    """Return the Markdown file of a page, or None for a page of another file or of a folder."""
+    """Return the Markdown file of a page, or None if the page shows a folder or another kind of file."""
     for name, front in FRONT.items():
         if uri == front:
             return ROOT / name

@@ -10,8 +10,8 @@ HELP = "write a network as ONNX"
 DESCRIPTION = (
     "Write a student as an ONNX file for programs without PyTorch. The input is lq, N x 3 x H x W, RGB in [0, 1]. The "
     "output is sr, N x 3 x H*scale x W*scale, not clamped. Both are fp32. Batch, height and width are dynamic. If "
-    "onnxruntime is installed, the file is compared with PyTorch first. The metadata contain name, scale, value range, "
-    "opset, dtype, network and card. With --split the estimator and the restorer become two files. "
+    "onnxruntime is installed, the outputs are first compared with those of PyTorch. The metadata contain name, scale, "
+    "value range, opset, dtype, network and card. With --split the estimator and the restorer become two files. "
     "Requires: pip install 'lightbsr-arch[onnx]'"
 )
 

@@ -15,13 +15,13 @@ HELP = "estimate blur, noise and JPEG quality of pictures, and name the shipped 
 DESCRIPTION = (
     "Estimate the degradation of low-quality pictures: width of the blur in pixels of the picture after upscaling by "
     "4, noise (standard deviation on the 0-255 scale) and JPEG quality, each with an interval that holds about nine of "
-    "ten true values. They are read off the IDRs of two shipped networks by a regression, whose errors are in "
-    "docs/inspect.md. An attribute that the IDRs do not determine is not told apart. Names the shipped weights that "
-    "fit each picture, as used by lightbsr upscale -m auto. A picture that fails is reported and the others continue. "
-    "Exit status: 0 all done; 1 some failed; 2 nothing was started."
+    "ten true values. A regression predicts them from the IDRs of two shipped networks; docs/inspect.md lists its "
+    "errors. An attribute without an estimate is shown as not determined. The command also names the shipped "
+    "weights that fit each picture, which lightbsr upscale -m auto uses. A picture that fails is reported and the "
+    "others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
 )
 
-NOT_TOLD = "not told apart"
+NOT_TOLD = "not determined"
 COLUMNS = ("sigma (px)", "noise", "JPEG quality", "file quality", "weights")
 
 
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--map",
         type=Path,
         metavar="OUT",
-        help="picture of the places whose IDR differs from that of the whole photo: a .png, or a folder for several",
+        help="picture of the places whose IDR differs from that of the whole photo; a .png, or a folder for "
+        "several photos",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
@@ -92,7 +93,7 @@ def _text(one: Any, form: str) -> str:
 
 
 def _jpeg(one: Any) -> str:
-    """Return the quality, of which 100 stands for no compression."""
+    """Return the quality as text. 100 stands for no compression."""
     if one is None:
         return NOT_TOLD
     if one.value >= 100:

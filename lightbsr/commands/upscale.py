@@ -15,8 +15,8 @@ DESCRIPTION = (
     "Upscale pictures: files, folders with their subfolders, globs, or - for standard input. Subfolders are kept. "
     "PNG, JPEG, WebP, TIFF and BMP are read and written; GIF, PBM, PGM, PPM, AVIF and (with pillow-heif) HEIC are "
     "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold "
-    "them; a notice names lost parts. A picture that fails is reported, and the others continue. Exit status: "
-    "0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
+    "them; a notice names the parts that are lost. A picture that fails is reported, and the others continue. Exit "
+    "status: 0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
 )
 
 
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m",
         "--model",
         metavar="NAME_OR_PATH",
-        help="shipped weights (lightbsr models) or a file; auto: for each picture those that lightbsr inspect names; "
-        "default: the best shipped",
+        help="shipped weights (lightbsr models) or a file; auto: for each picture the weights that lightbsr inspect "
+        "names; default: see lightbsr models",
     )
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="output format; default: the input's format"
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="largest width and height in pixels, such as 4000x3000, 4000x or x3000; the aspect is kept",
     )
-    parser.add_argument("--suffix", default="", help="text added to the names, such as _x4")
+    parser.add_argument("--suffix", default="", help="text that is added to the names, such as _x4")
     parser.add_argument("--skip-existing", action="store_true", help="leave existing outputs unchanged")
     parser.add_argument(
         "--tile",
@@ -69,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_number,
         default=1.0,
         metavar="S",
-        help="of the restoration, from 0, as if the picture were not blurred, to 1.5, sharper than read off it; "
-        "default %(default)g; docs/upscaling.md says for which models it works",
+        help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
+        "estimated); default %(default)g; docs/upscaling.md lists the models for which it works",
     )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

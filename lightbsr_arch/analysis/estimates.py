@@ -1,10 +1,10 @@
 """A regression of degradations on IDRs, with intervals from its errors on other photos. NumPy only.
 
-A kernel ridge regression with a Gaussian kernel predicts every target from the standardised IDRs. The crops of the fit,
-each predicted by a regression without its photo, are the references. The estimate for a picture is the median of the
-true values of those references whose predictions are nearest, and its interval reaches from their 5th to their 95th
-percentile. Where the IDRs do not determine a target, such as the blur under strong noise, the interval is therefore as
-wide as the range of the fit, and there is no estimate.
+A kernel ridge regression with a Gaussian kernel predicts every target from the standardised IDRs. The crops of the fit
+are the references. Each of them is predicted by a regression that was fitted without its photo. The references whose
+predictions are nearest to those of a picture give the estimate: the median of their true values. The interval reaches
+from the 5th to the 95th percentile of these values. If the IDRs do not determine a target, such as the blur under
+strong noise, the interval is as wide as the range of the fit, and there is no estimate.
 """
 
 import hashlib
@@ -29,25 +29,25 @@ DIGITS = {"sigma": 2, "noise": 1, "jpeg": 0, "gain": 1}
 """Decimals of the estimates."""
 
 COVERED = 0.9
-"""Share of the reference values inside an interval."""
+"""Share of the true values of the nearest references that lie inside an interval."""
 
 WIDEST = 2 / 3
 """Largest width of an interval, as a share of the width that holds 90 % of all values of the fit."""
 
 NEIGHBOURS = 40
-"""References that an estimate is taken from."""
+"""Number of references from which an estimate is computed."""
 
 NEAREST = 5
-"""References whose mean distance is the distance of a picture from the fit."""
+"""Number of nearest references whose mean distance is the distance of a picture from the fit."""
 
 LIKE = 0.99
-"""Share of the fit's crops that count as like the crops of the other photos."""
+"""Share of the crops of the fit whose distance from the crops of other photos is at most the limit."""
 
 EVEN = 0.95
 """Share of the tiles of equally degraded photos whose distance from their photo is below 1."""
 
 WIDTHS = (1.0, 2.0, 4.0)
-"""Squared widths of the kernel that are tried, per number of the IDRs."""
+"""Squared widths of the kernel that are tried, divided by the number of IDR elements."""
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
 """Penalties that are tried."""
 FOLDS = 5
@@ -57,7 +57,7 @@ REFIT = "fit it again: python benchmarks/fit_inspect.py --help"
 
 
 class Estimate(NamedTuple):
-    """A value and the interval that holds nine of ten true values of the references nearest to a picture."""
+    """A value, and the interval that contains 90 % of the true values of the references nearest to a picture."""
 
     value: float
     low: float
@@ -66,18 +66,18 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit:
-    """The fitted regression. ``D`` is the number of IDR numbers, ``N`` that of references, ``T`` that of targets.
+    """The fitted regression. ``D`` is the number of IDR elements, ``N`` of references and ``T`` of targets.
 
     Attributes:
         weights: digests of the networks' tensors by name, as JSON.
-        mean: of the IDRs, D.
+        mean: mean of the IDRs, D.
         deviation: standard deviation of the IDRs, D.
         references: standardised IDRs of the references, N x D.
-        coefficients: of the kernel at each reference, N x T.
+        coefficients: coefficients of the kernel at each reference, N x T.
         offset: mean of each target, T.
-        width: squared width of the kernel, per number of the IDRs.
-        predicted: predictions of the references by regressions without their photo, N x T.
-        actual: their true values, N x T; NaN where a degradation has none.
+        width: squared width of the kernel, divided by D.
+        predicted: predictions of the references by regressions that were fitted without their photo, N x T.
+        actual: true values of the references, N x T; NaN if a degradation has no such value.
         limit: distance from the references above which a picture is unlike them.
         tile_precision: inverse covariance of the differences between the predictions for a tile and for its picture,
             T x T, scaled so that `EVEN` of the tiles have a distance below 1.
@@ -109,7 +109,7 @@ class Fit:
 
         Args:
             idrs: IDRs of degraded photos, N x D.
-            actual: the true values, N x T; NaN where a degradation has none.
+            actual: the true values, N x T; NaN if a degradation has no such value.
             photos: index of the photo of each row.
             tiles: IDRs of tiles of equally degraded pictures, M x D.
             wholes: IDRs of the picture of each tile, M x D.
@@ -163,12 +163,12 @@ class Fit:
         return found
 
     def gains(self, idrs: Vectors) -> Vectors:
-        """Return the gains of the first network in dB in those references that estimates are taken from, NEIGHBOURS."""
+        """Return the gains in dB of the first network for the nearest `NEIGHBOURS` references."""
         out: Vectors = self.actual[self._nearest(idrs), TARGETS.index("gain")]
         return out
 
     def _nearest(self, idrs: Vectors) -> NDArray[np.intp]:
-        """Return the references whose predictions are nearest, in units of each target's error."""
+        """Return the indices of the references whose predictions are nearest, in units of each target's error."""
         errors = np.sqrt(np.nanmean((self.predicted - self.actual) ** 2, axis=0))
         offsets = (self.predicted - self.predict(idrs[None])) / errors
         return np.argsort(np.square(offsets).sum(axis=1))[:NEIGHBOURS]
@@ -183,7 +183,7 @@ class Fit:
         return _squared_distances((idrs - self.mean) / self.deviation, self.references)
 
     def tile_distances(self, tiles: Vectors, whole: Vectors) -> Vectors:
-        """Return the distances of tiles from their picture; 95 % in equally degraded photos are below 1.
+        """Return the distances of tiles from their picture. 95 % are below 1 in photos degraded equally everywhere.
 
         Args:
             tiles: IDRs of the tiles, N x D.
@@ -208,7 +208,7 @@ class Fit:
         """Read a file of `save`.
 
         Raises:
-            UserError: it is missing or damaged.
+            UserError: the file is missing or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -220,13 +220,13 @@ class Fit:
         return cls(**{name: a if a.dtype.kind == "U" else a.astype(np.float64) for name, a in arrays.items()})
 
     def check_weights(self, files: Mapping[str, Path]) -> None:
-        """Compare the networks' tensors with those of the fit.
+        """Compare the networks' tensors with those to which the regression was fitted.
 
         Args:
             files: ``.safetensors`` files by name.
 
         Raises:
-            UserError: they are others.
+            UserError: they differ.
         """
         fitted = json.loads(str(self.weights))
         for name, path in files.items():
@@ -241,9 +241,9 @@ def tensor_digest(path: Path) -> str:
 
 
 def _squared_distances(one: Vectors, other: Vectors) -> Vectors:
-    """Return the squared distances of each two rows, N x M."""
+    """Return the squared distances between the rows of N x D and M x D, N x M."""
     squares = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
-    out: Vectors = np.abs(squares - 2 * one @ other.T)  # rounding may make small ones negative
+    out: Vectors = np.abs(squares - 2 * one @ other.T)  # rounding may make small distances negative
     return out
 
 
@@ -253,7 +253,7 @@ def _kernel(squared: Vectors, width: float, idrs: Vectors) -> Vectors:
 
 
 def _solve(kernel: Vectors, actual: Vectors, penalty: float) -> tuple[Vectors, Vectors]:
-    """Return the coefficients, N x T, and the offsets, T, from the rows where a target is known."""
+    """Return the coefficients, N x T, and the offsets, T. Each target uses the rows where it is known."""
     coefficients = np.zeros(actual.shape)
     offset = np.nanmean(actual, axis=0)
     for column, values in enumerate(actual.T):
@@ -274,7 +274,7 @@ def _out_of_fold(kernel: Vectors, actual: Vectors, folds: NDArray[np.intp], pena
 
 
 def _error(predicted: Vectors, actual: Vectors) -> float:
-    """Return the mean over the targets of the error's variance, as a share of that of the values."""
+    """Return the mean over the targets of the mean squared error, divided by the variance of the values."""
     return float(np.mean(np.nanmean((predicted - actual) ** 2, axis=0) / np.nanvar(actual, axis=0)))
 
 

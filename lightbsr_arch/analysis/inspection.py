@@ -1,8 +1,8 @@
 """Estimates of a picture's degradation from its IDRs, and the choice of the shipped weights that fit it.
 
-A kernel ridge regression (``estimates.Fit``) reads the width of the blur, the noise, the JPEG quality and the gain of
-one network over the other off the IDRs of both networks. ``benchmarks/fit_inspect.py`` fits it; docs/inspect.md has its
-errors on other pictures.
+A kernel ridge regression (``estimates.Fit``) predicts the width of the blur, the noise, the JPEG quality and the gain
+of one network over the other from the IDRs of both networks. ``benchmarks/fit_inspect.py`` fits it; docs/inspect.md has
+its errors on other pictures.
 """
 
 import io
@@ -30,21 +30,22 @@ from lightbsr_arch.device import find_device
 from lightbsr_arch.inference.upscaler import load_student
 
 CLEAN, REAL = NETWORKS = ("kdsr_s_x4_iso", "kdsr_s_x4_real")
-"""The shipped weights whose IDRs are read: those for pictures that are only blurred, and those for all others."""
+"""The shipped weights that compute the IDRs: those for pictures that are only blurred, and those for all others."""
 
 FILE = "inspect.npz"
 """The fitted regression, in the folder of the shipped weights."""
 
 NEEDED = 0.75
-"""Share of the most similar crops that `CLEAN` must restore better, to be chosen. With a half, the mean PSNR of test
-crops is the same, but twice as many of those with the second-order degradation get `CLEAN`."""
+"""`CLEAN` is chosen if it restores at least this share of the most similar crops better than `REAL`. With a share of
+one half, the mean PSNR of the test crops is the same, but twice as many crops with the second-order degradation get
+`CLEAN`."""
 
 MOST_COMPRESSED = 95
-"""Highest quality of a JPEG file that gets `REAL`. PSNR does not show the reason: at moderate qualities `CLEAN` often
-has the higher one, but it turns the artefacts of compression into a net of lines."""
+"""Highest quality of a JPEG file that always gets `REAL`. At moderate qualities, `CLEAN` often has the higher PSNR, but
+it turns the artefacts of compression into a net of lines."""
 
 SMALLEST_SIDE = 32
-"""Pixels of the smallest picture that is inspected. The estimates are fitted to crops of 40 pixels and more."""
+"""Shortest side of a picture that is inspected, in pixels. The estimates are fitted to crops of 40 pixels and more."""
 
 TILE = 32
 """Side of the smallest tiles of a map, in pixels."""
@@ -53,7 +54,7 @@ MOST_TILES = 32
 """Largest number of tiles of a map along each side."""
 
 _BATCH = 32
-"""Tiles whose IDRs are read at a time."""
+"""Number of tiles whose IDRs are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ class Reading:
     """The degradation of a picture.
 
     Attributes:
-        estimates: by the names of `estimates.TARGETS`; None for one that the IDRs do not determine.
-        distance: distance of the picture's IDRs from those of the fit, where 1 is the limit for `unlike`.
+        estimates: estimates by the names of `estimates.TARGETS`; None if the IDRs do not determine the value.
+        distance: distance of the picture's IDRs from those of the fit. Above 1 the picture is `unlike` them.
         unlike: whether the IDRs are unlike those of the degradations and photos of the fit.
         model: name of the shipped weights that fit.
-        why: the reason for that choice, one clause.
+        why: the reason for that choice, as one clause.
     """
 
     estimates: dict[str, Estimate | None]
@@ -85,7 +86,7 @@ class Inspected:
         size: width and height.
         file_quality: quality of a JPEG file by its quantisation tables, or None for other files and tables.
         reading: the degradation.
-        notices: one line per part of the file that the estimates ignore.
+        notices: one line for each part of the file that the estimates ignore.
     """
 
     input: str
@@ -121,7 +122,7 @@ class Inspector:
         fit: the regression; by default the one that is shipped.
 
     Raises:
-        UserError: the regression is missing or was fitted to other weights than those of `NETWORKS`.
+        UserError: the regression is missing, or was fitted to other weights than the shipped ones of `NETWORKS`.
     """
 
     def __init__(self, device: str | torch.device = "auto", fit: Fit | None = None) -> None:
@@ -131,10 +132,10 @@ class Inspector:
         self._networks = load_networks(self._device)
 
     def read(self, pixels: Pixels, advance: Advance = lambda share: None, file_quality: int | None = None) -> Reading:
-        """Return the degradation of a picture of any of the reader's forms. Alpha is ignored.
+        """Return the degradation of a picture. Alpha is ignored.
 
         Args:
-            pixels: the picture.
+            pixels: the picture, in any form that the reader returns.
             advance: receives the share of the work that has been done since the last call.
             file_quality: quality of the JPEG file that the picture comes from, if it is known.
 
@@ -168,9 +169,9 @@ class Inspector:
     def tile_distances(self, pixels: Pixels) -> NDArray[np.float64]:
         """Return the distance of each tile from the whole picture, rows x columns.
 
-        It is the difference between the predictions from the IDRs of both. 1 is the 95th percentile of the distances in
-        photos that are degraded equally everywhere. Tiles are squares, at least `TILE` pixels wide, that overlap by
-        half.
+        The distance is the difference between the predictions for the tile and for the picture. It is scaled so
+        that 1 is the 95th percentile in photos that are degraded equally everywhere. Tiles are squares, at least `TILE`
+        pixels wide, that overlap by half.
 
         Raises:
             UserError: the picture has fewer than two tiles along a side.
@@ -191,7 +192,7 @@ class Inspector:
 
 
 class Chooser:
-    """Returns the network for each picture: that of the weights which fit it, and a notice that names them.
+    """Chooses the shipped network that fits each picture. Returns the network and a notice that names it.
 
     Args:
         device: see `Inspector`.
@@ -220,7 +221,7 @@ def choose(gains: NDArray[np.float64], unlike: bool, file_quality: int | None = 
 
     Args:
         gains: PSNR-Y of `CLEAN` minus that of `REAL` in the most similar crops of the fit.
-        unlike: whether the picture is unlike all of them.
+        unlike: whether the picture is unlike all crops of the fit.
         file_quality: quality of the JPEG file that the picture comes from, if it is known.
     """
     if file_quality is not None and file_quality <= MOST_COMPRESSED:
@@ -263,7 +264,7 @@ def inspect_files(
 
     Args:
         pictures: from `find_pictures`.
-        inspector: reads them.
+        inspector: estimates their degradation.
         write_map: receives each picture, its pixels and the distances of its tiles.
         report: receives each outcome.
     """
@@ -309,7 +310,7 @@ def tile_side(height: int, width: int) -> int:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Return the starts of tiles that overlap by half and cover the length, except a rest of less than half a tile."""
+    """Return the starts of tiles that overlap by half. At the end, less than half a tile may stay uncovered."""
     return list(range(0, length - side + 1, side // 2))
 
 

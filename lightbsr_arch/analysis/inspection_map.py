@@ -13,13 +13,13 @@ from lightbsr_arch.data.reader import Pixels
 from lightbsr_arch.io import write_whole
 
 MOST = 2.0
-"""Distance that has the brightest colour."""
+"""Distance from which on tiles have the brightest colour."""
 
 LONGEST_SIDE = 800
-"""Pixels of a larger photo's longest side in the map."""
+"""Longest side of a photo in the map, in pixels. Larger photos are shrunk to it."""
 
 SMALLEST_SIDE = 320
-"""Pixels to which a smaller photo's longest side is enlarged."""
+"""Smallest length of a photo's longest side in the map, in pixels. Smaller photos are enlarged to it."""
 
 _LEGEND = 48
 """Rows of the legend."""
@@ -29,8 +29,8 @@ class MapWriter:
     """Writes a photo and its map side by side.
 
     Args:
-        out: the PNG, or the folder for several.
-        is_folder: whether it is a folder, in which a map has the photo's name and ``.png``.
+        out: the PNG, or a folder for several maps.
+        is_folder: whether ``out`` is a folder. A map in it has the photo's name followed by ``.png``.
     """
 
     def __init__(self, out: Path, is_folder: bool) -> None:
@@ -48,7 +48,7 @@ def draw_map(pixels: Pixels, distances: NDArray[np.float64]) -> Image.Image:
     """Draw a photo, the map of its tiles beside it, and a legend below them.
 
     Args:
-        pixels: any form of the reader's.
+        pixels: the photo, in any form that the reader returns.
         distances: from `Inspector.tile_distances`.
     """
     photo = _rgb(pixels)

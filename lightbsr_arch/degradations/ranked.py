@@ -1,7 +1,7 @@
 """MM-RealSR's degradation: versions of each image whose degrees of blur and of noise are in a known order.
 
-MM-RealSR (ECCV 2022). All versions pass through one second-order chain and share its draws, except those that set the
-degree of blur or of noise.
+MM-RealSR (ECCV 2022). All versions pass through one second-order chain and share its random numbers, except for those
+that set the degree of blur or of noise.
 """
 
 import random
@@ -37,10 +37,10 @@ Levels = Sequence[torch.Tensor]
 # Levels of the versions that pass through the chain: mild, more blur, more noise, worst.
 BLUR_LEVELS = (0, 1, 0, 2)
 NOISE_LEVELS = (0, 0, 1, 2)
-CLEAN = 3  # place of the clean image among the five versions
-# Probability that the noise of the second round differs where that of the first does.
+CLEAN = 3  # index of the clean image among the five versions
+# Probability that the noise of the second round differs between versions if that of the first round does.
 BOTH_DIFFER = 0.2
-# Width of the interval of one number, because BasicSR draws from intervals that are not empty.
+# Width of an interval for a fixed number, because BasicSR draws only from intervals that are not empty.
 TINY = 1e-9
 
 
@@ -56,7 +56,7 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
     not listed have the values of ``SecondOrderDegradation``, except that the second blur always takes place.
 
     Args:
-        scale: size of gt divided by that of lq.
+        scale: downsampling factor, the size of gt divided by that of lq.
         gt_size: side of the final crop in ground-truth pixels. Data sets provide larger images, whose borders are
             affected by the blur. null for no crop.
         gt_usm: sharpen the ground truth first, by unsharp masking.
@@ -70,13 +70,13 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
         noise_range2: standard deviations of Gaussian noise in the second round, on the 8-bit scale.
         poisson_scale_range2: factors of Poisson noise in the second round.
         jpeg_range2: JPEG qualities in the second round.
-        sigma_gap: least difference of standard deviation between two kernels.
-        noise_gap: differences of standard deviation between two Gaussian noises.
-        poisson_gap: differences of factor between two Poisson noises.
-        jpeg_gap: differences between two JPEG qualities.
+        sigma_gap: smallest difference between the standard deviations of two kernels.
+        noise_gap: range of the difference between the standard deviations of two Gaussian noises.
+        poisson_gap: range of the difference between the factors of two Poisson noises.
+        jpeg_gap: range of the difference between two JPEG qualities.
 
-    A difference is never larger than its range. The defaults are MM-RealSR's, except ``gt_size``, ``gt_usm`` and
-    ``queue_size``, for which it has 192, true and 90.
+    A difference is never larger than the range from which the two values are drawn. The defaults are MM-RealSR's,
+    except for ``gt_size``, ``gt_usm`` and ``queue_size``, which are 192, true and 90 in MM-RealSR.
     """
 
     num_version: ClassVar[int] = len(BLUR_LEVELS) + 1
@@ -128,7 +128,7 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
     # ------------------------------------------------------------------------------------------ a batch
 
     def _degrade(self, plain: torch.Tensor, group: int = 1) -> Degraded:
-        """Return the versions of each image, and each ground truth once."""
+        """Return the versions of each image, and the ground truth of each image once."""
         if group > 1:
             raise UserError(
                 "degradation.type: RankedSecondOrderDegradation degrades each image by itself; training in which "
@@ -195,7 +195,7 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
         return [filter2D(image, levels[i]) for image, i in zip(images, BLUR_LEVELS)]
 
     def _noisy(self, images: list[torch.Tensor], options: Round, differs: bool) -> list[torch.Tensor]:
-        """Add noise, which is stronger in the version with more noise if it ``differs``."""
+        """Add noise. If it ``differs``, it is stronger in the version with more noise."""
         add: Callable[..., torch.Tensor]
         if np.random.uniform() < options.gaussian_noise_prob:
             add, interval, gap = add_gaussian_noise_pt, options.noise_range, self.noise_gap
@@ -222,11 +222,11 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
 
 
 def draw_kernels(options: Round, gap: float) -> np.ndarray:
-    """Draw three kernels of the same kind, size, angle and shape that blur more and more.
+    """Draw three kernels of the same kind, size, angle and shape, with increasing blur.
 
     Args:
-        options: of a round of the degradation.
-        gap: least difference of standard deviation between the first two, along either axis.
+        options: options of one round of the degradation.
+        gap: smallest difference between the standard deviations of the first two kernels, along either axis.
 
     Returns:
         3 x KERNEL_SIZE x KERNEL_SIZE. The last has the largest standard deviation, or the lowest cut-off frequency.
@@ -239,7 +239,7 @@ def draw_kernels(options: Round, gap: float) -> np.ndarray:
         return np.stack([circular_lowpass_kernel(cutoff, size, pad_to=KERNEL_SIZE) for cutoff in cutoffs])
     low, high = options.blur_sigma
     width = high - low
-    # The difference of two numbers that are drawn from the range until they differ by the gap.
+    # The difference is distributed like that of two numbers of the range that are drawn until they differ by the gap.
     more = np.random.triangular(gap, gap, width) if gap < width else width
     seed = np.random.randint(2**31)
     kernels = []
@@ -251,7 +251,7 @@ def draw_kernels(options: Round, gap: float) -> np.ndarray:
 
 
 def _draw_factors(options: Round) -> tuple[tuple[float, float, float], str]:
-    """Draw the factors of the three levels of blur, the last at an end of the range, and the interpolation."""
+    """Draw the interpolation and the factors of the three levels of blur. The last factor is an end of the range."""
     change = random.choices(("up", "down", "keep"), options.resize_prob)[0]
     end = {"up": options.resize_range[1], "down": options.resize_range[0], "keep": 1.0}[change]
     one, other = np.sort(np.random.uniform(size=2))
@@ -259,7 +259,7 @@ def _draw_factors(options: Round) -> tuple[tuple[float, float, float], str]:
 
 
 def _draw_pairs(images: torch.Tensor, interval: Range, gap: Range) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw two numbers of an interval for each of N images, the second larger by a difference out of ``gap``."""
+    """Draw two numbers of an interval for each of N images. They differ by a number drawn from ``gap``."""
     low, high = interval
     number, more = torch.rand(2, len(images), device=images.device, dtype=images.dtype)
     more = (gap[0] + more * (gap[1] - gap[0])).clamp(max=high - low)

@@ -1,7 +1,7 @@
 """Export of networks as ONNX files, which run without PyTorch.
 
-The file is written by PyTorch's exporter that is based on ``torch.export`` (``dynamo=True``). The older, tracing
-exporter is deprecated, and its files work only at the traced sizes.
+PyTorch's exporter based on ``torch.export`` (``dynamo=True``) writes the file. The older exporter, which traces the
+network, is deprecated, and its files work only at the traced sizes.
 """
 
 import json
@@ -43,7 +43,7 @@ class Exported:
     """Properties of a written file, or of the two files of a split network.
 
     Attributes:
-        files: their paths.
+        files: paths of the files.
         opset: version of the ONNX operators.
         bytes: size of the files together.
         difference: largest difference from PyTorch's fp32 output, for images in [0, 1]; None without onnxruntime.
@@ -58,7 +58,7 @@ class Exported:
 def export_onnx(
     name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = ONNX_OPSET, split: bool = False
 ) -> Exported:
-    """Write a student as an ONNX file. If onnxruntime is installed, the file is first compared with PyTorch.
+    """Write a student as an ONNX file. If onnxruntime is installed, its output is first compared with PyTorch's.
 
     The file's input is ``lq``, N x 3 x H x W, RGB in [0, 1]. Its output is ``sr``, N x 3 x H*scale x W*scale, not
     clamped. N, H and W are dynamic. Its metadata hold name, scale, value range, opset, dtype, network and card.
@@ -70,11 +70,11 @@ def export_onnx(
             interchangeable.
         opset: version of the ONNX operators.
         split: write two files instead: NAME_estimator.onnx computes ``idr`` from ``lq``, and NAME_restorer.onnx
-            computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles under the IDR of the whole image.
+            computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles with the IDR of the whole image.
 
     Raises:
-        UserError: the weights are missing or a teacher's; onnxscript is not installed; the network cannot be exported
-            or split; a file cannot be written, or its output differs from PyTorch's.
+        UserError: the weights are missing or belong to a teacher; onnxscript is not installed; the network cannot be
+            exported or split; a file cannot be written; or its output differs from PyTorch's.
     """
     src, dst = find_weights(name_or_path), Path(dst)
     if opset < ONNX_OPSET:
@@ -99,7 +99,7 @@ def export_onnx(
         program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset, graph))
         program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
         for node in program.model.graph:
-            node.metadata_props.clear()  # they name places in source files
+            node.metadata_props.clear()  # the properties name lines of source files
         programs.append(program)
 
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ def _program(graph: _Graph, dtype: str, opset: int) -> Any:
     batch = dim("batch", min=1, max=LARGEST)
     sizes = []
     for name, example in graph.inputs.items():
-        # Bounds of PyTorch's proof, not of the file. For smaller sizes a layer has a map of one pixel, a special case.
+        # Bounds of PyTorch's shape analysis, not of the file. Smaller sizes give maps of one pixel, a special case.
         least = 8 if name == "lq" else 2
         prefix = "" if name == "lq" else f"{name}_"
         sides = [dim(prefix + side, min=least, max=LARGEST) for side in ("height", "width")]
@@ -222,7 +222,7 @@ def _quiet() -> Iterator[None]:
 def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: int, graph: _Graph) -> dict[str, str]:
     ports = {
         "lq": "lq: N x 3 x H x W, RGB in [0, 1], fp32",
-        "sr": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] but for overshoot (not clamped), fp32",
+        "sr": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] except for overshoot (not clamped), fp32",
         "idr": "idr: the degradation of the whole picture, N x C or, as a map, N x C x H/4 x W/4 (rounded up), fp32",
     }
     return {

@@ -35,10 +35,10 @@ _CODECS_OF_INPUTS = {**_CODECS, ".mpo": "jpg", ".apng": "png", ".dib": "bmp"}
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to upscale, with its source and its target. Either may be ``STANDARD_STREAM``.
+    """A picture to upscale, with its source and its target, each of which may be ``STANDARD_STREAM``.
 
-    ``codec`` is None if the format of the input is kept. If the source is a folder that cannot be searched, ``problem``
-    is the reason.
+    ``codec`` is None if the output keeps the format of the input. If the source is a folder that cannot be searched,
+    ``problem`` is the reason.
     """
 
     source: str
@@ -123,8 +123,8 @@ def upscale_files(
         self_ensemble: see `upscale`.
         outscale: see `upscale`.
         fit_inside: see `upscale`.
-        choose: returns the model, of the scale of ``model``, for the pixels and the bytes of a picture, and a notice
-            that names it; by default every picture is upscaled by ``model``.
+        choose: takes the pixels and the bytes of a picture. Returns the model for it, which has the scale of ``model``,
+            and a notice that names the model. By default, ``model`` upscales every picture.
         advance: receives the index of a job and the share of its work that has been done since the last call.
         report: receives each outcome.
 
@@ -183,7 +183,7 @@ def _upscale_file(
 
 
 def _check_bytes(height: int, width: int, pixels: Pixels, codec: str) -> None:
-    """Raise `UserError` if the output, with the channels of ``pixels``, fits neither in memory nor in the format."""
+    """Raise `UserError` if the output, with the channels of ``pixels``, does not fit into memory or into the format."""
     size = height * width * pixels[0, 0].size * pixels.itemsize
     if size > (free := free_memory(torch.device("cpu"))):
         raise UserError(
@@ -229,7 +229,7 @@ def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
 
 
 def _outside(inputs: Sequence[str], out: Path) -> list[PictureFile]:
-    """Return the pictures of the inputs, without those in ``out`` if that lies inside an input folder."""
+    """Return the pictures of the inputs. Those in ``out`` are left out if ``out`` lies inside an input folder."""
     real = Path(os.path.realpath(out))
     above_out = any(Path(os.path.realpath(text)) in real.parents for text in inputs)
     pictures = find_pictures(inputs)

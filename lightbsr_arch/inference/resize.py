@@ -1,4 +1,4 @@
-"""Output sizes other than the model's scale: the SR image is resized with antialiasing while its strips arrive."""
+"""Output sizes other than the model's: the strips of the SR image are resized with antialiasing as they arrive."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,7 +17,8 @@ _REACH = 3
 """Radius of the Lanczos kernel, in pixels of the coarser image."""
 
 _WINDOW = 256
-"""Approximate number of rows that are resized at once. Pillow has fp32 coordinates, which are exact enough up to it."""
+"""Approximate number of rows that are resized at once. Up to this number, Pillow's fp32 coordinates are exact
+enough."""
 
 Planes = NDArray[np.float32]
 """C x H x W."""
@@ -36,15 +37,15 @@ def output_size(
     outscale: float | None = None,
     fit_inside: tuple[int | None, int | None] | None = None,
 ) -> tuple[int, int]:
-    """Return height and width of the output for an image of that height and width.
+    """Return height and width of the output for a low-quality image.
 
     Args:
-        height: of the low-quality image.
-        width: of the low-quality image.
-        scale: the model's.
+        height: height of the low-quality image.
+        width: width of the low-quality image.
+        scale: scale of the model.
         outscale: factor of both sides, rounded to whole pixels, halves up. None keeps the model's scale.
-        fit_inside: largest height and width, one of which may be None. One of them is met exactly, and the aspect is
-            kept.
+        fit_inside: largest height and width, one of which may be None. The output meets one of them exactly and keeps
+            the aspect.
 
     Raises:
         ValueError: both are given, or a number is not positive.
@@ -68,17 +69,18 @@ def output_size(
 
 
 def resized(strips: Iterator[torch.Tensor], height: int, size: tuple[int, int]) -> Iterator[torch.Tensor]:
-    """Resize an image of which strips arrive from the top, with Pillow's Lanczos filter.
+    """Resize an image with Pillow's Lanczos filter, while its strips arrive from the top.
 
-    The result equals that of the whole image except for rounding. Only the rows within reach of the filter are held.
+    The result equals that of resizing the whole image, except for rounding. Only the rows that the filter still needs
+    are kept.
 
     Args:
         strips: C x h x W, fp32, with ``height`` rows in total.
-        height: of the image.
+        height: height of the image.
         size: height and width of the result.
 
     Yields:
-        C x h x width on the CPU, in [0, 1]; the filter overshoots at edges.
+        C x h x width on the CPU, clamped to [0, 1], because the filter overshoots at edges.
     """
     rows, columns = size
     step = height / rows

@@ -1,4 +1,4 @@
-"""Weaker or stronger restoration: the IDR is moved between that of a clean picture and the one that is read.
+"""Weaker or stronger restoration, by scaling the difference between the estimated IDR and that of a clean picture.
 
 ``benchmarks/strength.py`` measures the effect on PSNR and sharpness; ``docs/upscaling.md`` has the figures.
 """
@@ -18,28 +18,29 @@ from lightbsr_arch.degradations.resize import bicubic_resize
 from lightbsr_arch.degradations.settings import Setting
 
 LARGEST_STRENGTH = 1.5
-"""Largest strength. Figures have been measured up to it."""
+"""Largest strength. Its effect has been measured up to this value."""
 
 LEAST_GAIN = 1.5
-"""Smallest ratio of gradient energies between the largest strength and 0 with which a model is accepted."""
+"""A model is accepted if its gradient energy at the largest strength is at least this multiple of that at 0."""
 
 NO_IDR = "a {} has no IDR, which --strength changes; leave it out"
 
 
 def with_strength(model: Network, strength: float) -> Network:
-    """Return a copy of a model that restores under ``clean + strength * (read - clean)`` instead of the IDR it reads.
+    """Return a copy of a model that restores with the IDR ``clean + strength * (read - clean)``.
 
-    ``clean`` is the IDR of a picture without blur and noise, see `clean_idr`.
+    ``read`` is the IDR that the model estimates. ``clean`` is the IDR of pictures without blur and noise, see
+    `clean_idr`.
 
     Args:
         model: a ``BlindSR`` without extra input.
-        strength: 0, as if the picture were clean, to ``LARGEST_STRENGTH``; 1 changes nothing.
+        strength: from 0 (as if the picture were clean) to ``LARGEST_STRENGTH``; 1 changes nothing.
 
     Raises:
         UserError: the strength is out of range, or the model is no ``BlindSR``.
     """
     if not 0 <= strength <= LARGEST_STRENGTH:
-        raise UserError(f"strength {strength:g}: expected 0 to {LARGEST_STRENGTH}; 1 is the strength that is read")
+        raise UserError(f"strength {strength:g}: expected 0 to {LARGEST_STRENGTH}; 1 is the usual strength")
     if not isinstance(model, BlindSR):
         raise UserError(NO_IDR.format(type(model).__name__))
     return _moved(model, strength, clean_idr(model))
@@ -55,7 +56,7 @@ class MovedEstimator(Estimator):
     """An estimator whose IDR is moved away from that of a clean picture, or towards it.
 
     Args:
-        estimator: the estimator that reads the IDR.
+        estimator: the estimator that computes the IDR.
         strength: factor of the distance to ``clean``.
         clean: IDR of a clean picture as a vector, 1 x C.
     """
@@ -80,12 +81,12 @@ class MovedEstimator(Estimator):
 def check_effect(model: Network) -> None:
     """Raise `UserError` unless blurred synthetic pictures become sharper with every step of the strength.
 
-    A model whose training taught it to ignore its IDR, or to use it for other things than sharpness, fails.
+    A model that ignores its IDR, or does not use it for sharpness, is refused.
     """
     if not isinstance(model, BlindSR):
         raise UserError(NO_IDR.format(type(model).__name__))
     clean = clean_idr(model)
-    blur = Setting(sigma=0.65 * model.scale)  # the middle of the widths in the papers' trainings
+    blur = Setting(sigma=0.65 * model.scale)  # the middle of the widths in the trainings of the papers
     lq = blur.degrade(_pictures(model.scale), model.scale, "bicubic", Draws(torch.Generator())).lq
     energies = [_gradient_energy(_moved(model, strength, clean), lq) for strength in (0, 0.5, 1, LARGEST_STRENGTH)]
     if energies != sorted(energies) or energies[-1] < LEAST_GAIN * energies[0]:
@@ -94,7 +95,7 @@ def check_effect(model: Network) -> None:
 
 @torch.no_grad()
 def clean_idr(model: BlindSR) -> torch.Tensor:
-    """Return the mean IDR of clean synthetic pictures as a vector, 1 x C, on the device and of the dtype of the model.
+    """Return the mean IDR of clean synthetic pictures as a vector, 1 x C, with the model's device and dtype.
 
     The pictures are shrunk bicubically, without blur or noise.
     """

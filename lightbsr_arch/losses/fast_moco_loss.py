@@ -1,4 +1,4 @@
-"""CdCL's contrast between degradations without a queue. Parts of an image predict other, whole images."""
+"""CdCL's contrast between degradations, without a queue: parts of an image predict projections of whole images."""
 
 from itertools import combinations
 from typing import Annotated, Any, Protocol
@@ -52,7 +52,7 @@ class FastMoCoLoss(nn.Module):
         self.momentum = momentum
 
     def predictions(self, encoder: ProjectedEncoder, lq: torch.Tensor) -> torch.Tensor:
-        """Predict the projections of images of the same degradation from pairs of quarters.
+        """Predict, from pairs of quarters, the projections of images with the same degradation.
 
         Images with the same degradation are normalised in different batches. Otherwise the contrast could recognise
         them by the statistics of batch normalisation.

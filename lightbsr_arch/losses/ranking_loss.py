@@ -52,7 +52,7 @@ class DegreeRankingLoss(nn.Module):
 
 
 def with_exact_anchors(degrees: torch.Tensor) -> torch.Tensor:
-    """Replace the degrees of the anchors in N x D by exactly 0 and 1, with which they are restored."""
+    """Replace the anchors' degrees in N x D by exactly 0 and 1. The anchors are restored with these."""
     versions = by_version(degrees)
     ends = torch.tensor([0.0, 1.0]).to(degrees)[None, :, None].expand(len(versions), -1, degrees.shape[1])
     return torch.cat([versions[:, :-2], ends], dim=1).flatten(0, 1)

@@ -30,12 +30,12 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
     part. A resumed run therefore continues as the uninterrupted run would have.
 
     A subclass lists ``objective_types``. The objectives that the options ask for add their losses, networks, optimisers
-    and state. If one of them can train an estimator without restored images, ``train.estimator_iter`` may ask for a
-    first phase. In this phase no image is restored and the restorer is frozen, except for the layers that compute its
-    guides. These learn if an objective compares guides.
+    and state. If one of them can train an estimator without restored images, ``train.estimator_iter`` can set the
+    length of a first phase. In this phase no image is restored and the restorer is frozen, except for the layers that
+    compute its guides. These learn if an objective compares guides.
 
-    If the estimator needs a PCA of blur kernels that no checkpoint contains, it is fitted to kernels that are drawn
-    from ``degradation`` with the run's seed.
+    If the estimator needs a PCA of blur kernels that no checkpoint contains, the PCA is fitted to kernels that are
+    drawn from ``degradation`` with the run's seed.
 
     Several processes train as one process with their joined batches would, except for batch normalisation (LightIDE),
     which uses the statistics of each process's own samples. The published code synchronises them, which PyTorch
@@ -177,7 +177,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         return losses
 
     def _restore(self, knowledge: Collection[str] = (), alone: bool = False) -> Knowledge:
-        """Set ``output``, and return the network's knowledge of the batch."""
+        """Restore the batch into ``output``, and return the network's tensors that ``knowledge`` names."""
         if alone and not knowledge:  # the objectives run the estimator
             self.output = None
             return {}
@@ -194,7 +194,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         return known
 
     def first_patches(self, images: torch.Tensor) -> torch.Tensor:
-        """Return those images that ``output`` restores: the first of each ``num_patch`` neighbours, or all."""
+        """Return the images that ``output`` restores: the first of each ``num_patch`` neighbours, or all of them."""
         return images if self.of_neighbour else images[:: self.num_patch]
 
     def image_losses(self) -> Losses:

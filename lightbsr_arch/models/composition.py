@@ -23,9 +23,9 @@ class ComposedModel(PatchedSRModel):
             an ``option`` stands for all registered objectives that derive from it.
         objectives: the objectives that the options of this training ask for, by their ``option``.
         Options: the struct of a whole options file.
-        num_patch: neighbours in a batch that share a degradation.
+        num_patch: number of neighbours in a batch that share a degradation.
         estimator_iter: iterations of the phase that trains only the estimator.
-        of_neighbour: whether an image is restored under the IDR of its neighbour, which shares its degradation.
+        of_neighbour: whether an image is restored with the IDR of its neighbour, which shares its degradation.
     """
 
     objective_types: ClassVar[tuple[type[Objective], ...]] = ()
@@ -53,7 +53,7 @@ class ComposedModel(PatchedSRModel):
 
     @classmethod
     def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
-        """Find mistakes that the types of the options leave open. The options may be of any shape."""
+        """Find mistakes that the check of the types does not find. The options may have any structure."""
         available = cls.available()
         findings = [finding for objective in available for finding in objective.check(options, is_train=is_train)]
         yield from findings

@@ -11,9 +11,10 @@ class ContrastiveSRModel(BlindSRModel):
     """Trains a ``BlindSR`` by the losses of images and by contrast between degradations.
 
     Every registered objective that derives from ``Contrast`` adds its keys to ``train``. Each ``num_patch`` neighbours
-    of a batch then share a degradation. They are of one image if ``datasets.train`` has ``patches_per_item``, else of
-    different images, unless the contrast itself adds them to the batch. The estimator sees all of them; the restorer
-    sees only the first. During the first ``train.estimator_iter`` iterations contrast is the only loss.
+    of a batch then share a degradation. They are patches of one image if ``datasets.train`` has
+    ``patches_per_item``, and different images otherwise. A contrast can also add them to the batch itself. The
+    estimator sees all of them; the restorer sees only the first. During the first ``train.estimator_iter`` iterations,
+    the contrast is the only loss.
     """
 
     objective_types = (Contrast,)

@@ -14,7 +14,7 @@ def fit_estimator(estimator: Estimator, opt: dict[str, Any], degradation: Any) -
     """Fit ``estimator`` to kernels drawn from ``degradation`` with the run's seed, if it is not fitted yet.
 
     Raises:
-        UserError: ``network_g`` starts from weights that lack the fit, or the degradation has no kernels of the size.
+        UserError: ``network_g`` starts from weights that lack the fit, or the degradation has no kernels of that size.
     """
     missing = estimator.missing()
     if missing is None:
@@ -23,7 +23,7 @@ def fit_estimator(estimator: Estimator, opt: dict[str, Any], degradation: Any) -
     if weights is not None:
         raise UserError(f"{weights}: {missing}")
     if not isinstance(degradation, ClassicalDegradation):
-        raise UserError("network_g.estimator is told the blur kernel: degradation.type must be ClassicalDegradation")
+        raise UserError("network_g.estimator needs the blur kernel: degradation.type must be ClassicalDegradation")
     if estimator.kernel_size != degradation.kernel_size:
         raise UserError(
             f"network_g.estimator.kernel_size is not degradation.kernel_size, {degradation.kernel_size}: make them "

@@ -26,15 +26,15 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="steps before the scheduler begins, at its first rate; the last `warmup_iter` of them raise "
-            "the rate from 0 again",
+            description="number of steps at the scheduler's first rate, before the scheduler begins; the last "
+            "`warmup_iter` of them raise the rate from 0 again",
         ),
     ] = 0
     idr_of: Annotated[
         Literal["self", "neighbour"],
         Meta(
-            description="the IDR under which an image is restored in training: its own, or that of another image with "
-            "the same degradation, which cannot carry content"
+            description="the IDR with which an image is restored in training: its own, or that of another image with "
+            "the same degradation, which cannot carry the content of the image"
         ),
     ] = "self"
     grad_clip: Annotated[
@@ -73,7 +73,7 @@ def run_options(model: str, doc: str | None, objectives: tuple[type[Objective], 
 def _joined(
     name: str, base: type[Struct], more: list[type[Struct]], doc: str | None = None, **sections: tuple[Any, Any]
 ) -> type[Struct]:
-    """Return a struct with the keys of several structs and further keys, given by type and default or ``...``."""
+    """Return a struct with the keys of several structs, and further ones as type and default (``...`` for none)."""
     every = {key.name: key for struct in (base, *more) for key in fields(struct)}
     keys: list[Any] = [(key.name, key.type, *_default(key)) for key in every.values()]
     keys += [(key, kind) if default is ... else (key, kind, default) for key, (kind, default) in sections.items()]

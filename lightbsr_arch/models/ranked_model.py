@@ -10,11 +10,11 @@ from lightbsr_arch.objectives.ranking import DegreeRanking
 
 @MODEL_REGISTRY.register()
 class RankedSRModel(BlindSRModel):
-    """Trains a ``BlindSR`` whose estimator reads degrees of degradation by their ranking: ``train.ranking_opt``.
+    """Trains a ``BlindSR`` whose estimator returns degrees of degradation, which it learns by ``train.ranking_opt``.
 
-    MM-RealSR (ECCV 2022). ``degradation`` makes several versions of each image, in a known order, all of which are
-    restored. With ``network_d`` and ``train.gan_opt``, this is MM-RealSR's second stage, the GAN, which starts from a
-    network that was trained without it and keeps its estimator (``train.freeze_estimator``).
+    MM-RealSR (ECCV 2022). ``degradation`` makes several versions of each image, whose order is known. All of them are
+    restored. With ``network_d`` and ``train.gan_opt``, this is MM-RealSR's second stage, the GAN. It starts from a
+    network that was trained without the GAN, and leaves its estimator unchanged (``train.freeze_estimator``).
     """
 
     objective_types = (DegreeRanking, Adversarial)

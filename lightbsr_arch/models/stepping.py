@@ -1,4 +1,4 @@
-"""Steps in mixed precision, which leave the weights as they are where a loss or a gradient is not finite."""
+"""Training steps in mixed precision. A step changes no weights if a loss or a gradient is not finite."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class SteppingModel(PatchedSRModel):
         """Update weights by their gradients, clipped to the norm ``largest``, and log the losses.
 
         Returns:
-            The name of a loss or gradient that is not finite, in which case the weights stay as they are; or None.
+            The name of a loss or gradient that is not finite, in which case the weights stay unchanged, or None.
         """
         self.logged.update((name, loss.detach()) for name, loss in losses.items())
         if not self._all_ranks_finite(torch.stack(list(losses.values())).sum()):
@@ -70,14 +70,14 @@ class SteppingModel(PatchedSRModel):
         return bool(finite)
 
     def count_skipped(self, current_iter: int, fault: str | None) -> None:
-        """Count steps in a row that were left out.
+        """Count the consecutive steps that were left out.
 
         Args:
             current_iter: the iteration.
             fault: the name of the value that is not finite, or None after a step.
 
         Raises:
-            UserError: the options allow no such step, or no more of them.
+            UserError: the options do not allow a step to be left out, or too many follow each other.
         """
         self.skipped_in_a_row = 0 if fault is None else self.skipped_in_a_row + 1
         if fault is None:

@@ -31,7 +31,7 @@ class ValidatingModel(PatchedSRModel):
     output: Any
 
     def extra_input(self, net: nn.Module) -> tuple[Any, ...]:
-        """Return the batch's input beyond the low-quality images as ``net`` needs it, or an empty tuple."""
+        """Return the input that ``net`` needs besides the low-quality images of the batch, or an empty tuple."""
         return extra_input(self.get_bare_model(net), {name: getattr(self, name, None) for name in EXTRA_INPUTS})
 
     def test(self) -> None:
@@ -73,7 +73,7 @@ class ValidatingModel(PatchedSRModel):
 
     @contextmanager
     def _without_gt(self) -> Iterator[None]:
-        self.__dict__.pop("gt", None)  # that of the last training batch, with which BasicSR would compare
+        self.__dict__.pop("gt", None)  # BasicSR would compare with that of the last training batch
         val = self.opt["val"]
         every = val.get("metrics")
         kept = {name: of for name, of in (every or {}).items() if not compares_with_gt(METRIC_REGISTRY.get(of["type"]))}

@@ -1,4 +1,4 @@
-"""The interface of an objective, and of the model that trains by it."""
+"""Interfaces of an objective and of the model that uses it."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Protocol
@@ -27,8 +27,8 @@ class TrainedModel(Protocol):
         gt_plain: ``gt`` before any sharpening.
         output: the restored images, N/num_patch; None in the phase that trains only the estimator.
         logged: scalars that the log shows for this step.
-        num_patch: neighbours in a batch that share a degradation.
-        estimator_iter: number of first iterations, which train only the estimator.
+        num_patch: number of neighbours in a batch that share a degradation.
+        estimator_iter: number of iterations at the start that train only the estimator.
     """
 
     opt: dict[str, Any]
@@ -65,23 +65,23 @@ class EstimatorTrainOptions(Struct, kw_only=True):
     """The key of objectives that can train the estimator without restoring images."""
 
     estimator_iter: Annotated[
-        int, Meta(ge=0, description="first steps, which train only the estimator, by an objective of its own")
+        int, Meta(ge=0, description="number of first steps that train only the estimator and restore no images")
     ] = 0
 
 
 class Objective:
     """A loss and everything that it needs: networks, optimisers, state, options and their check.
 
-    A model lists in ``objective_types`` the classes, or the bases of registered classes, that it may have. It builds
-    those whose ``option`` the section ``train`` holds, once its network has its weights.
+    A model lists in ``objective_types`` the classes that it may have, or bases of registered classes. Once its network
+    has its weights, it builds the objectives whose ``option`` is in the section ``train``.
 
     Attributes:
         option: the key of ``train`` that asks for the objective. A base of other objectives has none.
         of_image: whether the objective needs restored images. Such an objective is not used in the phase that trains
             only the estimator.
-        knowledge: names out of ``BlindSR.knows`` that ``losses`` receives.
-        num_patch: patches that must share a degradation. They are neighbours in the batch. The estimator sees all of
-            them, each position in a pass of its own; the restorer sees the first.
+        knowledge: names of the tensors that ``losses`` receives, out of ``BlindSR.knows``.
+        num_patch: number of patches that must share a degradation. They are neighbours in the batch. The estimator sees
+            all of them, each position in a pass of its own; the restorer sees the first.
         Options: the objective's keys at the top level of the options.
         TrainOptions: its keys in ``train``.
         PathOptions: its keys in ``path``.
@@ -109,7 +109,7 @@ class Objective:
 
     @classmethod
     def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
-        """Find mistakes that the types of the options leave open. The options may be of any shape."""
+        """Find mistakes that the check of the types does not find. The options may have any structure."""
         yield from ()
 
     @classmethod
@@ -117,7 +117,7 @@ class Objective:
         """List sections of networks that must be equal to others. The options have passed the other checks.
 
         Yields:
-            The key of a section, the section it must be equal to, and a phrase that says which one that is.
+            The key of a section, the section it must be equal to, and a phrase that names the latter.
         """
         yield from ()
 
@@ -128,27 +128,27 @@ class Objective:
         return True
 
     def extend(self, gt: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return the batch that is degraded, in which each ``num_patch`` neighbours share a degradation.
+        """Return the batch to degrade, in which each group of ``num_patch`` neighbours shares a degradation.
 
         Args:
-            gt: ground truth as the data set gives it, N x 3 x H x W.
-            generator: of random numbers, which are the same when a resumed run repeats the step.
+            gt: ground truth from the data set, N x 3 x H x W.
+            generator: source of random numbers. A resumed run that repeats the step gets the same numbers.
         """
         return gt
 
     def losses(self, known: Knowledge) -> Losses:
-        """Return weighted losses of the model's batch and output, by the names of the log.
+        """Return the weighted losses of the model's batch and output, by their names in the log.
 
         Args:
-            known: ``knowledge`` by name.
+            known: the tensors of ``knowledge`` by name.
         """
         return {}
 
     def after_step(self, *, learnt: bool) -> str | None:
-        """Act after the step of ``net_g``; called if all of its losses were finite.
+        """Do the work that follows the step of ``net_g``. It is called only if all losses of the step were finite.
 
         Args:
-            learnt: False where an objective kept ``net_g`` from learning, and ``losses`` was not called.
+            learnt: False if an objective kept ``net_g`` from learning; ``losses`` was then not called.
 
         Returns:
             The name of a value that is not finite, or None.

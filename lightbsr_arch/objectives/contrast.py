@@ -1,4 +1,4 @@
-"""Contrast between degradations, which trains the estimator beside a moving average of itself."""
+"""Contrast between degradations. It trains the estimator against a moving average of the estimator."""
 
 from copy import deepcopy
 from typing import Annotated, Any, ClassVar
@@ -114,7 +114,7 @@ class MomentumContrast(Contrast):
         return super().after_step(learnt=learnt)
 
     def _of_all_processes(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the rows of every process, in the order in which a single one would have them."""
+        """Return the rows of all processes, in the order that they would have in a single process."""
         if not self.model.opt["dist"]:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.model.opt["world_size"])]

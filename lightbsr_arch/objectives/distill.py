@@ -134,7 +134,7 @@ class Distillation(Objective):
 
 
 def _taken_over(options: dict[str, Any]) -> str:
-    """Return which of the teacher's weights a student starts from."""
+    """Return ``start_from_teacher``, or "none" if ``pretrain_network_g`` names other weights."""
     if options["path"].get("pretrain_network_g") is not None:
         return "none"
     taken_over: str = options["train"].get("start_from_teacher", "restorer")

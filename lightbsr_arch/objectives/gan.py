@@ -1,4 +1,4 @@
-"""The GAN stage: a discriminator that learns to tell restored images from real ones."""
+"""The GAN stage: a discriminator that learns to distinguish restored images from real ones."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -22,7 +22,8 @@ class Adversarial(Objective):
 
     The GAN begins after the phase that trains only the estimator. The first ``net_d_init_iters`` iterations of the GAN
     train only the discriminator. Later, only every ``net_d_iters``-th iteration trains ``network_g`` too. The real
-    images are the ground truth before any sharpening or, with ``gan_gt_usm``, as the other losses see it.
+    images are the ground truth before any sharpening. With ``gan_gt_usm`` they are the ground truth of the other
+    losses.
     """
 
     option = "gan_opt"
@@ -32,7 +33,7 @@ class Adversarial(Objective):
 
     class TrainOptions(GanTrainOptions, kw_only=True):
         gan_gt_usm: Annotated[
-            bool, Meta(description="real images of the discriminator: sharpened as those of the other losses are")
+            bool, Meta(description="sharpen the real images of the discriminator, as is done for the other losses")
         ] = False
 
     # ------------------------------------------------------------------------------------------ options

@@ -28,8 +28,9 @@ from lightbsr_arch.option_types.sections import section
 class DegreeRanking(Objective):
     """Trains the estimator's degrees by a loss such as ``DegreeRankingLoss``.
 
-    MM-RealSR (ECCV 2022). The degradation makes the versions. All of them are restored: the two anchors under degrees
-    of exactly 0 and 1, the others under their estimated degrees. With ``freeze_estimator`` the loss is only logged.
+    MM-RealSR (ECCV 2022). The degradation makes several versions of each image, all of which are restored. The two
+    anchors are restored with degrees of exactly 0 and 1, the other versions with their estimated degrees. With
+    ``freeze_estimator`` the loss is only logged.
     """
 
     option = "ranking_opt"

@@ -19,7 +19,7 @@ from lightbsr_arch.training.stop import SIGNALS
 
 MOST_SAMPLES = 20_000_000
 GRACE = 20
-"""Seconds that a loader process lives on after SIGTERM."""
+"""Seconds after SIGTERM until a loader process ends."""
 
 
 class TrainingData:
@@ -36,7 +36,7 @@ class TrainingData:
         Args:
             opt: complete options.
             epoch: the epoch to start in, counted from 0.
-            iteration: the number of iterations that were done before, in all epochs.
+            iteration: number of iterations that are already done, in all epochs.
 
         Raises:
             UserError: the data set cannot be used, or has too few samples for a batch, or too many.
@@ -122,7 +122,7 @@ class _OneLineErrors(Dataset[Any]):
         return len(self.wrapped)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "wrapped":  # while a loader process unpickles this
+        if name == "wrapped":  # a loader process asks for it while it unpickles this
             raise AttributeError(name)
         return getattr(self.wrapped, name)
 
@@ -145,9 +145,9 @@ def build_evaluation_loader(opt: dict[str, Any], dataset_opt: dict[str, Any]) ->
 
 def prepare_worker(worker_id: int) -> None:
     """Prepare a loader process, which ``SeededDataset`` seeds for each sample."""
-    # A terminal and SLURM send signals to all processes, and an iteration that is to be saved still needs this one. The
-    # main process ends it by a flag, and only if that does not help by SIGTERM, for which a forked process would have
-    # the trainer's handler.
+    # A terminal and SLURM send signals to all processes. This process ignores them, because the iteration that the main
+    # process finishes and saves still needs it. The main process ends it by a flag. If that does not help, it sends
+    # SIGTERM, for which a forked process would otherwise have the trainer's handler.
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     can_wait = hasattr(signal, "alarm")  # Windows cannot
