@@ -41,13 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.analysis.inspection import Inspector, inspect_files
     from lightbsr_arch.analysis.inspection_map import MapWriter
-    from lightbsr_arch.data.picture_files import find_pictures
+    from lightbsr_arch.data.picture_files import find_pictures, find_pictures_outside
 
-    pictures = find_pictures(args.inputs)
+    pictures = find_pictures_outside(args.inputs, args.map) if args.map else find_pictures(args.inputs)
     if args.map and args.map.suffix.lower() != ".png" and (len(pictures) == 1 or args.map.is_file()):
         raise UserError(f"--map {args.map}: the map must be named .png")
     if args.map and args.map.suffix.lower() == ".png" and len(pictures) > 1:
         raise UserError(f"--map {args.map}: one file for several pictures; name a folder")
+    writer = MapWriter(args.map, is_folder=args.map.suffix.lower() != ".png") if args.map else None
+    if writer:
+        writer.refuse_inputs(pictures)
     width = max(len(picture.name) for picture in pictures)
 
     def report(one: "Inspected") -> None:
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     outcomes = inspect_files(
         pictures,
         Inspector(args.device),
-        write_map=MapWriter(args.map, is_folder=args.map.suffix.lower() != ".png") if args.map else None,
+        write_map=writer,
         report=report,
     )
     failed = sum(one.reason is not None for one in outcomes)

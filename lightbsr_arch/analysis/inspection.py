@@ -82,10 +82,10 @@ class Inspected:
 
     Attributes:
         input: path of the file.
-        reason: the reason why it could not be inspected, or None.
+        reason: the reason why it could not be inspected, or why its map could not be written; None without a failure.
         size: width and height.
         file_quality: quality of a JPEG file by its quantisation tables, or None for other files and tables.
-        reading: the degradation.
+        reading: the degradation. It is kept if only the map failed.
         notices: one line for each part of the file that the estimates ignore.
     """
 
@@ -98,8 +98,10 @@ class Inspected:
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"input": self.input, "status": "failed" if self.reason else "done"}
-        if self.reason or self.reading is None:
-            return {**found, "reason": self.reason}
+        if self.reason:
+            found["reason"] = self.reason
+        if self.reading is None:
+            return found
         estimates = {name: one and one._asdict() for name, one in self.reading.estimates.items()}
         return {
             **found,

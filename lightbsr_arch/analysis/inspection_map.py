@@ -1,6 +1,8 @@
 """Pictures of the places whose IDR differs from that of the whole picture."""
 
 import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from lightbsr.errors import UserError
 from lightbsr_arch.data.picture_files import PictureFile
 from lightbsr_arch.data.reader import Pixels
 from lightbsr_arch.io import write_whole
@@ -40,8 +43,17 @@ class MapWriter:
     def __call__(self, picture: PictureFile, pixels: Pixels, distances: NDArray[np.float64]) -> None:
         file = io.BytesIO()
         draw_map(pixels, distances).save(file, "PNG")
-        path = self._out / f"{picture.name}.png" if self._is_folder else self._out
-        write_whole(path, file.getvalue(), make_folder=True)
+        write_whole(self._path(picture), file.getvalue(), make_folder=True)
+
+    def refuse_inputs(self, pictures: Sequence[PictureFile]) -> None:
+        """Raise `UserError` if a map would replace one of the pictures."""
+        inputs = {os.path.realpath(picture.path) for picture in pictures}
+        for path in map(self._path, pictures):
+            if os.path.realpath(path) in inputs:
+                raise UserError(f"--map {self._out}: {path} is an input and would be written over; use another --map")
+
+    def _path(self, picture: PictureFile) -> Path:
+        return self._out / f"{picture.name}.png" if self._is_folder else self._out
 
 
 def draw_map(pixels: Pixels, distances: NDArray[np.float64]) -> Image.Image:

@@ -80,6 +80,24 @@ def outside(pictures: Sequence[PictureFile], folder: Path) -> list[PictureFile]:
     return [picture for picture in pictures if real not in Path(os.path.realpath(picture.path)).parents]
 
 
+def find_pictures_outside(sources: Sequence[str | Path], out: Path) -> list[PictureFile]:
+    """List the pictures as `find_pictures` does, without those in ``out`` if that lies inside a source.
+
+    Pictures in ``out`` come from an earlier run.
+
+    Raises:
+        UserError: see `find_pictures`, or no other picture is left.
+    """
+    real = Path(os.path.realpath(out))
+    above_out = any(Path(os.path.realpath(source)) in real.parents for source in sources)
+    pictures = find_pictures(sources)
+    if above_out:
+        pictures = outside(pictures, out)
+    if not pictures:
+        raise UserError(f"{', '.join(map(str, sources))}: no pictures but those in {out}")
+    return pictures
+
+
 def without(pictures: Sequence[PictureFile], held_back: Sequence[PictureFile]) -> list[PictureFile]:
     """Return the pictures except those with the name of a held-out picture. File extensions are ignored.
 

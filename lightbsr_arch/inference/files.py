@@ -16,7 +16,7 @@ from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
-from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
+from lightbsr_arch.data.picture_files import PictureFile, find_pictures, find_pictures_outside
 from lightbsr_arch.data.reader.base import MAX_FILE_BYTES, Pixels
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.resize import check_outscale, output_size
@@ -95,7 +95,10 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
     elif _is_picture_name(out) and not Path(out).is_dir():
         raise UserError(f"{out}: that format cannot be written; {', '.join(FORMATS)} can")
     else:
-        jobs = [_job(picture, Path(out) / picture.name, codec, suffix) for picture in _outside(inputs, Path(out))]
+        jobs = [
+            _job(picture, Path(out) / picture.name, codec, suffix)
+            for picture in find_pictures_outside(inputs, Path(out))
+        ]
     _refuse_clashes(jobs)
     return jobs
 
@@ -226,18 +229,6 @@ def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
     if len(sources) > 1 or Path(inputs[0]).is_dir():
         raise UserError(f"{out}: one file cannot hold several pictures; name a folder")
     return Job(sources[0], out, codec or by_name)
-
-
-def _outside(inputs: Sequence[str], out: Path) -> list[PictureFile]:
-    """Return the pictures of the inputs. Those in ``out`` are left out if ``out`` lies inside an input folder."""
-    real = Path(os.path.realpath(out))
-    above_out = any(Path(os.path.realpath(text)) in real.parents for text in inputs)
-    pictures = find_pictures(inputs)
-    if above_out:
-        pictures = outside(pictures, out)
-    if not pictures:
-        raise UserError(f"{', '.join(inputs)}: no pictures but those in {out}")
-    return pictures
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:

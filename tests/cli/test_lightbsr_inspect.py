@@ -78,6 +78,39 @@ def test_maps_of_one_picture_and_of_several(folder, capsys):
     assert "Written: " in capsys.readouterr().err
 
 
+def test_a_map_does_not_replace_an_input(folder, capsys):
+    photo = folder / "in/noisy.png"
+    before = photo.read_bytes()
+    (folder / "link.png").symlink_to(photo)
+    for out in (photo, folder / "link.png"):
+        assert main(["inspect", str(photo), "--map", str(out)]) == 2
+        assert f"{out} is an input and would be written over" in capsys.readouterr().err
+    twin = folder / "in/noisy.png.png"
+    twin.write_bytes(before)
+    assert main(["inspect", str(photo), str(twin), "--map", str(folder / "in")]) == 2
+    assert f"{twin} is an input and would be written over" in capsys.readouterr().err
+    assert photo.read_bytes() == twin.read_bytes() == before
+
+
+def test_maps_inside_the_input_folder_are_not_inspected(folder, capsys):
+    command = ["inspect", str(folder / "in"), "--map", str(folder / "in/maps"), "--json"]
+    for _ in range(2):
+        main(command)
+        assert len(json.loads(capsys.readouterr().out)["pictures"]) == 4
+    assert sorted(path.name for path in (folder / "in/maps").iterdir()) == ["clean.jpg.png", "noisy.png.png"]
+
+
+def test_the_estimates_are_printed_even_if_the_map_failed(folder, capsys):
+    picture = folder / "in/noisy.png"
+    Image.open(picture).crop((0, 0, 40, 40)).save(picture)
+    assert main(["inspect", str(picture), "--map", str(folder / "map.png"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    [one] = json.loads(out)["pictures"]
+    assert (one["status"], one["model"], one["size"]) == ("failed", REAL, [40, 40])
+    assert one["reason"] == "40x40 pixels, too few for a map; at least 64 per side"
+    assert "Written" not in err
+
+
 @pytest.mark.parametrize(
     ("inputs", "out", "message"),
     [
