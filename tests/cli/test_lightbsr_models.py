@@ -106,3 +106,10 @@ def test_starts_without_pytorch(arguments):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    command = f"{sys.executable} -m lightbsr models | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", f"trap '' PIPE; {command}"], capture_output=True, text=True)
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""

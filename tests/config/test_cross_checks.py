@@ -54,6 +54,8 @@ gt_size: 96 -> gt_size: 95
     12: datasets.train.gt_size: not-divisible
 gt_size: 96 -> # gt_size
     6: datasets.train.gt_size: missing-key
+model_type: SRModel -> model_type: SwinIRModel
+    23: network_g.window_size: missing-key
 num_worker_per_gpu: 0 -> # num_worker_per_gpu
     6: datasets.train.num_worker_per_gpu: missing-key
 gt_size: 96 -> gt_size: 96\n    prefetch_mode: cuda

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any, get_args
 
 from basicsr.models.srgan_model import SRGANModel
+from basicsr.models.swinir_model import SwinIRModel
 from basicsr.models.video_base_model import VideoBaseModel
 
 from lightbsr.names import unsafe_name
@@ -207,6 +208,9 @@ def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
         yield Finding(
             ("train", "gan_opt"), "missing-key", f"missing; {options['model_type']} trains with a discriminator"
         )
+    if _is_kind(model, SwinIRModel) and "window_size" not in section(options, "network_g"):
+        text = f"missing; {options['model_type']} pads images to multiples of it: choose SwinIR or another model_type"
+        yield Finding(("network_g", "window_size"), "missing-key", text)
     if _is_kind(model, VideoBaseModel):
         for name, dataset in sections(options, "datasets"):
             if dataset.get("type") in IMAGE_DATASETS:
