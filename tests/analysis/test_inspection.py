@@ -214,13 +214,19 @@ def test_grey_alpha_and_16_bits_are_read_as_their_colours(inspector):
 
 def test_the_chooser_returns_the_network_and_names_it():
     chooser = Chooser("cpu", torch.float32)
-    clean, clean_text = chooser(low_quality(PHOTOS[0], Setting(sigma=2.0)))
-    noisy, noisy_text = chooser(low_quality(PHOTOS[0], Setting(sigma=2.0, noise=25)))
+    blurred = low_quality(PHOTOS[0], Setting(sigma=2.0))
+    clean, clean_text = chooser(blurred, b"no JPEG")
+    noisy, noisy_text = chooser(low_quality(PHOTOS[0], Setting(sigma=2.0, noise=25)), b"no JPEG")
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "JPEG", quality=75)
+    compressed, compressed_text = chooser(blurred, file.getvalue())
+    assert compressed is chooser.default
+    assert compressed_text.startswith(f"-m auto: {REAL}: it is a JPEG of quality 75")
     assert clean is not noisy
     assert noisy is chooser.default
     assert clean_text.startswith(f"-m auto: {CLEAN}: {CLEAN} restores ")
     assert noisy_text.startswith(f"-m auto: {REAL}: ")
-    small, small_text = chooser(np.zeros((9, 12, 3), np.uint8))
+    small, small_text = chooser(np.zeros((9, 12, 3), np.uint8), b"no JPEG")
     assert small is chooser.default
     assert small_text == f"-m auto: {REAL}: 12x9 pixels, too few to inspect; at least 32 per side"
 
