@@ -22,7 +22,7 @@ class BlindSR(Network):
         restorer: ``type`` and arguments of a registered restorer.
 
     Raises:
-        ValueError: the estimator's IDR and the restorer differ in the number of channels.
+        ValueError: a part is of another kind, or the estimator's IDR and the restorer differ in the number of channels.
     """
 
     parts: ClassVar[dict[str, type[Part]]] = {"estimator": Estimator, "restorer": Restorer}
@@ -31,6 +31,10 @@ class BlindSR(Network):
         super().__init__()
         self.estimator: Estimator = _build(estimator)
         self.restorer: Restorer = _build(restorer)
+        for name, kind in self.parts.items():
+            if not isinstance(part := getattr(self, name), kind):
+                able = ", ".join(registered(kind))
+                raise ValueError(f"{name}: {type(part).__name__} is no {name}; choose one of {able}")
         self.config = {"estimator": deepcopy(dict(estimator)), "restorer": deepcopy(dict(restorer))}
         given, taken = self.estimator.idr_ch, self.restorer.idr_ch
         if given != taken:

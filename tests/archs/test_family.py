@@ -147,3 +147,9 @@ def test_strips_equal_the_whole(estimator, restorer, rows):
         torch.testing.assert_close(torch.cat(strips, dim=2), model(lq), atol=1e-5, rtol=0)
     assert len(strips) > 2
     assert sum(shares) == pytest.approx(1)
+
+
+def test_a_part_of_the_wrong_kind_is_refused() -> None:
+    estimator = {"type": "KDIDEStudent", "num_feat": 8, "num_block": 1}
+    with pytest.raises(ValueError, match=r"restorer: KDIDEStudent is no restorer; choose one of .*IDRDCRBNet"):
+        BlindSR(estimator=estimator, restorer=estimator)

@@ -120,6 +120,11 @@ def test_refused(right: str, wrong: str, refusal: str) -> None:
     assert refusal in refusals(PLAIN.replace(right, wrong))
 
 
+def test_validation_needs_lr_images() -> None:
+    hr_only = VAL_SET.replace("PairedImageDataset", "GTDataset").replace("dataroot_lq: .", "gt_size: 96")
+    assert refusals(PLAIN.replace(VAL_SET, hr_only)) == ["19: datasets.val.type: dataset-lacks-input"]
+
+
 def test_more_loader_processes_than_a_machine_can_start_in_seconds() -> None:
     most = max(64, 2 * (os.cpu_count() or 1))
     assert refusals(PLAIN.replace("num_worker_per_gpu: 0", "num_worker_per_gpu: 1024")) == [

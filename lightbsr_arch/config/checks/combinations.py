@@ -38,6 +38,8 @@ IMAGE_DATASETS = (
     "RealESRGANPairedDataset",
     "SingleImageDataset",
 )
+HR_DATASETS = ("GTDataset", "RealESRGANDataset")
+"""Data sets of HR images alone, which training degrades."""
 CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
 
 
@@ -181,7 +183,10 @@ def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
         kind = dataset.get("type")
         if phase_of(name) == "train" or kind not in IMAGE_DATASETS:
             continue
-        if "gt" in needed and kind == "SingleImageDataset":
+        if kind in HR_DATASETS:
+            text = f"{kind} has no LR images, which are upscaled here: use a DegradedDataset"
+            yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
+        elif "gt" in needed and kind == "SingleImageDataset":
             yield Finding(
                 ("datasets", name, "type"), "dataset-lacks-input", f"{kind} has no HR images, which a teacher must see"
             )
