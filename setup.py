@@ -75,7 +75,7 @@ setup(
             "onnxscript",
             "pillow-heif",
             "playwright",
-            "pytest",
+            "pytest>=9",
             "ruff",
             "scikit-learn",
             "spandrel>=0.4",

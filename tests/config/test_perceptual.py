@@ -56,9 +56,9 @@ def test_refused_before_weights_are_read(hub: Path, right: str, wrong: str, refu
 
 
 def test_testing_needs_no_weights(run_folder: Path) -> None:
-    text = PERCEPTUAL.replace("  train:\n    name", "  test_1:\n    name").replace(
-        "val:\n  val_freq", "val:\n  suffix: x\n  val_freq"
-    )
+    train, val = PERCEPTUAL.index("  train:\n    name"), PERCEPTUAL.index("  val:\n    name")
+    text = PERCEPTUAL[:train] + PERCEPTUAL[val:].replace("  val:\n    name", "  test_1:\n    name", 1)
+    text = text.replace("val:\n  val_freq", "val:\n  suffix: x\n  val_freq")
     write("options/student.yml", text)
     assert load_options("options/student.yml", is_train=False)["train"]["perceptual_opt"]["vgg_type"] == "vgg19"
 

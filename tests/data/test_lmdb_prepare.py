@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from itertools import product
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from basicsr.data.data_util import paths_from_lmdb
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils import FileClient, imfrombytes
+from tqdm import tqdm
 
 from lightbsr.errors import UserError
 from lightbsr_arch.data import lmdb_prepare, lmdb_writer
@@ -375,6 +377,8 @@ def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run_in_a_group_of_its_own() -> None:
         os.setpgrp()
+        # Forked processes share tqdm's default lock. If one is killed while holding the lock, the others wait for ever.
+        tqdm.set_lock(threading.RLock())
         prepare(tmp_path / "in", tmp_path / "out.lmdb")
 
     rng = random.Random(0)

@@ -181,7 +181,7 @@ def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
     needed = [getattr(registered("network").get(name), "extra_input", None) for name in names]
     for name, dataset in sections(options, "datasets"):
         kind = dataset.get("type")
-        if phase_of(name) == "train" or kind not in IMAGE_DATASETS:
+        if phase_of(name) not in ("val", "test") or kind not in IMAGE_DATASETS:
             continue
         if kind in HR_DATASETS:
             text = f"{kind} has no LR images, which are upscaled here: use a DegradedDataset"
