@@ -10,6 +10,7 @@ import argparse
 import copy
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from lightbsr_arch.config.registries import registered
 from tests import option_files
 
 LONGEST_CHECK = 20
-LONGEST_RUN = 60
+LONGEST_RUN = 60  # seconds of processor time
 LONGEST_LINE = 2500
 
 TOY = """\
@@ -184,7 +185,7 @@ def _like(value: Any, draw: random.Random) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return draw.choice([0, 1, 2, 3, 4, 5, 8, 15, 16, 31, 32, 33, 64, 100, 255, 1000, 5000, 100_000, 10**9])
+        return draw.choice([0, 1, 2, 3, 4, 5, 8, 15, 16, 31, 32, 33, 64, 100, 255, 100_000, 10**9])
     if isinstance(value, float):
         return draw.choice([0.0, 1e-30, 1e-8, 0.1, 0.5, 0.999, 1.0, 1.5, 2.0, 10.0, 255.0, 1e4, 1e9])
     if isinstance(value, list) and value:
@@ -277,7 +278,8 @@ def _trained(case: Case) -> tuple[str, str]:
         try:
             from lightbsr_arch.training.command import main
 
-            signal.alarm(LONGEST_RUN)
+            resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_RUN, LONGEST_RUN))
+            signal.alarm(10 * LONGEST_RUN)  # on a busy machine, or for a process that waits
             more = [*case.overrides, "train:total_iter=1"]
             code = main(["train", "-opt", "fuzz.yml", "--force_yml", *more])
         except BaseException:

@@ -88,5 +88,5 @@ def test_the_change_log_has_a_dated_entry(changes: str, problem: str | None) -> 
     assert problem is None or problem in lines[0]
 
 
-def test_the_version_is_that_of_setup_py() -> None:
-    assert version_of('import x\nVERSION = "1.2.0"\n') == "1.2.0"
+def test_the_version_is_that_of_pyproject_toml() -> None:
+    assert version_of('[project]\nversion = "1.2.0"\n') == "1.2.0"

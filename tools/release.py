@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build wheel and sdist in dist, check them, and tag the commit.")
     parser.add_argument("--check", action="store_true", help="only check the files that are in dist already")
     args = parser.parse_args(argv)
-    version = version_of((ROOT / "setup.py").read_text(encoding="utf-8"))
+    version = version_of((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     if not args.check:
         problems = [*unready(version)]
         if problems:
@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def version_of(setup: str) -> str:
-    """Return the version that the text of ``setup.py`` states."""
-    (version,) = re.findall(r'^VERSION = "(.*)"$', setup, re.MULTILINE)
+def version_of(project: str) -> str:
+    """Return the version that the text of ``pyproject.toml`` states."""
+    (version,) = re.findall(r'^version = "(.*)"$', project, re.MULTILINE)
     return version
 
 
@@ -63,7 +63,7 @@ def unready(version: str) -> Iterator[str]:
     if changed := _output("git", "status", "--porcelain").splitlines():
         yield f"{len(changed)} files are not committed, such as {changed[0][3:]}: commit or remove them"
     if _output("git", "tag", "--list", f"v{version}"):
-        yield f"the tag v{version} exists: raise VERSION in setup.py"
+        yield f"the tag v{version} exists: raise version in pyproject.toml"
     yield from undated((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
 
 

@@ -23,8 +23,8 @@ def test_versions_are_printed_one_per_line(capsys: pytest.CaptureFixture[str]) -
     assert python.startswith(f"Python {platform.python_version()}, ")
 
 
-def test_the_version_is_written_only_in_setup_py() -> None:
-    (version,) = re.findall(r'^VERSION = "(.*)"$', (ROOT / "setup.py").read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_version_is_written_only_in_pyproject_toml() -> None:
+    (version,) = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert re.search(rf"^## {re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    for name in ("pyproject.toml", "CITATION.cff", "README.md", "lightbsr_arch/__init__.py", "lightbsr/__init__.py"):
+    for name in ("setup.py", "CITATION.cff", "README.md", "lightbsr_arch/__init__.py", "lightbsr/__init__.py"):
         assert version not in (ROOT / name).read_text(encoding="utf-8"), name
