@@ -1,7 +1,7 @@
 """The valid options as types, from which the check, ``options/schema.json`` and ``docs/options.md`` are derived.
 
 The arguments of registered classes are derived from their signatures (``signatures.py``). Rules that involve several
-options are in ``checks/combinations.py``.
+options are in ``checks/``.
 
 A section with one of the kinds below names a registered class with ``type``. Its other keys are arguments of this
 class. An optional key without a default is ``UNSET``, because a missing key differs from ``null``.

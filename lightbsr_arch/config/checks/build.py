@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.config.checks.combinations import channels
+from lightbsr_arch.config.checks.datasets import channels
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, package
 from lightbsr_arch.degradations import Draws

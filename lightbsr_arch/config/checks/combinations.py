@@ -4,7 +4,6 @@ Each check takes the options as they were read. Values of a wrong type are ignor
 them.
 """
 
-import inspect
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,51 +14,32 @@ from basicsr.models.swinir_model import SwinIRModel
 from basicsr.models.video_base_model import VideoBaseModel
 
 from lightbsr.names import unsafe_name
+from lightbsr_arch.config.checks.datasets import CROPPING_DATASETS, IMAGE_DATASETS, channels, dataset_checks, phase_of
+from lightbsr_arch.config.checks.networks import channel_checks, scale_checks
 from lightbsr_arch.config.checks.type_check import unknown_key
-from lightbsr_arch.config.registries import model_of, registered
-from lightbsr_arch.config.signatures import OWN, VggType, package
+from lightbsr_arch.config.registries import model_of
+from lightbsr_arch.config.signatures import VggType
 from lightbsr_arch.losses.vgg_weights import layers
-from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
 
-PHASES = ("train", "val", "test")
 # BasicSR reads these without a default, in training only.
 TRAIN_LOADER_KEYS = ("batch_size_per_gpu", "num_worker_per_gpu")
 MOST_WORKERS = max(64, 2 * (os.cpu_count() or 1))
 TRAIN_CROP_KEYS = ("gt_size", "use_hflip", "use_rot")
-IMAGE_DATASETS = (
-    "DegradedDataset",
-    "FFHQDataset",
-    "GTDataset",
-    "PairDataset",
-    "PairedImageDataset",
-    "RealESRGANDataset",
-    "RealESRGANPairedDataset",
-    "SingleImageDataset",
-)
-HR_DATASETS = ("GTDataset", "RealESRGANDataset")
-"""Data sets of HR images alone, which training degrades."""
-CROPPING_DATASETS = ("PairedImageDataset", "RealESRGANPairedDataset")
 
 
 def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
     yield from _names(options)
-    yield from _phases(options, is_train)
+    yield from dataset_checks(options, is_train=is_train)
     yield from _training(options) if is_train else _testing(options)
-    yield from _without_gt(options)
-    yield from _privileged(options)
     yield from _models(options, is_train)
     yield from _perceptual(options)
     yield from _scales(options)
-    yield from _colours(options)
+    if (count := channels(options)) is not None:
+        yield from channel_checks(options, count)
     yield from _scheduler(options)
     yield from _loggers(options)
-
-
-def phase_of(dataset: str) -> str:
-    """Return a phase without its number: ``val_2`` -> ``val``."""
-    return dataset.partition("_")[0]
 
 
 def _names(options: dict[str, Any]) -> Iterator[Finding]:
@@ -80,18 +60,6 @@ def _unsafe(name: str, key: KeyPath, what: str) -> Iterator[Finding]:
     fault = unsafe_name(name)
     if fault is not None:
         yield Finding(key, "unsafe-name", f"{what} {fault}; it must be the name of one file or folder")
-
-
-def _phases(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
-    for name in section(options, "datasets"):
-        if phase_of(name) not in PHASES:
-            yield unknown_key(("datasets", name), PHASES)
-        elif is_train and phase_of(name) == "test":
-            yield Finding(
-                ("datasets", name),
-                "test-set-in-training",
-                "training takes train and val data sets; use `basicsr test` for this file",
-            )
 
 
 def _training(options: dict[str, Any]) -> Iterator[Finding]:
@@ -156,45 +124,6 @@ def _testing(options: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
-    """Check validation on LR images without HR."""
-    types = {name: data.get("type") for name, data in sections(options, "datasets") if phase_of(name) != "train"}
-    blind = [name for name, dataset_type in types.items() if dataset_type == "SingleImageDataset"]
-    by_dataset = getattr(model_of(options.get("model_type")), "metrics_by_dataset", False)
-    if not blind or (by_dataset and len(blind) < len(types)):
-        return
-    for name, metric in sections(options, "val", "metrics"):
-        measure = registered("metric").get(str(metric.get("type")))
-        if measure is not None and compares_with_gt(measure):
-            yield Finding(
-                ("val", "metrics", name),
-                "metric-needs-gt",
-                f"{metric['type']} compares with HR images, which datasets.{blind[0]} lacks; take calculate_niqe, or "
-                "a data set that has them",
-            )
-
-
-def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
-    """Find validation and test sets that lack the extra input of ``network_g``."""
-    parts = (network for key, network in _networks(options, ()) if key[0] == "network_g")
-    names = [str(network.get("type")) for network in parts]
-    needed = [getattr(registered("network").get(name), "extra_input", None) for name in names]
-    for name, dataset in sections(options, "datasets"):
-        kind = dataset.get("type")
-        if phase_of(name) not in ("val", "test") or kind not in IMAGE_DATASETS:
-            continue
-        if kind in HR_DATASETS:
-            text = f"{kind} has no LR images, which are upscaled here: use a DegradedDataset"
-            yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
-        elif "gt" in needed and kind == "SingleImageDataset":
-            yield Finding(
-                ("datasets", name, "type"), "dataset-lacks-input", f"{kind} has no HR images, which a teacher must see"
-            )
-        elif "prior" in needed and kind != "DegradedDataset":
-            text = f"{kind} has no blur kernels, which the estimator of network_g needs: use a DegradedDataset"
-            yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
-
-
 def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
     """Run the check of the model, or the rules for BasicSR's models, which have none."""
     model = model_of(options.get("model_type"))
@@ -256,8 +185,7 @@ def _scales(options: dict[str, Any]) -> Iterator[Finding]:
     scale = options.get("scale")
     if not isinstance(scale, int) or scale < 1:
         return
-    for key, network in _networks(options, ()):
-        yield from _network_scale(network, scale, key)
+    yield from scale_checks(options, scale)
     for key in (("gt_size",), *(("datasets", name, "gt_size") for name, _ in sections(options, "datasets"))):
         gt_size = section(options, *key[:-1]).get("gt_size")
         if isinstance(gt_size, int) and gt_size % scale:
@@ -266,72 +194,6 @@ def _scales(options: dict[str, Any]) -> Iterator[Finding]:
                 "not-divisible",
                 f"{gt_size} is not divisible by scale, {scale}; the nearest below is {gt_size - gt_size % scale}",
             )
-
-
-def _networks(options: dict[str, Any], key: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    """Yield every network, including those inside another one."""
-    for name, value in options.items():
-        if isinstance(value, dict) and (key or name.startswith("network_")):
-            yield (*key, name), value
-            yield from _networks(value, (*key, name))
-
-
-def _network_scale(network: dict[str, Any], scale: int, key: KeyPath) -> Iterator[Finding]:
-    cls = registered("network").get(str(network.get("type")))
-    # In networks of other packages, a default `scale` may mean something else.
-    parameters = inspect.signature(cls).parameters if cls is not None and package(cls) in OWN else {}
-    for name in ("scale", "upscale"):
-        if name in network:
-            if isinstance(network[name], int) and network[name] != scale:
-                yield Finding(
-                    (*key, name), "scale-mismatch", f"is {network[name]}, but scale is {scale}; they must agree"
-                )
-        elif name in parameters:
-            default = parameters[name].default
-            if isinstance(default, int) and default != scale:
-                yield Finding((*key, name), "scale-mismatch", f"missing; it is {default} then, but scale is {scale}")
-
-
-def channels(options: dict[str, Any]) -> int | None:
-    """Return the channels of the images of all data sets; None if they differ or a data set is of another kind."""
-    found = set()
-    for _, dataset in sections(options, "datasets"):
-        if dataset.get("type") not in IMAGE_DATASETS:
-            return None
-        found.add(1 if dataset.get("color") == "y" else 3)
-    return found.pop() if len(found) == 1 else None
-
-
-def _colours(options: dict[str, Any]) -> Iterator[Finding]:
-    """Check that networks take the data sets' images: RGB, or luma if a BasicSR data set has ``color: y``."""
-    count = channels(options)
-    for key, network in _networks(options, ()):
-        cls = registered("network").get(str(network.get("type")))
-        if count is None or cls is None or package(cls) not in OWN:
-            continue
-        for name in ("num_in_ch", "num_out_ch", "in_chans"):
-            parameter = inspect.signature(cls).parameters.get(name)
-            found = network.get(name, parameter and parameter.default)
-            if isinstance(found, int) and found != count:
-                images = "RGB images" if count == 3 else "the luma alone (color: y)"
-                yield Finding(
-                    (*key, name), "channel-mismatch", f"is {found}, but the data sets give {images}: it must be {count}"
-                )
-    for name, dataset in sections(options, "datasets"):
-        mean, std = dataset.get("mean"), dataset.get("std")
-        if (mean is None) != (std is None):
-            yield Finding(
-                ("datasets", name, "mean" if std is None else "std"), "mean-without-std", "mean and std go together"
-            )
-        for key_, values in (("mean", mean), ("std", std)):
-            if count is not None and isinstance(values, list) and len(values) != count:
-                yield Finding(
-                    ("datasets", name, key_),
-                    "channel-mismatch",
-                    f"has {len(values)} numbers, the images have {count} channels",
-                )
-        if isinstance(std, list) and 0 in std:
-            yield Finding(("datasets", name, "std"), "zero-std", "0 divides the image")
 
 
 def _scheduler(options: dict[str, Any]) -> Iterator[Finding]:
