@@ -322,6 +322,7 @@ def main() -> int:
     number = args.first
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        os.environ["HOME"] = folder  # a data set may be drawn to be ~
         prepare(Path())
         while time.monotonic() < end and (args.count is None or number < args.first + args.count):
             case = make_case(number)

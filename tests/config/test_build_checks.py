@@ -41,6 +41,10 @@ def test_values_that_fit_nothing(run_folder: Path, override: str, refusal: str) 
     assert problem.partition(": ")[2] == refusal
 
 
+def test_degraded_images_need_not_be_cropped(run_folder: Path) -> None:
+    assert problems("options/student.yml", "degradation={type: SecondOrderDegradation, gt_size: null}") == []
+
+
 @pytest.mark.parametrize(("network", "refusal"), NETWORKS)
 def test_networks_of_basicsr_are_given_an_image(run_folder: Path, network: str, refusal: str) -> None:
     write("a.yml", PLAIN)

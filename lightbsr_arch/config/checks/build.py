@@ -198,7 +198,7 @@ def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
         return
     cls, scale = registered("degradation")[arguments.pop("type")], options["scale"]
     size = min(size, LARGEST_TRIAL - LARGEST_TRIAL % scale)
-    if size < arguments.get("gt_size", 0):
+    if size < (arguments.get("gt_size") or 0):
         arguments["gt_size"] = None
     try:
         with seeded(0), torch.no_grad():
