@@ -214,6 +214,9 @@ def _upscale_video(args: argparse.Namespace) -> int:
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"
     has_started = False
 
+    def advance(share: float) -> None:
+        bar.update(share)
+
     def start() -> None:
         nonlocal has_started
         has_started = True
@@ -230,7 +233,7 @@ def _upscale_video(args: argparse.Namespace) -> int:
                 outscale=args.outscale,
                 fit_inside=args.size,
                 start=start,
-                advance=bar.update,
+                advance=advance,
             )
         except UserError as error:
             if not has_started:

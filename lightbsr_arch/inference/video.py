@@ -367,7 +367,8 @@ def _to_rgb(frame: Any, video: Video) -> Pixels:
     rgb = frame.reformat(
         format="rgb48le" if video.deep else "rgb24", interpolation=_SCALING, dst_color_range=_FULL, **colours
     )
-    return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
+    pixels: Pixels = rgb.to_ndarray()
+    return np.ascontiguousarray(_upright(pixels, frame))
 
 
 def _to_yuv(rgb: Pixels, video: Video) -> Any:
@@ -392,7 +393,8 @@ def _upright(stored: Pixels, frame: Any) -> Pixels:
     a, b, _, c, d = (int(value) for value in matrices[0][:5])
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return stored[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return stored.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
+    transposed: Pixels = stored.swapaxes(0, 1)
+    return transposed[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
 
 
 def _pixel_format(video: Video) -> str:
