@@ -13,7 +13,20 @@ from typing import Any
 
 from lightbsr.commands.outcome import run_command
 
-COMMANDS = ("bench", "convert", "curves", "data", "degrade", "export", "idr", "inspect", "models", "options", "upscale")
+COMMANDS = (
+    "bench",
+    "convert",
+    "curves",
+    "data",
+    "degrade",
+    "export",
+    "idr",
+    "inspect",
+    "models",
+    "options",
+    "upscale",
+    "web",
+)
 
 
 SHOWN_VERSIONS = ("lightbsr-arch", "torch", "torchvision", "basicsr", "animesisr-basicsr", "numpy", "opencv-python")

@@ -77,18 +77,23 @@ def run(args: argparse.Namespace) -> int:
 
 def table(rows: list[tuple[str, "Inspected"]], width: int) -> str:
     """Return a table with one line per picture, and below it the reason for each choice of weights."""
-    lines = [("picture".ljust(width), *COLUMNS)]
+    lines: list[tuple[str, ...]] = [("picture".ljust(width), *COLUMNS)]
     for name, one in rows:
-        reading = one.reading
-        assert reading is not None
-        found = reading.estimates
-        quality = "" if one.file_quality is None else str(one.file_quality)
-        cells = _text(found["sigma"], "{:.2f}"), _text(found["noise"], "{:.1f}"), _jpeg(found["jpeg"]), quality
-        lines.append((name.ljust(width), *cells, reading.model))
+        lines.append((name.ljust(width), *cells(one)))
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths)).rstrip() for line in lines]
     text += ["", *(f"{name}: {one.reading.model}: {one.reading.why}" for name, one in rows if one.reading)]
     return "\n".join(text)
+
+
+def cells(one: "Inspected") -> tuple[str, ...]:
+    """Return the texts of `COLUMNS` for a picture that has been read."""
+    reading = one.reading
+    assert reading is not None
+    found = reading.estimates
+    quality = "" if one.file_quality is None else str(one.file_quality)
+    texts = _text(found["sigma"], "{:.2f}"), _text(found["noise"], "{:.1f}"), _jpeg(found["jpeg"]), quality
+    return (*texts, reading.model)
 
 
 def _text(one: Any, form: str) -> str:

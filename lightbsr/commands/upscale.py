@@ -5,18 +5,20 @@ import json
 import math
 import re
 import sys
+from dataclasses import asdict
 from itertools import count
 
 from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError
 
-HELP = "upscale pictures"
+HELP = "upscale pictures or a video"
 DESCRIPTION = (
     "Upscale pictures: files, folders with their subfolders, globs, or - for standard input. Subfolders are kept. "
     "PNG, JPEG, WebP, TIFF and BMP are read and written; GIF, PBM, PGM, PPM, AVIF and (with pillow-heif) HEIC are "
     "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold "
-    "them; a notice names the parts that are lost. A picture that fails is reported, and the others continue. Exit "
-    "status: 0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
+    "them; a notice names the parts that are lost. A video is upscaled from one file to another, such as clip.mp4 -o "
+    "out.mp4, with its audio, subtitles and time stamps (docs/video.md). A picture that fails is reported, and the "
+    "others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
 )
 
 
@@ -72,6 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
         "estimated); default %(default)g; docs/upscaling.md lists the models for which it works",
     )
+    parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
+    parser.add_argument(
+        "--crf",
+        type=_crf,
+        metavar="N",
+        help="constant rate factor of a video, from 0 (best, largest) to 51; default: 18 for h264, 20 for hevc",
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -96,6 +105,13 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
 
 
+def _crf(text: str) -> float:
+    crf = _number(text)
+    if not 0 <= crf <= 51:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 to 51")
+    return crf
+
+
 def _size(text: str) -> tuple[int | None, int | None]:
     """Return height and width."""
     match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
@@ -111,11 +127,19 @@ def run(args: argparse.Namespace) -> int:
     if args.outscale is not None and args.size is not None:
         raise UserError("--outscale and --size exclude each other; leave one out")
 
+    from lightbsr_arch.inference.video import is_video_name
+
+    if is_video_name(args.output) or any(map(is_video_name, args.inputs)):
+        return _upscale_video(args)
+    for name in ("codec", "crf"):
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name} is for videos; leave it out")
+
     from tqdm import tqdm
 
     from lightbsr_arch.analysis.inspection import Chooser
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
-    from lightbsr_arch.inference.strength import check_effect, with_strength
+    from lightbsr_arch.inference.strength import with_checked_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
     from lightbsr_arch.plugins import load_plugins
 
@@ -126,9 +150,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--strength needs one model: name it with -m instead of auto")
     choose = Chooser(args.device, dtype) if args.model == "auto" else None
     model = choose.default if choose else load_student(args.model, args.device, dtype)
-    if args.strength != 1:
-        read, model = model, with_strength(model, args.strength)
-        check_effect(read)
+    model = with_checked_strength(model, args.strength)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:
@@ -162,6 +184,70 @@ def run(args: argparse.Namespace) -> int:
         summary = f"{number['done']} upscaled {size}, {number['skipped']} skipped, {number['failed']} failed"
         print(f"{summary}: {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 1 if number["failed"] else 0
+
+
+def _upscale_video(args: argparse.Namespace) -> int:
+    for option, value in (
+        ("--format", args.format),
+        ("--suffix", args.suffix),
+        ("--skip-existing", args.skip_existing),
+        ("--self-ensemble", args.self_ensemble),
+    ):
+        if value:
+            raise UserError(f"{option} is for pictures, not for a video; leave it out")
+    if len(args.inputs) > 1:
+        raise UserError(f"{args.output}: one video is upscaled at a time, not {len(args.inputs)} inputs")
+    if args.model == "auto":
+        raise UserError("-m auto is for pictures; name one model for a video, see lightbsr models")
+
+    from tqdm import tqdm
+
+    from lightbsr_arch.inference.strength import with_checked_strength
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
+    from lightbsr_arch.inference.video import check_target, read_video, upscale_video
+    from lightbsr_arch.plugins import load_plugins
+
+    check_target(args.output)
+    load_plugins()
+    model = with_checked_strength(load_student(args.model, args.device, TORCH_DTYPES[args.dtype]), args.strength)
+    video = read_video(args.inputs[0])
+    bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"
+    has_started = False
+
+    def advance(share: float) -> None:
+        bar.update(share)
+
+    def start() -> None:
+        nonlocal has_started
+        has_started = True
+
+    with tqdm(total=video.frames, bar_format=bar_format, disable=args.quiet) as bar:
+        try:
+            made = upscale_video(
+                video,
+                args.output,
+                model,
+                codec=args.codec or "h264",
+                crf=args.crf,
+                tile=args.tile,
+                outscale=args.outscale,
+                fit_inside=args.size,
+                start=start,
+                advance=advance,
+            )
+        except UserError as error:
+            if not has_started:
+                raise
+            bar.write(f"failed: {error}", file=sys.stderr)
+            return 1
+    for line in made.notices:
+        print(f"{args.inputs[0]}: {line}", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"output": args.output, **asdict(made)}, indent=2))
+    else:
+        shots = f"{made.shots} shot{'s' if made.shots != 1 else ''}"
+        print(f"{made.frames} frames in {shots} upscaled to {made.size[0]}x{made.size[1]}: {args.output}")
+    return 0
 
 
 def _in_pixels(height: int | None, width: int | None) -> str:

@@ -46,6 +46,15 @@ def with_strength(model: Network, strength: float) -> Network:
     return _moved(model, strength, clean_idr(model))
 
 
+def with_checked_strength(model: Network, strength: float) -> Network:
+    """Return ``model`` itself for the strength 1, otherwise `with_strength` after `check_effect`."""
+    if strength == 1:
+        return model
+    moved = with_strength(model, strength)
+    check_effect(model)
+    return moved
+
+
 def _moved(model: BlindSR, strength: float, clean: torch.Tensor) -> BlindSR:
     model = deepcopy(model)
     model.estimator = MovedEstimator(model.estimator, strength, clean)
