@@ -20,10 +20,29 @@ settings.register_profile(
 settings.load_profile("lightbsr")
 
 
+WITH_MESSAGES = (
+    "config/",
+    "bench/test_bench.py",
+    "models/test_objectives.py",
+    "models/test_ranking.py",
+    "test_own_estimator.py",
+    "test_own_parts.py",
+    "test_plug_in.py",
+)
+"""Tests that record messages about options."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-messages", action="store_true", help="write tests/config/messages.txt again")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the comparison of all recorded messages last."""
+    """Keep each file in one process. Tests of messages share one, in which all recorded messages are compared last."""
     items.sort(key=lambda item: item.path.name == "test_messages.py")
+    for item in items:
+        path = item.path.relative_to(item.config.rootpath / "tests").as_posix()
+        if path.startswith(WITH_MESSAGES):
+            item.add_marker(pytest.mark.messages)
+            path = "messages"
+        item.add_marker(pytest.mark.xdist_group(path))

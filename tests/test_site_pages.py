@@ -111,3 +111,11 @@ def test_pages_know_their_files() -> None:
     card = ROOT / "lightbsr_arch/weights/kdsr_s_x4_iso.md"
     assert source_of(page_of(card)) == card
     assert source_of(page_of(ROOT / "lightbsr_arch/archs/part.py")) is None
+
+
+def test_each_page_is_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    listed = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages - {*listed} == set()
+    assert len(listed) == len({*listed})
