@@ -14,6 +14,7 @@ from typing import Any
 from lightbsr.commands.outcome import run_command
 
 COMMANDS = (
+    "adapt",
     "bench",
     "convert",
     "curves",

@@ -1,0 +1,105 @@
+"""Fine-tuning of a network to low-quality pictures alone.
+
+The idea is LWay's (CVPR 2024): a frozen network degrades the SR image again, and the SR network is tuned until the
+result equals the low-quality image, above all in its high frequencies. LWay learns the whole degradation. Here, the
+frozen network estimates only the blur kernel, and bicubic downsampling follows. Noise and JPEG artefacts are not
+reproduced.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from basicsr.utils.img_process_util import filter2D
+
+from lightbsr_arch.adaptation.kernel_estimator import KernelEstimator
+from lightbsr_arch.archs.part import Network
+from lightbsr_arch.degradations import bicubic_resize
+
+CROP = 40
+"""Side of the low-quality crops."""
+BATCH = 4
+BORDER = 4
+"""Pixels at each side of a crop whose reproduction depends on the SR image outside the crop, which is unknown."""
+SMALLEST = 4 * BORDER
+"""Smallest side of a picture that can be adapted to."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Outcome of an adaptation.
+
+    Attributes:
+        kernels: estimated blur kernel of each picture, 21 x 21, in pixels of the SR image.
+        before: mean reproduction error of the first ten steps, in grey levels of 8 bit.
+        after: the same of the last ten steps.
+    """
+
+    kernels: list[torch.Tensor]
+    before: float
+    after: float
+
+
+def adapt(
+    model: Network,
+    pictures: Sequence[torch.Tensor],
+    estimator: KernelEstimator,
+    *,
+    steps: int = 100,
+    lr: float = 1e-4,
+    seed: int = 0,
+    step_done: Callable[[], object] = lambda: None,
+) -> Adaptation:
+    """Tune a network to low-quality pictures, in place.
+
+    Args:
+        model: a network of scale 4 that needs only the low-quality image, in fp32.
+        pictures: low-quality pictures, 3 x H x W in [0, 1], on the model's device, with sides of at least 16 pixels.
+        estimator: estimates each picture's blur kernel.
+        steps: steps of Adam, each with four crops of 40 x 40 pixels.
+        lr: Adam's learning rate.
+        seed: seed of the crops.
+        step_done: called after each step.
+    """
+    kernels = [estimator.kernel(lq[None]) for lq in pictures]
+    rng = np.random.default_rng(seed)
+    areas = np.array([lq.shape[1] * lq.shape[2] for lq in pictures], float)
+    side = min(CROP, *(min(lq.shape[1:]) for lq in pictures))
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
+    losses = []
+    for _ in range(steps):
+        chosen = rng.choice(len(pictures), BATCH, p=areas / areas.sum())
+        lq = torch.stack([_crop(pictures[index], side, rng) for index in chosen])
+        kernel = torch.stack([kernels[index] for index in chosen])
+        difference = (degraded_again(model(lq), kernel, model.scale) - lq).abs() * detail_weights(lq)
+        loss = difference[..., BORDER:-BORDER, BORDER:-BORDER].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(255 * loss.item())
+        step_done()
+    few = min(10, steps)
+    return Adaptation(kernels, float(np.mean(losses[:few])), float(np.mean(losses[-few:])))
+
+
+def degraded_again(sr: torch.Tensor, kernel: torch.Tensor, scale: int) -> torch.Tensor:
+    """Blur and downsample SR images, N x 3 x H x W, with one kernel each, without rounding to 8 bit."""
+    return bicubic_resize(filter2D(sr.contiguous(), kernel), 1 / scale)
+
+
+def detail_weights(lq: torch.Tensor) -> torch.Tensor:
+    """Return weights of pixels, N x 1 x H x W with the mean 1, which grow with the detail around a pixel.
+
+    The detail is the difference between the image and its 3 x 3 mean. Half of the weight is the same everywhere, so
+    that smooth areas keep their colour.
+    """
+    padded = F.pad(lq, (1, 1, 1, 1), mode="replicate")
+    detail = (lq - F.avg_pool2d(padded, 3, stride=1)).abs().mean(dim=1, keepdim=True)
+    return 0.5 + 0.5 * detail / detail.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
+
+
+def _crop(lq: torch.Tensor, side: int, rng: np.random.Generator) -> torch.Tensor:
+    top, left = (int(rng.integers(length - side + 1)) for length in lq.shape[1:])
+    return lq[:, top : top + side, left : left + side]

@@ -1,0 +1,65 @@
+"""The network that estimates the blur kernel of a low-quality image."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightbsr.errors import UserError
+from lightbsr.shipped import folder
+from lightbsr_arch.archs.kdide_arch import KDIDEStudent
+from lightbsr_arch.io import write_whole
+
+FILE = "kernel_estimator.npz"
+SCALE = 4
+"""The scale of the low-quality images that the shipped weights were trained on."""
+KERNEL_SIZE = 21
+
+
+class KernelEstimator(KDIDEStudent):
+    """KDIDE's layers, with a blur kernel in place of the IDR.
+
+    Args:
+        num_feat: channels of the first convolution.
+        num_block: number of residual blocks.
+
+    Forward: ``lq`` (N x 3 x H x W, [0, 1]) to kernels (N x 441), which are positive and have the sum 1. They blur the
+    ground truth, so their pixels are those of the SR image.
+    """
+
+    def __init__(self, num_feat: int = 32, num_block: int = 2) -> None:
+        super().__init__(num_feat=num_feat, num_block=num_block)
+        self.to_idr = nn.Sequential(nn.Linear(4 * num_feat, KERNEL_SIZE**2), nn.Softmax(dim=1))
+
+    @torch.no_grad()
+    def kernel(self, lq: torch.Tensor, rows: int = 256) -> torch.Tensor:
+        """Return the kernel of an image of any size, 1 x 3 x H x W, as 21 x 21. ``rows`` limits the memory."""
+        kernel = self.estimate_in_strips(lq, min(rows, lq.shape[2]), lambda share: None)
+        return kernel.reshape(KERNEL_SIZE, KERNEL_SIZE)
+
+    def save(self, path: Path) -> None:
+        """Write the weights in half precision; the file appears whole or not at all."""
+        file = io.BytesIO()
+        np.savez_compressed(file, **{key: value.half().numpy() for key, value in self.state_dict().items()})
+        write_whole(path, file.getvalue())
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "KernelEstimator":
+        """Read a file of `save`, by default the shipped one.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        path = path or folder() / FILE
+        model = cls()
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                model.load_state_dict({key: torch.from_numpy(file[key]).float() for key in file.files})
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing; benchmarks/fit_kernel_estimator.py makes it") from None
+        except Exception as error:  # damaged archives raise nearly anything
+            text = f"{path}: no kernel estimator ({type(error).__name__}); benchmarks/fit_kernel_estimator.py makes it"
+            raise UserError(text) from None
+        return model.eval()
