@@ -1,11 +1,13 @@
-"""Initial weights of a larger network from those of a trained one. Both networks compute the same image.
+"""Initial weights of a larger network, or of another scale, from those of a trained one.
 
     python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_m_x4_iso.yml -o experiments/grown.pth
+    python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_s_x2_iso.yml -o experiments/x2.pth
 
 The channels of the small network become the first channels of the larger one. The weights from new channels to old ones
 are zero (Net2Net, ICLR 2016, uses copies instead), and so are the weights of the last layer of each additional block.
-The weights from old channels to new ones are PyTorch's initial ones, so that gradients reach the new channels. The
-script supports only KDSR, whose layers have no normalisation over channels.
+The weights from old channels to new ones are PyTorch's initial ones, so that gradients reach the new channels. Both
+networks then compute the same image, unless their scales differ: layers that the trained network lacks keep PyTorch's
+initial weights. The script supports only KDSR, whose layers have no normalisation over channels.
 """
 
 import argparse
@@ -38,16 +40,25 @@ def main() -> int:
     large = BlindSR(**network).eval()
     state = grown(small.state_dict(), large.state_dict())
     large.load_state_dict(state)
-    lq = torch.rand(2, 3, LQ_SIZE, LQ_SIZE)
-    with torch.no_grad():
-        error = (large(lq) - small(lq)).abs().max().item()
-    if error > 1e-4:
-        raise UserError(f"{args.options}: the grown network differs from {args.weights} by {error:.1e}; expected 0")
+    if large.scale == small.scale:
+        difference = _difference(large, small)
+        if difference > 1e-4:
+            raise UserError(f"{args.options}: the network differs from {args.weights} by {difference:.1e}; expected 0")
+        relation = f"differs by {difference:.1e}"
+    else:
+        relation = f"scale {large.scale} from {small.scale}"
     buffer = io.BytesIO()
     torch.save({"params": state, "params_ema": state}, buffer)
     write_whole(args.output, buffer.getvalue(), make_folder=True)
-    print(f"{args.output}: {_millions(large):.2f} M parameters from {_millions(small):.2f} M, differs by {error:.1e}")
+    print(f"{args.output}: {_millions(large):.2f} M parameters from {_millions(small):.2f} M, {relation}")
     return 0
+
+
+def _difference(large: BlindSR, small: BlindSR) -> float:
+    """Return the largest difference between the images of two networks of the same scale."""
+    lq = torch.rand(2, 3, LQ_SIZE, LQ_SIZE)
+    with torch.no_grad():
+        return (large(lq) - small(lq)).abs().max().item()
 
 
 def grown(small: State, large: State) -> State:

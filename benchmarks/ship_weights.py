@@ -5,8 +5,9 @@
     python benchmarks/ship_weights.py figures results/weights/results.json
 
 ``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, from experiments/, and adds information from the
-recipe, the logs and options/weights/cards.yml. ``figures`` adds the results of the bench, and writes NAME.md and
-README's table. The bench may leave out models whose weights have not changed since their card was written.
+recipe, the logs and options/weights/cards.yml. ``figures`` adds the results of the bench, and writes NAME.md and, at
+scale 4, README's table. The bench may leave out models whose weights have not changed since their card was written. The
+other scales have benches of their own, such as bench_x2.yml.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from lightbsr_arch.io import write_whole
 LARGEST = 12_000_000
 CARDS = Path("options/weights/cards.yml")
 README = Path(__file__).parents[1] / "README.md"
+README_SCALE = 4
 README_COLUMNS = {
     "gaussian8": "blur only (Gaussian8)",
     "second-order": "blur, noise and JPEG, twice (second-order)",
@@ -114,31 +116,35 @@ def figures(results: dict[str, Any]) -> None:
     missing = {"bicubic", *README_PUBLISHED} - {row["model"] for row in results["rows"]}
     measured = {model["name"] for model in results["models"]}
     for name in shipped.names():
-        if name not in measured and "psnr_y" not in read_checkpoint(shipped.find_weights(name)).card:
+        card = read_checkpoint(shipped.find_weights(name)).card
+        if name not in measured and "psnr_y" not in card and card["scale"] == results["scale"]:
             missing.add(name)
     missing |= README_COLUMNS.keys() - results["degradations"].keys()
     if missing:
-        raise UserError(f"the results lack {', '.join(sorted(missing))}; measure options/weights/bench.yml as it is")
+        raise UserError(f"the results lack {', '.join(sorted(missing))}; measure {_bench(results)} as it is")
+    _add_to_cards(results)
+    if results["scale"] != README_SCALE:
+        return
     text, count = README_TABLE.subn(_readme_table(results), README.read_text(encoding="utf-8"))
     if count != 1:
         raise UserError(f"{README}: expected one table that begins with | | parameters |, found {count}")
-    _add_to_cards(results)
     write_whole(README, text.encode())
     print(README)
 
 
 def _readme_table(results: dict[str, Any]) -> str:
     """Return the table of bicubic, our students and published methods. The best of our figures are bold."""
-    default, students = shipped.default_name(), shipped.students()
+    default = shipped.default_name()
+    cards = {name: read_checkpoint(shipped.find_weights(name)).card for name in shipped.students()}
+    students = [name for name, card in cards.items() if card["scale"] == README_SCALE]
     ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
     parameters = {model["name"]: model["parameters"] for model in results["models"]}
     values: dict[tuple[str, str], list[float]] = {}
     for name in students:
         if name not in parameters:  # not measured again
-            card = read_checkpoint(shipped.find_weights(name)).card
-            parameters[name] = card["params"]
+            parameters[name] = cards[name]["params"]
             for degradation in README_COLUMNS:
-                each = card["psnr_y"][degradation].values()
+                each = cards[name]["psnr_y"][degradation].values()
                 values[name, degradation] = [figure[0] if isinstance(figure, list) else figure for figure in each]
     for row in results["rows"]:
         if row.get("psnr_y") is not None:  # None if a paper lacks some of the conditions
@@ -200,7 +206,7 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         f"work; {card['machine']}. Recipe: {recipe}.",
         "- Known weaknesses: " + " ".join(card["bad_at"]),
         "",
-        "The tables show PSNR-Y in dB, measured by `lightbsr bench options/weights/bench.yml`, with bicubic and "
+        f"The tables show PSNR-Y in dB, measured by `lightbsr bench {_bench(results)}`, with bicubic and "
         "published figures of full-sized networks.",
         "",
     ]
@@ -224,6 +230,11 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         lines += [f"| {model} | {' | '.join(cells.get(d, '') for d in datasets)} |" for model, cells in table.items()]
         lines.append("")
     return "\n".join(lines)
+
+
+def _bench(results: dict[str, Any]) -> str:
+    """Return the bench of the results' scale."""
+    return f"options/weights/bench{'' if results['scale'] == README_SCALE else '_x' + str(results['scale'])}.yml"
 
 
 def _figure(psnr: float | None) -> str:
