@@ -27,7 +27,7 @@ from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.bench.cache import Cache, cache_key
 from lightbsr_arch.bench.config import default_bench, read_config
 from lightbsr_arch.bench.metrics import find_metric
-from lightbsr_arch.bench.models import ModelSpec
+from lightbsr_arch.bench.models import ModelSpec, Upscaler
 from lightbsr_arch.bench.pairs import Pair, Pairs, content
 from lightbsr_arch.bench.runner import most_detailed
 from lightbsr_arch.data.gt_dataset import to_tensor
@@ -127,7 +127,7 @@ def middle(photo: Picture, side: int | None) -> Picture:
 def upscale_all(models: list[ModelSpec], shown: list[Shown], scale: int, cache: Cache) -> Iterator[str]:
     """Upscale all pictures. Yield one line per failure."""
     for model in models:
-        upscaler = None
+        upscaler: Upscaler | None = None
         for each in shown:
             key = cache_key("side by side", model.digest(), content(tensor2img(each.pair.lq)), scale)
             try:
