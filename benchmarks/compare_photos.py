@@ -1,7 +1,7 @@
 """Compare any models on photos: a sheet of crops side by side, and tables of NIQE, PSNR-Y and a feature distance.
 
-    python benchmarks/side_by_side.py PHOTOS -m bicubic kdsr_s_x4_real realesrgan-x4plus       low-quality photos
-    python benchmarks/side_by_side.py HR --degrade -m bicubic kdsr_s_x4_real realesrgan-x4plus
+    python benchmarks/compare_photos.py PHOTOS -m bicubic kdsr_s_x4_real realesrgan-x4plus       low-quality photos
+    python benchmarks/compare_photos.py HR --degrade -m bicubic kdsr_s_x4_real realesrgan-x4plus
 
 With --degrade, the pictures of the folder are HR. Real-ESRGAN's second-order degradation makes their LR images, the
 same as in `lightbsr bench`. The sheet then also shows HR. The table then has PSNR-Y and the distance of
@@ -74,7 +74,7 @@ def main() -> int:
     parser.add_argument("--side", type=int, metavar="PIXELS", help="use only the middle of a photo, PIXELS x PIXELS")
     parser.add_argument("--crops", type=int, default=8, metavar="N", help="pictures in the sheet (8)")
     parser.add_argument("--panel", type=int, default=160, metavar="PIXELS", help="side of a crop in the sheet (160)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/side_by_side"), metavar="DIR")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/compare_photos"), metavar="DIR")
     args = parser.parse_args()
     models, pairs = opened(args)
     shown = [*pictures(pairs, args)]
@@ -218,4 +218,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except UserError as error:
-        sys.exit(f"side_by_side: {error}")
+        sys.exit(f"compare_photos: {error}")
