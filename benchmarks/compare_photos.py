@@ -176,8 +176,8 @@ def tables(shown: list[Shown], names: list[str]) -> str:
         lines.append(f"| {name} | {' | '.join(means)} |")
     lines += ["", f"| NIQE | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     for each in shown:
-        values = (each.figures.get(name, {}).get("NIQE") for name in names)
-        lines.append(f"| {each.name} | {' | '.join('–' if value is None else f'{value:.2f}' for value in values)} |")
+        niqes = (each.figures.get(name, {}).get("NIQE") for name in names)
+        lines.append(f"| {each.name} | {' | '.join('–' if value is None else f'{value:.2f}' for value in niqes)} |")
     return "\n".join(lines) + "\n"
 
 
