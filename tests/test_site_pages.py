@@ -42,6 +42,13 @@ def test_published_figures_are_those_of_the_file() -> None:
     assert "The LR images of IKC, DANv2, DCLS may hold every scale-th pixel (s-fold)." in tables
 
 
+def test_methods_of_which_a_table_only_states_ssim_are_left_out() -> None:
+    setting1 = published("CdCL").partition("**CdCL, TIP 2025, table III**")[0]
+    assert row(setting1, "DAN")[:3] == ["DAN", "4.33 M", "32.22 / 31.96 / 30.94"]
+    assert "DASR" not in setting1
+    assert "The LR images of DAN may hold every scale-th pixel (s-fold)." in setting1
+
+
 def test_rows_have_as_many_cells_as_their_heads() -> None:
     for name in ("KDSR", "DASR", "CdCL", "MRDA", "MM-RealSR"):
         for table in re.findall(r"(?:^\|.*\n)+", published(name), re.MULTILINE):

@@ -139,7 +139,7 @@ def published(name: str) -> str:
     papers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(PAPERS.glob("*.json"))]
     parameters = {method: number for paper in papers for method, number in paper.get("parameters_M", {}).items()}
     parts = []
-    for table in (table for paper in papers for table in paper.get("tables", ())):
+    for table in (_with_psnr(table) for paper in papers for table in paper.get("tables", ())):
         if not any(name in method for method in table["figures"]):
             continue
         parts.append(f"**{table['source']}**: x{table['scale']}, {_described(table)}\n")
@@ -173,6 +173,13 @@ def weights(pattern: str) -> str:
 
 
 TABLES: dict[str, Callable[[str], str]] = {"published": published, "recipes": recipes, "weights": weights}
+
+
+def _with_psnr(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without the methods of which it only states SSIM-Y."""
+    figures = table["figures"].items()
+    kept = {method: datasets for method, datasets in figures if all("psnr_y" in each for each in datasets.values())}
+    return {**table, "figures": kept, "s_fold": [method for method in table.get("s_fold", ()) if method in kept]}
 
 
 def _datasets(table: dict[str, Any]) -> list[str]:

@@ -126,7 +126,8 @@ def _pyiqa(name: str) -> Metric:
         try:
             return pyiqa.create_metric(name, device=torch.device("cpu"))
         except Exception as error:  # most errors are failed downloads, which are tried only once
-            return UserError(f"{name} of pyiqa cannot be loaded: {reason_of(error)}")
+            hint = "; its first use downloads its weights" if isinstance(error, OSError) else ""
+            return UserError(f"{name} of pyiqa cannot be loaded: {reason_of(error)}{hint}")
 
     @torch.inference_mode()
     def compute(sr: Picture, hr: Picture, scale: int) -> float:

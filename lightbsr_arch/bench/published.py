@@ -11,7 +11,7 @@ from lightbsr_arch.bench.pairs import Pairs, RealPairs
 
 _SAME = {"b100": "bsd100", "bsds100": "bsd100"}
 
-_METRICS = ("psnr_y", "ssim_y", "lpips-vgg")
+_LABELS = {"psnr_y": "PSNR-Y", "ssim_y": "SSIM-Y", "lpips-vgg": "LPIPS"}
 
 
 def published_rows(bench: Bench) -> list[dict[str, Any]]:
@@ -22,11 +22,11 @@ def published_rows(bench: Bench) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for pairs in bench.pairs:
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for entry in _figures():
-            if entry["method"] not in found and _is_comparable(entry, pairs):
-                found[entry["method"]] = _row(entry, pairs)
-        rows += found.values()
+            if _is_comparable(entry, pairs):
+                found.setdefault(entry["method"], []).append(entry)
+        rows += (_row(entries, pairs) for entries in found.values())
     return rows
 
 
@@ -57,21 +57,21 @@ def _is_comparable(entry: dict[str, Any], pairs: Pairs | RealPairs) -> bool:
         return False
     if pairs.downsample != "bicubic":
         return False
-    if not isinstance(entry["psnr_y"], list):
+    if not any(isinstance(entry.get(metric), list) for metric in _LABELS):
         return measured == given
     return measured <= given or (entry["degradation"] == pairs.degradation and bool(measured & given))
 
 
-def _row(entry: dict[str, Any], pairs: Pairs | RealPairs) -> dict[str, Any]:
-    row = {
-        "model": entry["method"],
-        "dataset": pairs.dataset,
-        "degradation": pairs.degradation,
-        "published": entry["source"],
-    }
+def _row(entries: list[dict[str, Any]], pairs: Pairs | RealPairs) -> dict[str, Any]:
+    """Return the row of one method. Each metric is taken from the first table that has it."""
+    row: dict[str, Any] = {"model": entries[0]["method"], "dataset": pairs.dataset, "degradation": pairs.degradation}
     conditions: list[dict[str, Any]] = [{"name": condition.name} for condition in pairs.conditions]
-    for metric in _METRICS:
+    sources: dict[str, list[str]] = {}
+    for metric in _LABELS:
+        entry = next((entry for entry in entries if metric in entry), {})
         figures = entry.get(metric)
+        if entry:
+            sources.setdefault(entry["source"], []).append(_LABELS[metric])
         if not isinstance(figures, list):
             row[metric] = figures
             continue
@@ -80,8 +80,10 @@ def _row(entry: dict[str, Any], pairs: Pairs | RealPairs) -> dict[str, Any]:
             condition[metric] = known.get(condition["name"])
         values = [condition[metric] for condition in conditions]
         row[metric] = None if None in values else fmean(values)
+    first, *others = sources
+    row["published"] = "; ".join([first, *(f"{', '.join(sources[source])}: {source}" for source in others)])
     row["conditions"] = conditions
-    if entry["is_s_fold"]:
+    if any(entry["is_s_fold"] for entry in entries):
         row["footnote"] = "the LR images may take every scale-th pixel (s-fold) instead of bicubic downsampling"
     return row
 

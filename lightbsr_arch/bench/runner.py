@@ -286,12 +286,12 @@ class Runner:
             self.results.costs[model] = cost
 
 
-def most_detailed(hr: Picture, scale: int) -> tuple[int, int]:
+def most_detailed(hr: Picture, scale: int, crop: int = CROP) -> tuple[int, int]:
     """Return top and left, multiples of the scale, of the crop with the strongest edges."""
     grey = cv2.cvtColor(hr, cv2.COLOR_BGR2GRAY)
     edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
     height, width = grey.shape
-    side = min(CROP, height, width)
+    side = min(crop, height, width)
     sums = cv2.integral(edges)
     tops, lefts = (np.arange(0, size - side + 1, scale) for size in (height, width))
     below, right = tops + side, lefts + side

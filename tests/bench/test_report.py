@@ -92,13 +92,14 @@ def test_plots_and_choices(page):
     assert page.locator("#sigma polyline").count() == 15  # the tables of the papers have each sigma
     page.get_by_label("Data set of plots and crops").select_option("mine")
     assert page.locator("#sigma polyline").count() == 2
+    assert page.locator("#latency").is_hidden()  # no cost was measured
     assert page.locator("#picture option").all_inner_texts() == ["00.png, sigma2.4", "01.png, sigma2.4"]
 
 
 def test_one_condition_can_be_chosen(page):
     def figure(model):
         line = page.locator("#table tbody tr", has=page.locator("th", has_text=model)).first
-        return line.locator("td").nth(4).inner_text()
+        return line.locator("td").nth(1).inner_text()  # after the parameters, the only known cost
 
     page.get_by_label("Degradation").select_option("setting1")
     choices = page.get_by_label("Conditions")
@@ -131,3 +132,61 @@ def test_viewer(page):
     assert bicubic.get_attribute("src") == before != hr
     page.get_by_label("Zoom").select_option("4")
     assert images.nth(1).evaluate("image => image.clientWidth") == 512
+
+
+def test_the_arrow_keys_move_in_the_viewer(page):
+    def focused():
+        return page.evaluate("document.activeElement.firstChild.alt")
+
+    page.get_by_label("Data set of plots and crops").select_option("mine")
+    page.locator("#viewer button").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert focused() == "00.png, bicubic"
+    page.keyboard.press("ArrowDown")
+    assert focused() == "01.png, bicubic"
+    page.keyboard.press("ArrowDown")  # it is the last picture
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert focused() == "01.png, LR"
+    shown = page.locator("#viewer img").first
+    before, hr = shown.get_attribute("src"), page.locator("#viewer img").last.get_attribute("src")
+    page.keyboard.down(" ")
+    assert shown.get_attribute("src") == hr != before
+    page.keyboard.up(" ")
+    assert shown.get_attribute("src") == before
+
+
+def test_the_filter_applies_to_table_plots_and_crops(page):
+    page.get_by_label("Filter").fill("BICUB, kdsr")
+    assert names(page) == ["bicubic", "RCAN (for bicubic)", "KDSR_S-M", "KDSR_S-L"]
+    assert page.locator("#sigma polyline").count() == 1
+    assert page.locator("#viewer figcaption b").all_inner_texts() == ["LR", "bicubic", "HR"]
+    page.get_by_label("Filter").fill("nothing")
+    assert names(page) == ["No name contains nothing."]
+
+
+def test_a_link_leads_to_a_row_with_the_same_choices(page, report):
+    page.get_by_label("Degradation").select_option("setting1")
+    page.get_by_label("Conditions").select_option(label="sigma2.4")
+    page.get_by_role("link", name="MRDA", exact=True).click()
+    address = page.url
+    other = page.context.new_page()
+    other.goto(address)
+    linked = other.locator("tr.linked")
+    assert linked.get_by_role("link").inner_text() == "MRDA"
+    assert linked.locator("td").nth(1).inner_text() == "32.11"
+    assert other.evaluate("document.activeElement.textContent") == "MRDA"
+    stale = page.context.new_page()
+    stale.goto(f"{report.as_uri()}#row=unknown&degradation=unknown&conditions=unknown&dataset=unknown")
+    assert stale.locator("tr.linked").count() == 0
+    assert stale.get_by_label("Degradation").input_value() == "gaussian8"
+
+
+def test_the_heading_stays_in_view_in_a_long_table(page):
+    page.set_viewport_size({"width": 1400, "height": 420})
+    scroll = page.locator(".scroll").first
+    scroll.evaluate("box => { box.scrollTop = 150; }")
+    tops = page.evaluate(
+        "() => ['.scroll', '#table thead'].map(name => document.querySelector(name).getBoundingClientRect().top)"
+    )
+    assert tops[0] == pytest.approx(tops[1], abs=1)
