@@ -17,8 +17,10 @@ from pathlib import Path
 
 import torch
 
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs import BlindSR
+from lightbsr_arch.archs.idrdcrbnet_arch import IDRDCRBNet
+from lightbsr_arch.archs.kdide_arch import KDIDEStudent
 from lightbsr_arch.archs.part import State
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.config.merge import read_options
@@ -33,12 +35,14 @@ def main() -> int:
     parser.add_argument("options", type=Path, help="options file whose network_g is the larger network")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file for the grown weights, .pth")
     args = parser.parse_args()
-    small = load(args.weights)
-    torch.manual_seed(0)
-    network = dict(read_options(args.options).data["network_g"])
-    network.pop("type")
-    large = BlindSR(**network).eval()
-    state = grown(small.state_dict(), large.state_dict())
+    if args.output.suffix != ".pth":
+        raise UserError(f"-o {args.output}: the grown weights must be named .pth")
+    small = _kdsr(load(args.weights), args.weights)
+    large = larger_network(args.options)
+    try:
+        state = grown(small.state_dict(), large.state_dict())
+    except ValueError as error:
+        raise UserError(f"{args.options}: network_g is smaller than {args.weights}: {error}") from None
     large.load_state_dict(state)
     if large.scale == small.scale:
         difference = _difference(large, small)
@@ -61,8 +65,42 @@ def _difference(large: BlindSR, small: BlindSR) -> float:
         return (large(lq) - small(lq)).abs().max().item()
 
 
+def larger_network(options: Path) -> BlindSR:
+    """Build the ``network_g`` of an options file, with the same random weights in every call.
+
+    Raises:
+        UserError: the file cannot be read, or it has no such network of KDSR.
+    """
+    torch.manual_seed(0)
+    network = read_options(options).data.get("network_g")
+    if not isinstance(network, dict) or network.get("type") != "BlindSR":
+        raise UserError(f"{options}: expected a network_g of type BlindSR")
+    try:
+        large = BlindSR(**{key: value for key, value in network.items() if key != "type"})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{options}: network_g cannot be built: {reason_of(error)}") from None
+    return _kdsr(large.eval(), str(options))
+
+
+def _kdsr(network: torch.nn.Module, name: str) -> BlindSR:
+    if isinstance(network, BlindSR):
+        parts = type(network.estimator), type(network.restorer)
+        if parts == (KDIDEStudent, IDRDCRBNet):
+            return network
+    raise UserError(f"{name}: expected a student of KDSR, a KDIDEStudent with an IDRDCRBNet")
+
+
 def grown(small: State, large: State) -> State:
-    """Return weights of the larger network. Their first rows and columns are the weights of the small network."""
+    """Return weights of the larger network. Their first rows and columns are the weights of the small network.
+
+    Raises:
+        ValueError: the larger network lacks a layer, or a layer of it is smaller.
+    """
+    for name, old in small.items():
+        if name not in large:
+            raise ValueError(f"it has no {name}")
+        if any(size < needed for size, needed in zip(large[name].shape, old.shape, strict=True)):
+            raise ValueError(f"{name} is {tuple(large[name].shape)}, less than {tuple(old.shape)}")
     state = {}
     for name, fresh in large.items():
         value = fresh.clone()

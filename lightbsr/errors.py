@@ -1,15 +1,31 @@
 """Errors that the user can correct. The commands print them as one line without a traceback."""
 
+import unicodedata
+
+_NOT_IN_A_LINE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories of control characters, bytes that are not UTF-8, and separators of lines and paragraphs."""
+
 
 class UserError(Exception):
     """An error in the user's input. The message names the file, key or picture and says what to do."""
+
+    def shown(self) -> str:
+        """Return the text that a command prints, which is one line except for options files with several problems."""
+        return one_line(str(self))
+
+
+def one_line(text: str) -> str:
+    r"""Return a text with its control characters escaped, such as \n, because names of files may contain any."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _NOT_IN_A_LINE else c for c in text
+    )
 
 
 def reason_of(error: Exception) -> str:
     """Return one line on why a single item failed: a `UserError`'s own message, otherwise the type and first line."""
     if isinstance(error, UserError):
-        return str(error)
+        return one_line(str(error))
     if isinstance(error, MemoryError):
         return "memory does not suffice"
     first_line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first_line}".removesuffix(": ")
+    return one_line(f"{type(error).__name__}: {first_line}").removesuffix(": ")

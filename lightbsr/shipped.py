@@ -48,11 +48,12 @@ def students() -> list[str]:
     return [name for name in names() if _metadata(name)["extra_input"] is None]
 
 
-def default_name() -> str:
+def default_name(outscale: float | None = None) -> str:
     """Return the name of the best shipped weights for pictures of unknown origin.
 
     Weights that were trained on the second-order degradation come first, because real pictures are not only blurred.
-    The next criteria are the largest scale and the highest PSNR on Set5, Gaussian8.
+    The next criterion is the scale: the smallest that is not below ``outscale``, or else the largest. The last is the
+    highest PSNR on Set5, Gaussian8.
 
     Raises:
         UserError: no student is shipped.
@@ -61,11 +62,13 @@ def default_name() -> str:
     if not metadata:
         raise UserError("no weights are shipped with this installation; name a file of weights")
 
-    def merit(name: str) -> tuple[bool, int, float]:
+    def merit(name: str) -> tuple[bool, bool, int, float]:
         card, network = metadata[name]["card"], metadata[name]["network"]
         is_for_real = card.get("degradation", {}).get("type") == "SecondOrderDegradation"
         psnr = card.get("psnr_y", {}).get("gaussian8", {}).get("Set5", 0.0)
-        return is_for_real, network.get("restorer", network).get("scale", 4), psnr
+        scale = network.get("restorer", network).get("scale", 4)
+        suffices = outscale is not None and scale >= outscale
+        return is_for_real, suffices, -scale if suffices else scale, psnr
 
     return max(metadata, key=merit)
 

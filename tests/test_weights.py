@@ -42,6 +42,8 @@ GAIN = {
 def test_the_shipped_weights_are_these() -> None:
     assert shipped.names() == sorted([*GAIN, TEACHER])
     assert shipped.default_name() == "kdsr_s_x4_real"
+    nearest = [shipped.default_name(outscale) for outscale in (1.5, 2, 2.1, 4, 7.5)]
+    assert nearest == ["kdsr_s_x2_real"] * 2 + ["kdsr_s_x4_real"] * 3
 
 
 @pytest.mark.parametrize("name", [*GAIN, TEACHER])

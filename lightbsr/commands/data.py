@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightbsr.commands.outcome import run_command
 from lightbsr.defaults import CODECS, PUBLISHED_SETTINGS, SCALES
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, one_line
 
 HELP = "prepare and verify data sets"
 DESCRIPTION = "Pack photos into BasicSR's LMDB, make benchmark pairs and DF2K, and verify LMDBs."
@@ -89,7 +89,7 @@ def _prepare(args: argparse.Namespace) -> int:
     if report.skipped:
         print(f"{len(report.skipped)} left out:", file=sys.stderr)
     for path, reason in report.skipped:
-        print(f"  {path}: {reason}", file=sys.stderr)
+        print(one_line(f"  {path}: {reason}"), file=sys.stderr)
     return 1 if report.skipped else 0
 
 
@@ -146,10 +146,10 @@ def _verify(args: argparse.Namespace) -> int:
         try:
             count, faults = verify_lmdb(path)
         except UserError as error:
-            print(f"{args.label}: {error}", file=sys.stderr)
+            print(f"{args.label}: {error.shown()}", file=sys.stderr)
             status = 2
             continue
-        print(f"{path}: {count} entries, {len(faults)} faults")
+        print(one_line(f"{path}: {count} entries, {len(faults)} faults"))
         for fault in faults:
             print(f"  {fault}", file=sys.stderr)
         status = max(status, int(bool(faults)))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lightbsr.defaults import NAMED_SETTINGS, SCALES
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, one_line
 
 HELP = "make the low-quality pictures that a model is tested on"
 DESCRIPTION = (
@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
             for picture in bar:
                 number[picture.status] += 1
                 if picture.status == "failed":
-                    bar.write(f"failed: {picture.reason}", file=sys.stderr)
+                    bar.write(one_line(f"failed: {picture.reason}"), file=sys.stderr)
     summary = f"{number['made']} made, {number['there']} there already, {number['failed']} failed"
-    print(f"{args.out}: {summary}; {len(dataset.keys)} pictures under {len(dataset.settings)} degradations")
+    counted = f"{len(dataset.keys)} pictures under {len(dataset.settings)} degradations"
+    print(one_line(f"{args.out}: {summary}; {counted}"))
     return 1 if number["failed"] else 0

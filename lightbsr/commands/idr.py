@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr.defaults import ANGLES, FACTORS, NOISES, QUALITIES, SECOND_ORDER, SMALLEST_CROP, WIDTHS
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, one_line
 
 HELP = "analyse which degradations a model's IDR distinguishes"
 DESCRIPTION = (
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     print(text if args.json else tables(report))
     print(f"Written: {args.output}, {args.output.with_suffix('.json')}", file=sys.stderr)
     for failure in readings.failures:
-        print(f"lightbsr idr: left out: {failure}", file=sys.stderr)
+        print(one_line(f"lightbsr idr: left out: {failure}"), file=sys.stderr)
     return 1 if readings.failures else 0
 
 

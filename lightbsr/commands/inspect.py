@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from lightbsr_arch.analysis.inspection import Inspected
@@ -21,12 +21,14 @@ DESCRIPTION = (
     "others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
 )
 
+STANDARD_INPUT = "-"
+"""Name of standard input, instead of a file."""
 NOT_TOLD = "not determined"
 COLUMNS = ("sigma (px)", "noise", "JPEG quality", "file quality", "weights")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="PHOTO", help="file, folder or glob")
+    parser.add_argument("inputs", nargs="+", metavar="PHOTO", help="file, folder or glob; - is standard input")
     parser.add_argument(
         "--map",
         type=Path,
@@ -41,9 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.analysis.inspection import Inspector, inspect_files
     from lightbsr_arch.analysis.inspection_map import MapWriter
-    from lightbsr_arch.data.picture_files import find_pictures, find_pictures_outside
+    from lightbsr_arch.data.picture_files import PictureFile, find_pictures, find_pictures_outside
 
-    pictures = find_pictures_outside(args.inputs, args.map) if args.map else find_pictures(args.inputs)
+    if STANDARD_INPUT in args.inputs:
+        if len(args.inputs) > 1:
+            raise UserError("- (standard input) is one picture and cannot be combined with other inputs")
+        pictures = [PictureFile(Path(STANDARD_INPUT), STANDARD_INPUT, STANDARD_INPUT)]
+    else:
+        pictures = find_pictures_outside(args.inputs, args.map) if args.map else find_pictures(args.inputs)
     if args.map and args.map.suffix.lower() != ".png" and (len(pictures) == 1 or args.map.is_file()):
         raise UserError(f"--map {args.map}: the map must be named .png")
     if args.map and args.map.suffix.lower() == ".png" and len(pictures) > 1:
@@ -51,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     writer = MapWriter(args.map, is_folder=args.map.suffix.lower() != ".png") if args.map else None
     if writer:
         writer.refuse_inputs(pictures)
-    width = max(len(picture.name) for picture in pictures)
+    width = max(len(one_line(picture.name)) for picture in pictures)
 
     def report(one: "Inspected") -> None:
         for line in [*one.notices, *([f"failed: {one.reason}"] if one.reason else [])]:
-            print(f"{one.input}: {line}", file=sys.stderr)
+            print(one_line(f"{one.input}: {line}"), file=sys.stderr)
 
     outcomes = inspect_files(
         pictures,
@@ -67,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"failed": failed, "pictures": [one.as_json() for one in outcomes]}, indent=2))
     else:
-        rows = [(picture.name, one) for picture, one in zip(pictures, outcomes) if one.reading]
+        rows = [(one_line(picture.name), one) for picture, one in zip(pictures, outcomes) if one.reading]
         if rows:
             print(table(rows, width))
     if args.map and failed < len(outcomes):
-        print(f"Written: {args.map}", file=sys.stderr)
+        print(one_line(f"Written: {args.map}"), file=sys.stderr)
     return 1 if failed else 0
 
 

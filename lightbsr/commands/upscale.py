@@ -8,8 +8,9 @@ import sys
 from dataclasses import asdict
 from itertools import count
 
+from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.defaults import DTYPES
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, one_line
 
 HELP = "upscale pictures or a video"
 DESCRIPTION = (
@@ -18,7 +19,8 @@ DESCRIPTION = (
     "read. Grey, alpha, 16 bits, colour profile, EXIF, XMP, IPTC, density and texts are kept if the format can hold "
     "them; a notice names the parts that are lost. A video is upscaled from one file to another, such as clip.mp4 -o "
     "out.mp4, with its audio, subtitles and time stamps (docs/video.md). A picture that fails is reported, and the "
-    "others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C."
+    "others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started; 130 stopped by Ctrl-C; 143 "
+    "stopped by SIGTERM. After a stop, the written pictures are complete, and --skip-existing continues."
 )
 
 
@@ -122,6 +124,11 @@ def _size(text: str) -> tuple[int | None, int | None]:
 
 
 def run(args: argparse.Namespace) -> int:
+    with ending_at_signals():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.json and args.output == "-":
         raise UserError("--json and the picture cannot both go to standard output")
     if args.outscale is not None and args.size is not None:
@@ -149,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model == "auto" and args.strength != 1:
         raise UserError("--strength needs one model: name it with -m instead of auto")
     choose = Chooser(args.device, dtype) if args.model == "auto" else None
-    model = choose.default if choose else load_student(args.model, args.device, dtype)
+    model = choose.default if choose else load_student(args.model, args.device, dtype, args.outscale)
     model = with_checked_strength(model, args.strength)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
@@ -159,30 +166,36 @@ def run(args: argparse.Namespace) -> int:
             bar.n = next(finished)  # shares sum to about one
             bar.refresh()
             for line in [*outcome.notices, *([f"failed: {outcome.reason}"] if outcome.reason else [])]:
-                bar.write(f"{outcome.input}: {line}", file=sys.stderr)
+                bar.write(one_line(f"{outcome.input}: {line}"), file=sys.stderr)
 
         def advance(number: int, share: float) -> None:
             bar.update(min(share, number + 1 - bar.n))
 
-        outcomes = upscale_files(
-            jobs,
-            model,
-            tile=args.tile,
-            skip_existing=args.skip_existing,
-            self_ensemble=args.self_ensemble,
-            outscale=args.outscale,
-            fit_inside=args.size,
-            choose=choose,
-            advance=advance,
-            report=report,
-        )
+        try:
+            outcomes = upscale_files(
+                jobs,
+                model,
+                tile=args.tile,
+                skip_existing=args.skip_existing,
+                self_ensemble=args.self_ensemble,
+                outscale=args.outscale,
+                fit_inside=args.size,
+                choose=choose,
+                advance=advance,
+                report=report,
+            )
+        except KeyboardInterrupt as stop:
+            if args.output != "-":
+                done = f"{next(finished) - 1} of {len(jobs)} pictures are finished"
+                stop.args = (f"{done}; the same command with --skip-existing continues",)
+            raise
     number = {status: sum(one.status == status for one in outcomes) for status in ("done", "skipped", "failed")}
     if args.json:
         print(json.dumps({**number, "scale": model.scale, "pictures": [one.as_json() for one in outcomes]}, indent=2))
     else:
         size = f"x{args.outscale or model.scale:g}" if args.size is None else "to fit inside " + _in_pixels(*args.size)
         summary = f"{number['done']} upscaled {size}, {number['skipped']} skipped, {number['failed']} failed"
-        print(f"{summary}: {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
+        print(one_line(f"{summary}: {args.output}"), file=sys.stderr if args.output == "-" else sys.stdout)
     return 1 if number["failed"] else 0
 
 
@@ -209,7 +222,8 @@ def _upscale_video(args: argparse.Namespace) -> int:
 
     check_target(args.output)
     load_plugins()
-    model = with_checked_strength(load_student(args.model, args.device, TORCH_DTYPES[args.dtype]), args.strength)
+    student = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
+    model = with_checked_strength(student, args.strength)
     video = read_video(args.inputs[0])
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"
     has_started = False

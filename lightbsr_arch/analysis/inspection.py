@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightbsr import shipped
-from lightbsr.errors import UserError, reason_of
+from lightbsr.errors import UserError, one_line, reason_of
 from lightbsr_arch.analysis.estimates import Estimate, Fit
 from lightbsr_arch.archs.fast.memory import rows_that_fit
 from lightbsr_arch.archs.idr import as_vector
@@ -25,7 +25,7 @@ from lightbsr_arch.archs.kdide_arch import SLOPE
 from lightbsr_arch.archs.part import Advance, Network
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.data.picture_files import PictureFile
-from lightbsr_arch.data.reader import Pixels, read_bytes, read_picture
+from lightbsr_arch.data.reader import Pixels, read_bytes, read_picture, read_standard_input
 from lightbsr_arch.device import find_device
 from lightbsr_arch.inference.upscaler import load_student
 
@@ -265,7 +265,7 @@ def inspect_files(
     """Inspect picture files. A picture that cannot be inspected is reported, and the others continue.
 
     Args:
-        pictures: from `find_pictures`.
+        pictures: from `find_pictures`; the path "-" is standard input.
         inspector: estimates their degradation.
         write_map: receives each picture, its pixels and the distances of its tiles.
         report: receives each outcome.
@@ -276,8 +276,8 @@ def inspect_files(
         try:
             if picture.problem:
                 raise UserError(picture.problem)
-            _, data = read_bytes(picture.path, None)
-            read = read_picture(data, str(picture.path))
+            name, data = read_standard_input() if str(picture.path) == "-" else read_bytes(picture.path, None)
+            read = read_picture(data, name)
             one.size = read.pixels.shape[1], read.pixels.shape[0]
             one.file_quality = file_quality(data)
             one.notices = read.notices
@@ -285,7 +285,7 @@ def inspect_files(
             if write_map:
                 write_map(picture, read.pixels, inspector.tile_distances(read.pixels))
         except Exception as error:  # any error of one picture must not stop the others
-            one.reason = reason_of(error).removeprefix(f"{picture.path}: ")
+            one.reason = reason_of(error).removeprefix(one_line(f"{picture.path}: "))
         outcomes.append(one)
         report(one)
     return outcomes

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lightbsr.errors import UserError
+from lightbsr_arch.inference.export_ncnn import cpu_net
 
 TILE = 256
 """Side of a tile in LR pixels. Images with more pixels are split into tiles. Real-ESRGAN needs 3.1 GB for one tile."""
@@ -59,14 +60,10 @@ class NcnnNet:
         """
         try:
             import ncnn
+
+            net = cpu_net()
         except ImportError:
             raise UserError(f"{self.param}: ncnn is not installed: pip install 'lightbsr-arch[rivals]'") from None
-        net = ncnn.Net()
-        for option in dir(net.opt):
-            if option.startswith(("use_fp16", "use_bf16")):
-                setattr(net.opt, option, False)  # 16 bits change the output by up to 0.002 of the range
-        net.opt.use_vulkan_compute = False
-        net.opt.num_threads = torch.get_num_threads()
         if net.load_param(self.param):
             raise UserError(f"{self.param}: ncnn cannot read its layers; expected a .param file in text format")
         source = _only("input", self.input, net.input_names(), self.param)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, one_line
 from lightbsr.names import LONGEST_NAME
 from lightbsr_arch.data.reader import PASSED_OVER, PICTURE_SUFFIXES
 
@@ -65,7 +65,7 @@ def find_pictures(sources: Sequence[str | Path], drop_suffix: str = "") -> list[
             found[source] = None
             roots.add(source.parent)
     if passed_over:
-        print(_count(list(passed_over)), file=sys.stderr)
+        print(one_line(_count(list(passed_over))), file=sys.stderr)
     root = os.path.commonpath(roots)
     by_name = {Path(os.path.relpath(path, root)).as_posix(): path for path in found}
     names = sorted(by_name)

@@ -44,13 +44,14 @@ class Exported:
 
     Attributes:
         files: paths of the files.
-        opset: version of the ONNX operators.
+        opset: version of the ONNX operators; None for files of ncnn.
         bytes: size of the files together.
-        difference: largest difference from PyTorch's fp32 output, for images in [0, 1]; None without onnxruntime.
+        difference: largest difference from PyTorch's fp32 output, for images in [0, 1]; None if the library that runs
+            the files is not installed.
     """
 
     files: tuple[Path, ...]
-    opset: int
+    opset: int | None
     bytes: int
     difference: float | None
 
@@ -80,7 +81,7 @@ def export_onnx(
     if opset < ONNX_OPSET:
         raise UserError(f"opset {opset}: PyTorch writes {ONNX_OPSET} and later")
     if dst.suffix != ".onnx":
-        raise UserError(f"{dst}: the exported file must be named .onnx")
+        raise UserError(f"{dst}: the exported file must be named .onnx, or .param for ncnn")
     if not dst.parent.is_dir():
         raise UserError(f"{dst}: there is no folder {dst.parent}")
     try:
@@ -92,7 +93,7 @@ def export_onnx(
     needs_lq_only(model, src)
     n, height, width = EXAMPLE_SIZE
     lq = torch.rand(n, model.num_in_ch, height, width, generator=torch.Generator().manual_seed(0))
-    graphs = _split(model, lq, src, dst) if split else [_Graph(dst, model, {"lq": lq}, "sr")]
+    graphs = graphs_of(model, lq, src, dst, split)
     programs = []
     for graph in graphs:
         program = _program(graph, dtype, opset)
@@ -115,7 +116,7 @@ def export_onnx(
 
 
 @dataclass(frozen=True)
-class _Graph:
+class Graph:
     """A file to write: its path, the network, examples of its inputs by name, and the name of its output."""
 
     dst: Path
@@ -124,14 +125,21 @@ class _Graph:
     output: str
 
 
-def _split(model: Network, lq: torch.Tensor, src: Path, dst: Path) -> list[_Graph]:
+def graphs_of(model: Network, lq: torch.Tensor, src: Path, dst: Path, split: bool) -> list[Graph]:
+    """Return the network as one file, or its estimator and its restorer as two, with ``lq`` as an example of the input.
+
+    Raises:
+        UserError: ``split`` is True, and the network has no estimator of its own.
+    """
+    if not split:
+        return [Graph(dst, model, {"lq": lq}, "sr")]
     if not isinstance(model, BlindSR):
         raise UserError(f"{src}: a {type(model).__name__} has no estimator of its own; export it without --split")
     with torch.no_grad():
         idr = model.estimator(lq)
     return [
-        _Graph(dst.with_name(f"{dst.stem}_estimator.onnx"), model.estimator, {"lq": lq}, "idr"),
-        _Graph(dst.with_name(f"{dst.stem}_restorer.onnx"), _Restorer(model), {"lq": lq, "idr": idr}, "sr"),
+        Graph(dst.with_name(f"{dst.stem}_estimator{dst.suffix}"), model.estimator, {"lq": lq}, "idr"),
+        Graph(dst.with_name(f"{dst.stem}_restorer{dst.suffix}"), _Restorer(model), {"lq": lq, "idr": idr}, "sr"),
     ]
 
 
@@ -159,7 +167,7 @@ class _HalfInside(nn.Module):
         return out
 
 
-def _program(graph: _Graph, dtype: str, opset: int) -> Any:
+def _program(graph: Graph, dtype: str, opset: int) -> Any:
     """Return the exporter's ``ONNXProgram``."""
     dst, network = graph.dst, _HalfInside(graph.network) if dtype == "fp16" else graph.network
     dim = torch.export.Dim
@@ -174,7 +182,7 @@ def _program(graph: _Graph, dtype: str, opset: int) -> Any:
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _without_batch_norms(network),
+                without_batch_norms(network),
                 tuple(graph.inputs.values()),
                 dynamo=True,
                 dynamic_shapes=(tuple(sizes),) if dtype == "fp16" else tuple(sizes),
@@ -193,7 +201,7 @@ def _program(graph: _Graph, dtype: str, opset: int) -> Any:
     return program
 
 
-def _without_batch_norms(model: nn.Module) -> nn.Module:
+def without_batch_norms(model: nn.Module) -> nn.Module:
     """Return a copy in eval mode with every batch norm folded into its convolution.
 
     PyTorch 2.6 cannot export batch norms with current onnxscript.
@@ -219,7 +227,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: int, graph: _Graph) -> dict[str, str]:
+def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: int, graph: Graph) -> dict[str, str]:
     ports = {
         "lq": "lq: N x 3 x H x W, RGB in [0, 1], fp32",
         "sr": f"sr: N x 3 x {scale}H x {scale}W, RGB in [0, 1] except for overshoot (not clamped), fp32",

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lightbsr.errors import UserError, reason_of
+from lightbsr.errors import UserError, one_line, reason_of
 from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, find_pictures_outside
-from lightbsr_arch.data.reader.base import MAX_FILE_BYTES, Pixels
+from lightbsr_arch.data.reader import read_standard_input
+from lightbsr_arch.data.reader.base import Pixels
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.resize import check_outscale, output_size
 from lightbsr_arch.inference.upscaler import upscale
@@ -149,7 +150,7 @@ def upscale_files(
                 _upscale_file(job, outcome, model, choose, size, options)
         except Exception as error:  # any error of one picture must not stop the others
             outcome.status = "failed"
-            outcome.reason = reason_of(error).removeprefix(f"{job.source}: ")
+            outcome.reason = reason_of(error).removeprefix(one_line(f"{job.source}: "))
         outcome.seconds = round(time.perf_counter() - start, 3)
         outcomes.append(outcome)
         report(outcome)
@@ -167,7 +168,7 @@ def _upscale_file(
     if job.problem:
         raise UserError(job.problem)
     if job.source == STANDARD_STREAM:
-        name, data = "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        name, data = read_standard_input()
     else:
         name, data = read_bytes(job.source, None)
     header = read_header(data, name)
@@ -235,6 +236,10 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
     sources = {os.path.realpath(job.source) for job in jobs}
     written: dict[str, str] = {}
     for job in jobs:
+        if job.target == STANDARD_STREAM and _is_stream(sys.stdout, job.source):
+            raise UserError(f"{job.source} is an input, and standard output is written over it; use another file")
+        if job.source == STANDARD_STREAM and _is_stream(sys.stdin, job.target):
+            raise UserError(f"{job.target} is standard input and would be written over; use another -o")
         if job.target == STANDARD_STREAM or job.problem:
             continue
         target = os.path.normcase(os.path.realpath(job.target))
@@ -243,3 +248,11 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
         if other := written.get(target):
             raise UserError(f"{other} and {job.source} would both be written to {job.target}; rename one")
         written[target] = job.source
+
+
+def _is_stream(stream: Any, path: str) -> bool:
+    """Return whether a standard stream is redirected from or to the file at a path."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))  # noqa: PTH116 - also for a link's target
+    except (AttributeError, OSError, ValueError):  # a closed stream, or one without a file
+        return False

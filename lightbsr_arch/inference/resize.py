@@ -24,10 +24,19 @@ Planes = NDArray[np.float32]
 """C x H x W."""
 
 
-def check_outscale(outscale: float, scale: int) -> None:
-    """Raise `UserError` for a factor above the largest one, ``LARGEST_FACTOR * scale``."""
+def check_outscale(outscale: float, scale: int, limit: str = "") -> None:
+    """Raise `UserError` for a factor above the largest one, ``LARGEST_FACTOR * scale``.
+
+    Args:
+        outscale: the factor.
+        scale: scale of the model.
+        limit: the largest value that the user can ask for; by default the factor.
+    """
     if outscale > (most := LARGEST_FACTOR * scale):
-        raise UserError(f"x{outscale:.5g} is more than the largest output of a x{scale} model, x{most}")
+        raise UserError(
+            f"x{outscale:.5g} is more than the largest output of a x{scale} model, x{most}; ask for at most "
+            f"{limit or f'x{most}'}"
+        )
 
 
 def output_size(
@@ -64,7 +73,8 @@ def output_size(
         if not sides or min(most for most, _ in sides) < 1:
             raise ValueError(f"fit_inside is a height and a width, one of which may be None, not {fit_inside}")
         factor = min(Fraction(most, side) for most, side in sides)
-    check_outscale(float(factor), scale)
+    most = LARGEST_FACTOR * scale
+    check_outscale(float(factor), scale, "" if fit_inside is None else f"--size {most * width}x{most * height}")
     return max(1, int(height * factor + Fraction(1, 2))), max(1, int(width * factor + Fraction(1, 2)))
 
 

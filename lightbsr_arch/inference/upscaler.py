@@ -74,7 +74,7 @@ def upscale(
         if device is not None or dtype is not None:
             raise ValueError("a loaded model keeps its device and dtype: use load(name, device, dtype)")
     else:
-        model = load_student(model, device or "auto", dtype or torch.float32)
+        model = load_student(model, device or "auto", dtype or torch.float32, outscale)
     check_tile(tile)
     scale = model.scale
 
@@ -97,15 +97,18 @@ _Strips = Callable[[torch.Tensor, float], Iterator[torch.Tensor]]
 
 
 def load_student(
-    name_or_path: str | Path | None, device: str | torch.device = "auto", dtype: torch.dtype = torch.float32
+    name_or_path: str | Path | None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype = torch.float32,
+    outscale: float | None = None,
 ) -> Network:
-    """Load a model for upscaling, by default the best shipped weights.
+    """Load a model for upscaling, by default the best shipped weights for the factor ``outscale``.
 
     Raises:
         UserError: the weights are missing, a teacher's, or not for RGB, or the device is missing or cannot compute in
             that dtype.
     """
-    name_or_path = name_or_path or default_name()
+    name_or_path = name_or_path or default_name(outscale)
     model = load(name_or_path, find_device(device), dtype)
     needs_lq_only(model, name_or_path)
     for key in ("num_in_ch", "num_out_ch"):

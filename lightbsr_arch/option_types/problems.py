@@ -65,6 +65,9 @@ class OptionsError(UserError):
             lines.append(f"... and {len(self.problems) - MOST_LINES} more")
         super().__init__("\n".join(lines))
 
+    def shown(self) -> str:
+        return str(self)
+
 
 def dotted(key: KeyPath) -> str:
     """Return a key in the notation of messages. ``("train", "betas", 0)`` becomes ``train.betas[0]``."""

@@ -1,5 +1,6 @@
 """``lightbsr degrade``."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -225,3 +226,12 @@ def test_out_is_a_file(photos, tmp_path, run):
     (tmp_path / "low/sigma2").write_text("mine")
     code, _, error = run(photos, tmp_path / "low", "--sigma", "2")
     assert (code, error) == (2, f"lightbsr degrade: {tmp_path}/low/sigma2: a file, where a folder is to be written\n")
+
+
+def test_odd_names_do_not_break_the_lines(photos, tmp_path, run):
+    (photos / os.fsdecode(b"b\n\xff.png")).write_bytes(b"nothing")
+    code, said, error = run(photos, tmp_path / "o\nut", "--sigma", "2")
+    assert code == 1
+    assert said.startswith("2 made, 0 there already, 1 failed")
+    assert error.count("failed: ") == 1
+    assert rf"{photos}/b\n\udcff.png: not a picture that can be read" in error

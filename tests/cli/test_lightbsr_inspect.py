@@ -1,6 +1,9 @@
 """``lightbsr inspect``, and ``lightbsr upscale -m auto``."""
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,35 @@ def test_bad_pictures_are_reported_and_the_others_inspected(folder, capsys):
     assert noisy["model"] == REAL
     if not noisy["unlike_training"] and noisy["noise"]:
         assert noisy["noise"]["low"] <= noisy["noise"]["value"] <= noisy["noise"]["high"]
+
+
+def test_standard_input(folder, capsys, monkeypatch):
+    main(["inspect", str(folder / "in/noisy.png"), "--json"])
+    [wanted] = json.loads(capsys.readouterr().out)["pictures"]
+    with (folder / "in/noisy.png").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert main(["inspect", "-", "--json"]) == 0
+    [one] = json.loads(capsys.readouterr().out)["pictures"]
+    assert one == {**wanted, "input": "-"}
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nothing")))
+    assert main(["inspect", "-"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("-: failed: standard input: not a picture that can be read")
+    assert err.count("\n") == 1
+    assert main(["inspect", "-", str(folder)]) == 2
+    assert "- (standard input) is one picture and cannot be combined" in capsys.readouterr().err
+
+
+def test_odd_names_do_not_break_the_table(folder, capsys):
+    (folder / "in/noisy.png").rename(folder / os.fsdecode(b"in/noisy\n\xff.png"))
+    (folder / "in/broken.png").rename(folder / "in/broken\n.png")
+    assert main(["inspect", str(folder / "in")]) == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["clean.jpg", r"noisy\n\udcff.png"]
+    assert len(lines) == 6
+    assert err.count("\n") == 2
+    assert rf"{folder}/in/broken\n.png: failed: not a picture" in err
 
 
 def test_the_table_has_one_line_and_one_reason_per_picture(folder, capsys):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,7 @@ def test_an_earlier_runs_output_is_no_input(tmp_path, run):
         (
             ["a.png"],
             ["in/a.png", "-o", "out", "--outscale", "4.1"],
-            "x4.1 is more than the largest output of a x2 model",
+            "x4.1 is more than the largest output of a x2 model, x4; ask for at most x4",
         ),
         (["a.png"], ["in/a.png", "-o", "out", "--strength", "1.6"], "strength 1.6: expected 0 to 1.5"),
         (["a.png"], ["in/a.png", "-o", "out", "--strength", "0.5"], "sharpness of this model's output hardly follows"),
@@ -258,10 +259,13 @@ def test_a_picture_too_small_for_the_size_fails_alone(tmp_path, run):
     width = 4 * RGB.shape[1]
     code, _, err = run(tmp_path / "in", "-o", tmp_path / "out", "--size", f"{width}x")
     assert code == 1
-    factor = width / SMALL.shape[1]
+    factor, most = width / SMALL.shape[1], f"{4 * SMALL.shape[1]}x16"
     assert err == (
-        f"{tmp_path / 'in' / 'small.png'}: failed: x{factor:.5g} is more than the largest output of a x2 model, x4\n"
+        f"{tmp_path / 'in' / 'small.png'}: failed: x{factor:.5g} is more than the largest output of a x2 model, x4; "
+        f"ask for at most --size {most}\n"
     )
+    assert run(tmp_path / "in" / "small.png", "-o", tmp_path / "out", "--size", most)[0] == 0
+    (tmp_path / "out" / "small.png").unlink()
     assert tree(tmp_path / "out") == ["large.png"]
 
 
@@ -322,6 +326,65 @@ def test_an_input_behind_a_link_is_not_written_over(tmp_path, run):
     code, _, err = run(tmp_path / "in", "-o", tmp_path / "real")
     assert code == 2
     assert "is an input and would be written over" in err
+
+
+def test_a_picture_that_is_also_a_standard_stream_is_not_written_over(tmp_path, run, monkeypatch):
+    source = save(tmp_path / "a.png")
+    before = source.read_bytes()
+    with source.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, _, err = run("-", "-o", source)
+    assert (code, err) == (
+        2,
+        f"lightbsr upscale: {source} is standard input and would be written over; use another -o\n",
+    )
+    with source.open("a") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        code, _, err = run(source, "-o", "-")
+    assert code == 2
+    assert f"{source} is an input, and standard output is written over it" in err
+    assert source.read_bytes() == before
+
+
+def test_odd_names_do_not_break_the_lines(tmp_path, run):
+    name = os.fsdecode(b"line\n\x1b[31m\xff caf\xc3\xa9\xe2\x80\xa8.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"nothing")
+    shown = rf"{tmp_path}/in/line\n\x1b[31m\udcff caf\xe9\u2028.png".replace(r"\xe9", "é")
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "o\nut")
+    assert code == 1
+    assert err.startswith(f"{shown}: failed: not a picture that can be read")
+    assert err.count("\n") == 1
+    assert out == f"0 upscaled x2, 0 skipped, 1 failed: {tmp_path}/o\\nut\n"
+    code, _, err = run(tmp_path / "in" / name, tmp_path / "no\nne.png", "-o", tmp_path / "out")
+    assert code == 2
+    assert err.startswith(f"lightbsr upscale: {tmp_path}/no\\nne.png: no such file")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_whole_pictures_and_no_temporary_files(tmp_path, run, monkeypatch, signum):
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+    write = Path.write_bytes
+
+    def write_and_stop(path: Path, data: bytes) -> None:
+        if path.name.startswith(".b.png"):
+            write(path, data[:10])
+            os.kill(os.getpid(), signum)
+        write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_and_stop)
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, err) == (
+        128 + signum,
+        "lightbsr upscale: stopped; 1 of 3 pictures are finished; the same command with --skip-existing continues\n",
+    )
+    assert tree(tmp_path / "out") == ["a.png"]
+    assert signal.getsignal(signum) is signal.SIG_DFL
+    monkeypatch.undo()
+    code, out, _ = run(tmp_path / "in", "-o", tmp_path / "out", "--skip-existing")
+    assert (code, out) == (0, f"2 upscaled x2, 1 skipped, 0 failed: {tmp_path / 'out'}\n")
 
 
 def test_tiles_change_nothing(tmp_path, run):

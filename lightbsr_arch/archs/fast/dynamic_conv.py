@@ -25,6 +25,8 @@ def dynamic_depthwise_conv(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tenso
 def _folded_into_groups(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     n, c, h, w = x.shape
     size = kernel.shape[-1]
+    if n == 1:  # without reshaping of the features, which ncnn's converter cannot follow for every size
+        return F.conv2d(x, kernel.reshape(c, 1, size, size), padding=size // 2, groups=c)
     folded = F.conv2d(x.reshape(1, n * c, h, w), kernel.reshape(n * c, 1, size, size), padding=size // 2, groups=n * c)
     return folded.view(n, c, h, w)
 

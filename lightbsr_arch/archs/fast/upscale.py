@@ -20,6 +20,9 @@ def upscale(x: torch.Tensor, upsample: Upsample, tail: nn.Conv2d) -> torch.Tenso
         upsample: alternating convolutions and pixel shuffles, which enlarge by 2, 3 or 4.
         tail: a 3x3 convolution with padding.
     """
+    if torch.jit.is_tracing():  # ncnn's converter, pnnx, loses the crop behind `conv_of_shuffled`
+        out: torch.Tensor = tail(upsample(x))
+        return out
     channels, height, width = x.shape[1:]
     seen = REACH + 1
     by_the_layers = (1 + channels) * (2 * REACH + 1) ** 2 + 2 * seen * (height + width)  # pixels

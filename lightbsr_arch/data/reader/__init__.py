@@ -8,6 +8,7 @@ reason.
 import logging
 import re
 import stat
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ __all__ = [
     "read_bytes",
     "read_header",
     "read_picture",
+    "read_standard_input",
 ]
 
 for _library in ("PIL", "tifffile"):  # their warnings about odd files would go to standard error
@@ -202,6 +204,11 @@ def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
     except OSError as error:
         reason = error.strerror or str(error)
     raise UserError(f"{name}: {reason}")
+
+
+def read_standard_input() -> tuple[str, bytes]:
+    """Return the name of standard input for errors, and its bytes. Longer input is cut, and refused when decoded."""
+    return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
 
 
 def _decoder(data: bytes) -> Decoder:
