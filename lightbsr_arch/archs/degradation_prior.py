@@ -56,6 +56,7 @@ class DegradationPrior(nn.Module):
         self.num_noise_ch = num_noise_ch
         self.kernel_size = kernel_size
         self.form = form
+        self._seen_fitted = False
         self.register_buffer("mean", torch.full((kernel_size**2,), torch.nan))
         self.register_buffer("components", torch.full((num_kernel_ch, kernel_size**2), torch.nan))
 
@@ -65,7 +66,9 @@ class DegradationPrior(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        return not bool(self.mean[0].isnan())
+        """Return whether the PCA is set. Once it is, the host does not wait for the device again."""
+        self._seen_fitted = self._seen_fitted or not bool(self.mean[0].isnan())
+        return self._seen_fitted
 
     def fit(self, kernels: torch.Tensor) -> None:
         """Compute mean and components from sampled kernels, M x K x K."""

@@ -63,6 +63,7 @@ def degrade(
     scale: int,
     downsample: Downsample = "bicubic",
     draws: Draws | None = None,
+    noisy: bool | None = None,
 ) -> torch.Tensor:
     """Blur with reflected borders, downsample, add noise, round to 8 bit.
 
@@ -73,6 +74,7 @@ def degrade(
         downsample: "bicubic" (as in MATLAB), or "s-fold": every ``scale``-th pixel, starting with the first.
         draws: draws of the noise, required if ``parameters`` has noise. With a CPU generator, the noise is the same on
             every machine.
+        noisy: whether ``parameters`` has noise. By default the noise levels are read, for which the host waits.
 
     Returns:
         N x 3 x H/scale x W/scale in [0, 1], multiples of 1/255.
@@ -87,7 +89,7 @@ def degrade(
     blurred = filter2D(gt, parameters.kernel)
     small = bicubic_resize(blurred, 1 / scale) if downsample == "bicubic" else blurred[..., ::scale, ::scale]
     small = small * 255
-    if parameters.noise.any():
+    if parameters.noise.any() if noisy is None else noisy:
         if draws is None:
             raise ValueError("noise needs random numbers: pass draws")
         small = small + draws.noise(small.shape).to(small) * parameters.noise.view(-1, 1, 1, 1)
@@ -150,4 +152,5 @@ class ClassicalDegradation:
             kernel, noise = self.sample(1, Draws(draws.generator))
             parameters = Parameters(kernel.repeat(len(gt), 1, 1), noise.repeat(len(gt)))
         parameters = parameters.to(gt.device)
-        return Degraded(degrade(gt, parameters, self.scale, self.downsample, draws), parameters, gt, gt)
+        lq = degrade(gt, parameters, self.scale, self.downsample, draws, noisy=any(self.noise))
+        return Degraded(lq, parameters, gt, gt)

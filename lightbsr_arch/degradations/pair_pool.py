@@ -41,7 +41,7 @@ class PairPool:
             self.filled += n
             return batch
         self.order = self.order[torch.randperm(len(self.order))]
-        rows = self.order[:n].to(batch[0].device)
+        rows = self.order[:n].to(batch[0].device, non_blocking=True)
         taken = tuple(part[rows] for part in self.parts)
         for part, new in zip(self.parts, batch):
             part[rows] = new

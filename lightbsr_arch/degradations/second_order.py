@@ -233,7 +233,9 @@ class SecondOrderDegradation:
     def draw_kernels(self, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw the blur kernels of both rounds and the last sinc filters, each n x KERNEL_SIZE x KERNEL_SIZE."""
         each = [(self.first.draw_kernel(), self.second.draw_kernel(), self._draw_final_sinc()) for _ in range(n)]
-        first, second, final = (torch.from_numpy(np.stack(kernels)).float().to(device) for kernels in zip(*each))
+        first, second, final = (
+            torch.from_numpy(np.stack(kernels)).float().to(device, non_blocking=True) for kernels in zip(*each)
+        )
         return first, second, final
 
     def _draw_final_sinc(self) -> np.ndarray:

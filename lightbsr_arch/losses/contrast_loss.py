@@ -67,7 +67,9 @@ class MomentumContrastLoss(nn.Module):
             positives = q @ k.mT / self.temperature  # degradation x query x key
             negatives = (q @ self.queue / self.temperature).logsumexp(dim=2, keepdim=True)
             losses = torch.logaddexp(positives, negatives) - positives
-            return self.loss_weight * losses[:, others].mean()
+            # A mask as an index would make the host wait for the device.
+            count = losses.numel() - losses.shape[0] * losses.shape[1]
+            return self.loss_weight * losses.masked_fill(~others, 0).sum() / count
 
     def new_keys(self, keys: torch.Tensor) -> torch.Tensor:
         """Return the rows of ``keys``, N x D, that enter the queue, as N/num_patch x D, normalised."""

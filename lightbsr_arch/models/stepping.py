@@ -1,5 +1,6 @@
 """Training steps in mixed precision. A step changes no weights if a loss or a gradient is not finite."""
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +50,44 @@ class SteppingModel(PatchedSRModel):
             The name of a loss or gradient that is not finite, in which case the weights stay unchanged, or None.
         """
         self.logged.update((name, loss.detach()) for name, loss in losses.items())
-        if not self._all_ranks_finite(torch.stack(list(losses.values())).sum()):
+        weights = optimizer.param_groups[0]["params"]
+        finite = [self._all_ranks_finite(torch.stack(list(losses.values())).sum())]
+        if largest is not None and not scaler.is_enabled():
+            finite.append(nn.utils.clip_grad_norm_(weights, largest).isfinite())
+        # This is the only line of a step in which the host waits for the device, except for the scaler of fp16.
+        if not torch.stack(finite).all():
             bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-            return f"loss {', '.join(bad) or 'of another process'}"
-        if largest is not None:
+            return f"loss {', '.join(bad) or 'of another process'}" if not finite[0] else "the gradient"
+        if largest is not None and scaler.is_enabled():
             scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
-            # With fp16, infinite gradients are normal: the scaler skips the step and lowers the scale.
-            if not (scaler.is_enabled() or norm.isfinite()):
-                return "the gradient"
+            # Infinite gradients are normal with fp16: the scaler skips the step and lowers the scale.
+            nn.utils.clip_grad_norm_(weights, largest)
         scaler.step(optimizer)
         scaler.update()
         return None
 
-    def _all_ranks_finite(self, total: torch.Tensor) -> bool:
+    def _all_ranks_finite(self, total: torch.Tensor) -> torch.Tensor:
         """Return whether all processes have a finite loss; all must take the same branch, or a reduction hangs."""
         finite = total.detach().isfinite().float()
         if self.opt["dist"]:
             torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
-        return bool(finite)
+        return finite.bool()
+
+    def reduce_loss_dict(self, loss_dict: Losses) -> Losses:
+        """Return the means of the losses over the processes. They stay on the device, unlike BasicSR's."""
+        if not loss_dict:
+            return OrderedDict()
+        with torch.no_grad():
+            means = torch.stack([loss.float().mean() for loss in loss_dict.values()])
+            if self.opt["dist"]:
+                torch.distributed.reduce(means, dst=0)
+                if self.opt["rank"] == 0:
+                    means /= self.opt["world_size"]
+            return OrderedDict(zip(loss_dict, means))
+
+    def get_current_log(self) -> dict[str, float]:
+        """Return the losses of the last step as numbers. The host waits for the device."""
+        return OrderedDict((name, float(loss)) for name, loss in self.log_dict.items())
 
     def count_skipped(self, current_iter: int, fault: str | None) -> None:
         """Count the consecutive steps that were left out.

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import torch
+import torch.nn.functional as F
 from msgspec import Meta
 
 from lightbsr.errors import UserError
@@ -49,7 +50,9 @@ class CyclicContrast(Contrast):
                 f"datasets.train.batch_size_per_gpu to {copies + 1} or more"
             )
         shifts = 1 + torch.randperm(largest, generator=generator, device=generator.device)[:copies]
-        return torch.stack([gt, *(gt.roll(shift, dims=0) for shift in shifts.tolist())], dim=1).flatten(0, 1)
+        positions = torch.arange(size, device=gt.device)[:, None]
+        shifted = (positions - F.pad(shifts.to(gt.device), (1, 0))) % size  # the first copy is not shifted
+        return gt[shifted].flatten(0, 1)
 
     def losses(self, known: Knowledge) -> Losses:
         lq, loss = self.model.lq, self.cri_contrast
