@@ -198,15 +198,22 @@ class Study:
     def __init__(self, output: Path, photos: str, images: str, steps: int, tiny: bool = False) -> None:
         self.output, self.photos, self.images = output, Path(photos).resolve(), Path(images).resolve()
         self.steps, self.tiny = steps, tiny
+
+    def check_data(self) -> None:
+        """Raise `UserError` if photos or images are missing."""
         for data in (self.photos, self.images):
             if not data.exists():
                 raise UserError(f"{data}: no such folder or LMDB; name others by --photos and --images")
 
     # ------------------------------------------------------------------------------------------ options
 
+    def halved(self, entry: Entry) -> bool:
+        """Return whether an entry is a teacher or a student, which have half of the steps each."""
+        return entry.teacher is not None or entry.estimator in TEACHERS
+
     def steps_of(self, entry: Entry) -> int:
-        """Return the steps of an entry's own training. Teacher and student have half of the steps each."""
-        return self.steps // 2 if entry.teacher or entry.estimator in TEACHERS else self.steps
+        """Return the steps of an entry's own training."""
+        return self.steps // 2 if self.halved(entry) else self.steps
 
     def options(self, entry: Entry) -> dict[str, Any]:
         """Return the complete options of an entry."""
@@ -313,9 +320,10 @@ class Study:
             raise UserError(f"{self.output}: no entry is complete")
         machines = dict.fromkeys(result["machine"] for result in found.values())
         images = dict.fromkeys(result["images"] for result in found.values())
+        steps = {result["steps"] * (2 if self.halved(entry) else 1) for entry, result in found.items()}
         lines = [
-            f"{len(found)} of {len(entries())} entries are complete, with {self.steps} steps each and the held-out "
-            f"images of {' and '.join(images)}.",
+            f"{len(found)} of {len(entries())} entries are complete, with {' or '.join(map(str, sorted(steps)))} steps "
+            f"each, and the held-out images of {' and '.join(images)}.",
             "",
             *(f"Machine: {machine}." for machine in machines),
             "",
@@ -323,11 +331,10 @@ class Study:
             "|---|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for entry, result in found.items():
-            steps, idr = f"{result['steps']}", result["idr"]
-            if entry.teacher:
-                steps = f"{result['steps']} + {result['steps']}"
+            own, idr = f"{result['steps']}", result["idr"]
+            trained = f"{own} + {own}" if entry.teacher else own
             lines.append(
-                f"| {entry.trained.title} | {RESTORERS[entry.restorer]['type']} | {steps} | {result['psnr_y']:.2f} | "
+                f"| {entry.trained.title} | {RESTORERS[entry.restorer]['type']} | {trained} | {result['psnr_y']:.2f} | "
                 f"{idr['knn']:.1%} | {idr['r2']:.2f} | {idr['wrong_costs']:.2f} | {result['params']:,} | "
                 f"{result['seconds_per_step']:.2f} |"
             )
@@ -434,9 +441,11 @@ def main() -> int:
         parser.error(f"--steps {steps}: expected an even number, which a teacher and its student share")
     study = Study(args.output, args.photos or _first(PHOTOS), args.images or _first(IMAGES), steps, args.tiny)
     if args.page:
-        write_page(args.page, study.table())
+        figure = "![PSNR-Y and 5-NN accuracy of estimators by restorers](images/study.png)"
+        write_page(args.page, f"{study.table()}\n\n{figure}")
         study.plot(args.page.parent / "images/study.png")
         return 0
+    study.check_data()
     print(describe("torch", "basicsr"), flush=True)
     failed = False
     for line in run_all(study, [known[name] for name in names]):
