@@ -90,8 +90,9 @@ reference: $(READY)
 	$(BIN)/lightbsr options --schema > options/schema.json.new && mv options/schema.json.new options/schema.json
 
 messages: $(READY)
-	$(BIN)/python -m pytest --update-messages tests/config tests/bench/test_bench.py tests/models/test_objectives.py \
-		tests/models/test_ranking.py tests/test_own_estimator.py tests/test_own_parts.py tests/test_plug_in.py
+	$(BIN)/python -m pytest --update-messages tests/config tests/bench/test_bench.py tests/models/test_meta.py \
+		tests/models/test_objectives.py tests/models/test_ranking.py tests/test_own_estimator.py \
+		tests/test_own_parts.py tests/test_plug_in.py
 
 MINUTES ?= 30
 

@@ -23,7 +23,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -417,7 +417,7 @@ def run_all(study: Study, chosen: list[Entry]) -> Iterator[str]:
         yield f"{entry.name} ({number} of {len(chosen)}): {'complete before, ' * complete}{figures}{eta}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("study_output"), help="default %(default)s")
     parser.add_argument("--photos", help=f"training photos, a folder or LMDB; default {' or '.join(PHOTOS)}")
@@ -428,7 +428,7 @@ def main() -> int:
     kinds = ("all", "teachers", "others")
     parser.add_argument("--list", nargs="?", const="all", choices=kinds, help="print names of entries, and stop")
     parser.add_argument("--page", type=Path, help="write the table into this page and study.png into its images; stop")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.list:
         print("\n".join(entry.name for entry in entries(args.list)))
         return 0

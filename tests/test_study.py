@@ -1,10 +1,8 @@
 """The comparison of estimators and restorers trains, measures, and continues where it stopped."""
 
+import importlib
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -28,19 +26,22 @@ def photos(tmp_path_factory):
     return folder
 
 
-def study(*arguments, code=0):
-    """Run the script. Return its standard output."""
-    command = [sys.executable, str(ROOT / "benchmarks/study.py"), *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout
+@pytest.fixture
+def study(monkeypatch, capsys):
+    """Return a function that runs the script, and returns its exit code and standard output."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    script = importlib.import_module("study")
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = script.main([*map(str, arguments)])
+        return code, capsys.readouterr().out
+
+    return run
 
 
-def test_every_estimator_meets_every_restorer_and_teachers_come_first():
-    names = study("--list").split()
-    teachers, others = study("--list", "teachers").split(), study("--list", "others").split()
+def test_every_estimator_meets_every_restorer_and_teachers_come_first(study):
+    names, teachers, others = (study("--list", kind)[1].split() for kind in ("all", "teachers", "others"))
     assert len(names) == len({*names}) == 63
     assert sorted(names) == sorted(teachers + others)
     assert (len(teachers), len(others)) == (14, 49)
@@ -48,10 +49,11 @@ def test_every_estimator_meets_every_restorer_and_teachers_come_first():
 
 
 @pytest.mark.slow
-def test_a_tiny_study_has_all_figures_and_continues(photos, tmp_path):
+def test_a_tiny_study_has_all_figures_and_continues(study, photos, tmp_path):
     out = tmp_path / "out"
     arguments = ("--tiny", "--output", out, "--photos", photos, "--images", photos)
-    printed = study(*arguments)
+    code, printed = study(*arguments)
+    assert code == 0, printed
     assert [line.split()[0] for line in printed.splitlines()[1:]] == [TEACHER, STUDENT]
     results = {name: json.loads((out / f"results/{name}.json").read_text()) for name in (TEACHER, STUDENT)}
     for result in results.values():
@@ -78,7 +80,8 @@ def test_a_tiny_study_has_all_figures_and_continues(photos, tmp_path):
         file.unlink()
     (out / f"results/{STUDENT}.json").unlink()
     before = (out / f"results/{TEACHER}.json").stat().st_mtime_ns
-    printed = study(*arguments)
+    code, printed = study(*arguments)
+    assert code == 0, printed
     assert re.search(rf"{TEACHER} .*complete before", printed)
     assert (out / f"results/{TEACHER}.json").stat().st_mtime_ns == before
     logs = sorted(run.glob("train_*.log"), key=lambda log: log.stat().st_mtime)
@@ -87,13 +90,14 @@ def test_a_tiny_study_has_all_figures_and_continues(photos, tmp_path):
     again = json.loads((out / f"results/{STUDENT}.json").read_text())
     assert again["psnr_y"] == pytest.approx(results[STUDENT]["psnr_y"], abs=0.02)
 
-    printed = study(*arguments, "--steps", 10, code=1)
+    code, printed = study(*arguments, "--steps", 10)
+    assert code == 1
     assert printed.count("has other options than this study; choose another --output") == 2
 
     page = tmp_path / "docs/study.md"
     (page.parent / "images").mkdir(parents=True)
     page.write_text("Before\n<!-- study: begin -->\nold\n<!-- study: end -->\nAfter\n")
-    study(*arguments, "--page", page)
+    assert study(*arguments, "--page", page)[0] == 0
     text = page.read_text()
     assert text.startswith("Before\n")
     assert text.endswith("After\n")

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR, MRDAMetaNet, MRDATeacher
 from lightbsr_arch.archs.adaptation import adapt
-from lightbsr_arch.models import MetaSRModel, MetaTeacherModel
 from lightbsr_arch.stored_network import read_off_shapes
+from tests.config.conftest import problems, write
+from tests.config.test_cross_checks import PLAIN
 from tests.models.helpers import batch, build, options, train
 
 META = {"type": "MRDAMetaNet", "num_feat": 8, "num_block": 1, "scale": 2}
@@ -180,26 +181,61 @@ def test_the_features_are_those_before_the_upsampler():
     torch.testing.assert_close(net(lq).mean(), lq.mean(), atol=0.05, rtol=0)  # the bicubic part alone
 
 
-def test_what_does_not_fit_is_refused(tmp_path):
-    opt = meta_options(tmp_path)
-    opt["train"] |= {"amp": "fp16", "perceptual_opt": {"type": "PerceptualLoss"}}
-    opt["degradation"]["per"] = "batch"
-    opt["datasets"]["train"] = {"batch_size_per_gpu": 1, "dataroot_lq": "x"}
-    found = {(*finding.key, finding.code) for finding in MetaSRModel.check(opt, is_train=True)}
-    assert found == {
-        ("train", "amp", "objectives-conflict"),
-        ("train", "perceptual_opt", "objectives-conflict"),
-        ("degradation", "per", "degradation-unfit"),
-        ("datasets", "train", "batch_size_per_gpu", "batch-too-small"),
-        ("datasets", "train", "type", "dataset-unfit"),
-    }
-    del opt["train"]["meta_opt"]
-    assert ("train", "meta_opt") in {finding.key for finding in MetaSRModel.check(opt, is_train=True)}
+BASE = PLAIN.replace("PairedImageDataset\n    dataroot_gt: .\n    dataroot_lq: .", "GTDataset\n    dataroot_gt: .", 1)
+NETWORK = BASE[BASE.index("network_g:") : BASE.index("path:")]
+META_YML = (
+    BASE.replace("SRModel", "MetaSRModel")
+    .replace("path:", "degradation: {type: ClassicalDegradation, sigma: [0.2, 4.0]}\npath:")
+    .replace("  pixel_opt", "  meta_opt: {num_task: 2}\n  pixel_opt")
+)
+TEACHER_YML = (
+    BASE.replace("SRModel", "MetaTeacherModel")
+    .replace(NETWORK, f"network_g: {TEACHER}\n".replace("'scale': 2", "'scale': 4").replace("'", ""))
+    .replace("path: {pretrain_network_g: ~}", "degradation: {type: ClassicalDegradation, per: batch}\npath: {META}")
+    .replace("{META}", "{pretrain_network_meta: meta.pth}")
+    .replace("  pixel_opt", "  adapt_opt: {lr: [0.1, 0.1]}\n  pixel_opt")
+)
+MISTAKES = [
+    (META_YML, "{num_task: 2}", "{num_task: 0}", ["train.meta_opt.num_task: invalid-value"]),
+    (META_YML, "{num_task: 2}", "{lr: 0}", ["train.meta_opt.lr: invalid-value"]),
+    (META_YML, "{num_task: 2}", "{tasks: 2}", ["train.meta_opt.tasks: unknown-key"]),
+    (META_YML, "  meta_opt: {num_task: 2}\n", "", ["train.meta_opt: missing-key"]),
+    (META_YML, "  pixel_opt", "  amp: fp16\n  pixel_opt", ["train.amp: objectives-conflict"]),
+    (META_YML, "sigma: [0.2, 4.0]", "per: batch", ["degradation.per: degradation-unfit"]),
+    (
+        META_YML, "batch_size_per_gpu: 4", "batch_size_per_gpu: 1",
+        ["datasets.train.batch_size_per_gpu: batch-too-small"],
+    ),
+    (
+        META_YML, "type: GTDataset", "type: PairedImageDataset\n    dataroot_lq: .",
+        ["datasets.train.type: dataset-unfit"],
+    ),
+    (
+        META_YML, "  pixel_opt: {type: L1Loss}", "  pixel_opt: {type: L1Loss}\n  perceptual_opt: {type: L1Loss}",
+        ["train.perceptual_opt: objectives-conflict"],
+    ),
+    (TEACHER_YML, ", per: batch", "", ["degradation.per: degradation-unfit"]),
+    (TEACHER_YML, "[0.1, 0.1]", "[]", ["train.adapt_opt.lr: invalid-value"]),
+    (TEACHER_YML, "[0.1, 0.1]", "[0.1, -0.1]", ["train.adapt_opt.lr.1: invalid-value"]),
+    (TEACHER_YML, "  adapt_opt: {lr: [0.1, 0.1]}\n", "", ["train.adapt_opt: missing-key"]),
+    (TEACHER_YML, "pretrain_network_meta: meta.pth", "", ["path.pretrain_network_meta: missing-key"]),
+    (TEACHER_YML, "meta.pth", "gone.pth", ["path.pretrain_network_meta: missing-file"]),
+]  # fmt: skip
 
+
+@pytest.mark.parametrize(("text", "right", "wrong", "refusals"), MISTAKES)
+def test_options_are_checked(text, right, wrong, refusals, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("meta.pth", "")
+    assert text.count(right) == 1
+    write("a.yml", text)
+    assert problems("a.yml") == []
+    write("a.yml", text.replace(right, wrong))
+    assert [line.partition(": ")[2] for line in problems("a.yml")] == refusals
+
+
+def test_networks_that_do_not_fit_are_refused(tmp_path):
     opt = teacher_options(tmp_path)
-    del opt["degradation"]["per"]
-    found = {finding.key for finding in MetaTeacherModel.check(opt, is_train=True)}
-    assert found == {("degradation", "per"), ("path", "pretrain_network_meta")}
     opt["train"]["adapt_opt"] = {"lr": [0.1]}
     with pytest.raises(UserError, match=r"train.adapt_opt.lr has 1 rates, but network_g.estimator.num_step is 2"):
         build(opt)
