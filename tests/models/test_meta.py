@@ -216,7 +216,7 @@ MISTAKES = [
     ),
     (TEACHER_YML, ", per: batch", "", ["degradation.per: degradation-unfit"]),
     (TEACHER_YML, "[0.1, 0.1]", "[]", ["train.adapt_opt.lr: invalid-value"]),
-    (TEACHER_YML, "[0.1, 0.1]", "[0.1, -0.1]", ["train.adapt_opt.lr.1: invalid-value"]),
+    (TEACHER_YML, "[0.1, 0.1]", "[0.1, -0.1]", ["train.adapt_opt.lr[1]: invalid-value"]),
     (TEACHER_YML, "  adapt_opt: {lr: [0.1, 0.1]}\n", "", ["train.adapt_opt: missing-key"]),
     (TEACHER_YML, "pretrain_network_meta: meta.pth", "", ["path.pretrain_network_meta: missing-key"]),
     (TEACHER_YML, "meta.pth", "gone.pth", ["path.pretrain_network_meta: missing-file"]),
