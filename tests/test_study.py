@@ -17,10 +17,10 @@ TEACHER, STUDENT = "kdideteacher_idrdcrbnet", "kdide_idrdcrbnet"
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Write eight smooth pictures of 136 x 136 pixels."""
+    """Write four smooth pictures of 136 x 136 pixels."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
-    for number in range(8):
+    for number in range(4):
         coarse = rng.integers(0, 256, (17, 17, 3), np.uint8)
         cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, (136, 136)))
     return folder
