@@ -1,6 +1,7 @@
 # make demo   sets up .venv, trains a small teacher and student on the demo photos, shows table and pictures
 # make weights PHOTOS="DIR..."   makes the shipped weights again, in hours: docs/weights.md
 # make weights-gpu PHOTOS="DIR..."   trains KDSR-M on one GPU, in hours: docs/weights.md
+# make study  trains every estimator with every restorer for a few minutes each: docs/study.md
 # make test   sets up .venv and runs the tests
 # make coverage  runs the tests, and fails if they cover less than 90 % of the code
 # make docs   makes the documentation site in build/site; warnings are errors
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-data weights weights-gpu test coverage docs release check reference messages fuzz clean
+.PHONY: demo demo-data weights weights-gpu study test coverage docs release check reference messages fuzz clean
 
 demo: $(READY) demo-data
 	$(BIN)/basicsr train -opt options/teacher.yml
@@ -60,6 +61,9 @@ weights-gpu: $(READY)
 			datasets:train:dataroot_gt=$(GPU_DATA) train:total_iter=$$2 \
 			"train:scheduler={type: CosineAnnealingRestartLR, periods: [$$2], eta_min: 1e-6}" $(GPU_OPTIONS) \
 			|| exit; done
+
+study: $(READY) demo-data
+	$(BIN)/python benchmarks/study.py
 
 # Two processes of one thread each are faster than one of two, as most tests use small networks.
 test: $(READY)

@@ -12,22 +12,20 @@ angle of a blur and the noise. All trials take about two hours on one core.
 """
 
 import argparse
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from machine import describe
+from short_training import measure, train
 
-import lightbsr_arch
-from lightbsr_arch.analysis.idr import factor, measure_use, read_idrs
-from lightbsr_arch.analysis.measures import neighbour_accuracy, regression_r2
-from lightbsr_arch.archs import BlindSR
-from lightbsr_arch.data.gt_source import GTSource
+from lightbsr.errors import UserError
+from lightbsr_arch.analysis.idr import factor
 
 SIGMAS = [0.5 * step for step in range(1, 9)]
 CROP, CROPS = 128, 4
+SCALE = 4
 INITS = ("pytorch", "detail")
 
 
@@ -67,9 +65,7 @@ class Trial:
                 options.append(
                     f"path:pretrain_network_teacher=experiments/idr_start_{self.teacher}/models/net_g_latest.pth"
                 )
-            recipe = f"options/weights/{self.recipe}.yml"
-            command = ["basicsr", "train", "-opt", recipe, "--auto_resume", "--force_yml", *options]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            train(Path(f"options/weights/{self.recipe}.yml"), options)
         return network
 
 
@@ -149,23 +145,20 @@ def main() -> None:
 
 def figures(network: Path, images: str, kinds: tuple[str, ...]) -> dict[str, str]:
     """Return the cells of one trial for each factor."""
-    model = lightbsr_arch.load(network)
-    assert isinstance(model, BlindSR)
-    factors = [factor(kind, model.scale, SIGMAS) for kind in kinds]
-    readings = read_idrs({"": model}, factors, GTSource(images, "disk"), CROP, CROPS)
+    factors = [factor(kind, SCALE, SIGMAS) for kind in kinds]
+    measures = measure(network, images, factors, CROP, CROPS)
     cells = {}
     for one in factors:
-        vectors = readings.vectors[""][one.name]
-        use = measure_use(model, one, readings.crops, vectors)
-        accuracy = neighbour_accuracy(vectors, readings.images)
-        r2 = "" if one.name == "angle" else f"{regression_r2(vectors, readings.images, one.levels):.2f}"  # it is cyclic
-        chance = f"{accuracy:.1%} of {1 / len(one.levels):.1%}"
-        cells[one.name] = f"{chance} | {r2} | {use.psnr:.2f} | {use.mean_costs:.2f} | {use.wrong_costs:.2f}"
+        found = measures[one.name]
+        r2 = "" if one.name == "angle" else f"{found['r2']:.2f}"  # the angle is cyclic
+        chance = f"{found['knn']:.1%} of {1 / len(one.levels):.1%}"
+        psnr, mean_costs, wrong_costs = (f"{found[key]:.2f}" for key in ("psnr_y", "mean_costs", "wrong_costs"))
+        cells[one.name] = f"{chance} | {r2} | {psnr} | {mean_costs} | {wrong_costs}"
     return cells
 
 
 if __name__ == "__main__":
     try:
         main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"idr_start: a training failed: {' '.join(error.cmd)}")
+    except UserError as error:
+        sys.exit(f"idr_start: {error}")

@@ -23,6 +23,7 @@ settings.load_profile("lightbsr")
 WITH_MESSAGES = (
     "config/",
     "bench/test_bench.py",
+    "models/test_meta.py",
     "models/test_objectives.py",
     "models/test_ranking.py",
     "test_own_estimator.py",

@@ -136,22 +136,57 @@ def test_dasr_trains_and_resumes_by_the_command(folder):
 # ------------------------------------------------------------------------------------------ MRDA
 
 
-def test_mrda_s_student_imitates_a_teacher_of_lightbsr(folder, tmp_path):
-    teacher = toy(recipe("mrda_s_teacher", folder))
+def test_mrda_has_the_published_schedule(folder):
+    (folder / "trained.pth").touch()
+    stages = {}
+    for stage, starts_from in (("net", None), ("meta", "g"), ("teacher", "meta"), ("student", "teacher")):
+        path = [f"path:pretrain_network_{starts_from}={folder}/trained.pth"] if starts_from else []
+        stages[stage] = recipe(f"mrda_x4_iso_{stage}", folder, *path)
+        assert stages[stage]["datasets"]["train"]["gt_size"] == 256
+    assert [opt["degradation"].get("per") for opt in stages.values()] == [None, "sample", "batch", "batch"]
+    assert stages["net"]["degradation"]["sigma"] == [0, 0]
+    assert [opt["train"]["total_iter"] for opt in stages.values()] == [600 * 1000, 600 * 240, 500 * 1500, 600 * 800]
+    assert [opt["datasets"]["train"]["batch_size_per_gpu"] for opt in stages.values()] == [64, 16, 16, 16]
+    halved = {"net": (1000, 125, 4), "meta": (240, 150, 3), "teacher": (1500, 125, 3)}
+    for stage, (epoch, every, times) in halved.items():
+        expected = {every * number: 1e-4 * 0.5**number for number in range(times + 1)}
+        assert changes(learning_rates(stages[stage], unit=epoch)) == pytest.approx(expected)
+    rates = changes(learning_rates(stages["student"], unit=800))
+    assert rates == pytest.approx({0: 1e-4, 60: 1e-5, 100: 1e-4, 225: 5e-5, 350: 2.5e-5, 475: 1.25e-5})
+    assert stages["student"]["train"]["estimator_iter"] == 100 * 800
+    assert stages["meta"]["network_g"] == stages["net"]["network_g"]
+    assert stages["student"]["network_teacher"] == stages["teacher"]["network_g"]
+
+
+def test_mrda_s_meta_learns_adapts_and_is_imitated(folder, tmp_path):
+    opt = recipe("mrda_s_meta", folder, "datasets:train:batch_size_per_gpu=4")
+    opt["network_g"] |= {"num_feat": 8, "num_block": 1}
+    opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
+    meta = build(opt)
+    (log,) = train(meta, 1, 1, items(4, 1, 64))
+    assert set(log) == {"l_meta"}
+    (folder / "trained.pth").touch()
+    files = {name: tmp_path / f"{name}.pth" for name in ("meta", "teacher")}
+    torch.save({"params": meta.net_g.state_dict()}, files["meta"])
+
+    opt = recipe("mrda_s_teacher", folder, f"path:pretrain_network_meta={folder}/trained.pth")
+    opt["path"]["pretrain_network_meta"] = str(files["meta"])
+    opt["network_g"]["estimator"]["num_meta_feat"] = 8
+    teacher = toy(opt)
     (log,) = train(teacher, 1, 1, items(4, 1, 64))
     assert set(log) == {"l_pix"}
-    file = tmp_path / "teacher.pth"
-    torch.save({"params": teacher.net_g.state_dict()}, file)
+    torch.save({"params": teacher.net_g.state_dict()}, files["teacher"])
 
-    (folder / "teacher.pth").touch()
-    opt = recipe("mrda_s_student", folder, f"path:pretrain_network_teacher={folder}/teacher.pth")
+    opt = recipe("mrda_s_student", folder, f"path:pretrain_network_teacher={folder}/trained.pth")
     assert opt["train"]["distill_opt"] == {
         "type": "KDSRDistillLoss", "loss_weight": 1.0, "temperature": 0.15, "l1_weight": 0.1,
     }  # fmt: skip
-    opt["path"]["pretrain_network_teacher"] = str(file)
+    opt["path"]["pretrain_network_teacher"] = str(files["teacher"])
+    opt["network_teacher"]["estimator"]["num_meta_feat"] = 8
     student = toy(opt, estimator_iter=10)
-    ours, theirs = student.net_g.restorer.state_dict(), teacher.net_g.restorer.state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    ours, theirs = student.net_g.state_dict(), teacher.net_g.state_dict()
+    fresh = [key for key in ours if key not in theirs or not torch.equal(ours[key], theirs[key])]
+    assert fresh == ["estimator.features.0.weight"]
     logs = train(student, 1, 11, items(4, 1, 64))
     assert [set(log) for log in logs] == [{"l_distill"}] * 10 + [{"l_pix", "l_distill"}]
     assert logs[9]["l_distill"] < 0.8 * logs[0]["l_distill"]

@@ -211,6 +211,16 @@ def _rows(struct: type[msgspec.Struct], without: Collection[str] = (), prefix: s
             name, meaning = f"`{prefix}{field.encode_name}`", " ".join(_texts(field.type))
             cells = (name, describe_type(field.type), _default(field), meaning)
             yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+            if prefix and (inner := _inner_struct(field.type)):
+                yield from _rows(inner, prefix=f"{prefix}{field.encode_name}.")
+
+
+def _inner_struct(info: inspect.Type) -> type[msgspec.Struct] | None:
+    """Return the struct of a section that may be null, or None for any other type."""
+    while isinstance(info, inspect.Metadata):
+        info = info.type
+    members = info.types if isinstance(info, inspect.UnionType) else ()
+    return next((member.cls for member in members if isinstance(member, inspect.StructType)), None)
 
 
 def _default(field: inspect.Field) -> str:

@@ -26,6 +26,7 @@ class TrainedModel(Protocol):
         gt: their ground truth, N x 3 x H*scale x W*scale.
         gt_plain: ``gt`` before any sharpening.
         output: the restored images, N/num_patch; None in the phase that trains only the estimator.
+        cri_pix: the loss of ``train.pixel_opt``, or None.
         logged: scalars that the log shows for this step.
         num_patch: number of neighbours in a batch that share a degradation.
         estimator_iter: number of iterations at the start that train only the estimator.
@@ -38,6 +39,7 @@ class TrainedModel(Protocol):
     gt: torch.Tensor
     gt_plain: torch.Tensor
     output: Any
+    cri_pix: Any
     logged: Losses
     num_patch: int
     estimator_iter: int
