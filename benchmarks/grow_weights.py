@@ -41,8 +41,8 @@ def main() -> int:
         raise UserError(f"{args.options}: network_g is for x{large.scale}, and {args.weights} for x{small.scale}")
     try:
         state = grown(small.state_dict(), large.state_dict())
-    except ValueError as error:
-        raise UserError(f"{args.options}: network_g is smaller than {args.weights}: {error}") from None
+    except ValueError as misfit:
+        raise UserError(f"{args.options}: network_g is smaller than {args.weights}: {misfit}") from None
     large.load_state_dict(state)
     lq = torch.rand(2, 3, LQ_SIZE, LQ_SIZE)
     with torch.no_grad():
