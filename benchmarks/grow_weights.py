@@ -41,8 +41,8 @@ def main() -> int:
     large = larger_network(args.options)
     try:
         state = grown(small.state_dict(), large.state_dict())
-    except ValueError as error:
-        raise UserError(f"{args.options}: network_g is smaller than {args.weights}: {error}") from None
+    except ValueError as misfit:
+        raise UserError(f"{args.options}: network_g is smaller than {args.weights}: {misfit}") from None
     large.load_state_dict(state)
     if large.scale == small.scale:
         difference = _difference(large, small)

@@ -188,4 +188,4 @@ def _largest_difference(
         raise UserError(
             f"{graphs[0].dst}: not written: ncnn's output is {tuple(known['sr'].shape)}, not {tuple(sr.shape)}"
         )
-    return (known["sr"] - sr).abs().max().item()
+    return float((known["sr"] - sr).abs().max())
