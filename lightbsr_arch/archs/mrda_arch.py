@@ -14,7 +14,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.adaptation import adapt
+from lightbsr_arch.archs.inner_loop import adapt
 from lightbsr_arch.archs.dasr_arch import DABlock, VectorGuided
 from lightbsr_arch.archs.degradation_encoder import (
     SLOPE,

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from torch.func import functional_call
 
 from lightbsr.errors import UserError
-from lightbsr_arch.archs.adaptation import adapt
+from lightbsr_arch.archs.inner_loop import adapt
 from lightbsr_arch.objectives.base import OBJECTIVE_REGISTRY, Knowledge, Losses, Objective, TrainedModel
 from lightbsr_arch.option_types import Count, Positive
 from lightbsr_arch.option_types.problems import Finding

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR, MRDAMetaNet, MRDATeacher
-from lightbsr_arch.archs.adaptation import adapt
+from lightbsr_arch.archs.inner_loop import adapt
 from lightbsr_arch.stored_network import read_off_shapes
 from tests.config.conftest import problems, write
 from tests.config.test_cross_checks import PLAIN

@@ -1,4 +1,4 @@
-"""Adaptation of a network to one degradation by a few steps of gradient descent, the inner loop of meta-learning."""
+"""The inner loop of meta-learning: a few steps of gradient descent on the images of one degradation."""
 
 from collections.abc import Callable, Mapping, Sequence
 
