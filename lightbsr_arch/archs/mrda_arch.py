@@ -14,7 +14,6 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.inner_loop import adapt
 from lightbsr_arch.archs.dasr_arch import DABlock, VectorGuided
 from lightbsr_arch.archs.degradation_encoder import (
     SLOPE,
@@ -26,6 +25,7 @@ from lightbsr_arch.archs.degradation_encoder import (
 from lightbsr_arch.archs.estimator_init import Init, he_init_
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
+from lightbsr_arch.archs.inner_loop import adapt
 from lightbsr_arch.archs.part import Advance, Arguments, Network, State, count
 from lightbsr_arch.archs.residual_restorer import ResidualRestorer
 from lightbsr_arch.degradations import bicubic_resize
