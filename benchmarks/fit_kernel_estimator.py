@@ -51,14 +51,15 @@ def fit(photos: GTSource, steps: int) -> KernelEstimator:
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     degradation = ClassicalDegradation(SCALE, "aniso", SIGMA, NOISE, KERNEL_SIZE)
     model = KernelEstimator()
-    trained = lightbsr_arch.load(START).estimator.state_dict()
-    model.load_state_dict({key: value for key, value in trained.items() if "to_idr" not in key}, strict=False)
+    trained = {key.removeprefix("estimator."): value for key, value in lightbsr_arch.load(START).state_dict().items()}
+    model.load_state_dict({key: trained[key] for key in model.state_dict() if "to_idr" not in key}, strict=False)
     optimizer = torch.optim.Adam(model.parameters(), LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=0.05)
     losses = []
     with tqdm(range(steps), unit="step") as bar:
         for _ in bar:
             degraded = degradation(torch.stack([_crop(photos, rng) for _ in range(BATCH)]), Draws(generator))
+            assert degraded.parameters is not None
             loss = kernel_error(model(degraded.lq), degraded.parameters.kernel)
             optimizer.zero_grad()
             loss.backward()
@@ -97,6 +98,7 @@ def errors(model: KernelEstimator, folder: str) -> dict[str, float]:
         height, width = (length - length % SCALE for length in gt.shape[2:])
         for _ in range(8):
             degraded = degradation(gt[..., :height, :width], Draws(generator))
+            assert degraded.parameters is not None
             found.append(model.kernel(degraded.lq))
             actual.append(degraded.parameters.kernel[0])
     kernels, truth = torch.stack(found), torch.stack(actual)
