@@ -113,7 +113,8 @@ def _time_taken(run: str) -> timedelta:
 
 def figures(results: dict[str, Any]) -> None:
     """Write the results of a bench to the cards of the shipped weights and to the table in the README."""
-    missing = {"bicubic", *README_PUBLISHED} - {row["model"] for row in results["rows"]}
+    needed = {"bicubic", *(README_PUBLISHED if results["scale"] == README_SCALE else ())}
+    missing = needed - {row["model"] for row in results["rows"]}
     measured = {model["name"] for model in results["models"]}
     for name in shipped.names():
         card = read_checkpoint(shipped.find_weights(name)).card
