@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import lightbsr_arch
 from lightbsr import shipped
-from lightbsr_arch.adaptation.kernel_estimator import FILE, KERNEL_SIZE, SCALE, KernelEstimator
+from lightbsr_arch.adaptation.kernel_estimator import FILE, KERNEL_SIZE, SCALE, KernelEstimator, sigmas
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource, open_pictures
 from lightbsr_arch.degradations import ClassicalDegradation, Draws
@@ -105,17 +105,8 @@ def errors(model: KernelEstimator, folder: str) -> dict[str, float]:
     return {
         "kernel error": kernel_error(kernels, truth).item(),
         "of the mean kernel": kernel_error(truth.mean(dim=0, keepdim=True).expand_as(truth), truth).item(),
-        "sigma error": (_wider_sigma(kernels) - _wider_sigma(truth)).abs().mean().item(),
+        "sigma error": (sigmas(kernels) - sigmas(truth))[:, 1].abs().mean().item(),
     }
-
-
-def _wider_sigma(kernels: torch.Tensor) -> torch.Tensor:
-    """Return the standard deviation along the longer axis, from the kernels' second moments."""
-    position = torch.arange(KERNEL_SIZE) - KERNEL_SIZE // 2.0
-    y, x = torch.meshgrid(position, position, indexing="ij")
-    moments = [(kernels * product).sum(dim=(1, 2)) for product in (x * x, x * y, y * y)]
-    covariance = torch.stack([moments[0], moments[1], moments[1], moments[2]], dim=1).view(-1, 2, 2)
-    return torch.linalg.eigvalsh(covariance)[:, 1].clamp_min(0).sqrt()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,13 @@ def run(args: argparse.Namespace) -> int:
             report=lambda line: bar.write(line, file=sys.stderr),
         )
     print(
-        f"{args.output}: adapted to {done.number} of {len(pictures)} pictures; reproduction error "
-        f"{done.before:.2f} -> {done.after:.2f} grey levels"
+        f"{args.output}: adapted to {done.number} of {len(pictures)} pictures; blur of sigma {done.wide:.1f} and "
+        f"{done.narrow:.1f} pixels along its axes; reproduction error {done.before:.2f} -> {done.after:.2f} grey levels"
     )
+    if done.is_isotropic:
+        print(
+            "lightbsr adapt: the blur is about the same along both axes, as in the training of the shipped weights. "
+            "They may restore these pictures better than the adapted weights (docs/adapt.md)",
+            file=sys.stderr,
+        )
     return 1 if done.number < len(pictures) else 0

@@ -9,7 +9,7 @@ import torch
 from lightbsr.errors import UserError, reason_of
 from lightbsr.shipped import find_weights
 from lightbsr_arch.adaptation.adapt import SMALLEST, adapt
-from lightbsr_arch.adaptation.kernel_estimator import SCALE, KernelEstimator
+from lightbsr_arch.adaptation.kernel_estimator import SCALE, KernelEstimator, sigmas
 from lightbsr_arch.archs.part import needs_lq_only
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.gt_dataset import to_tensor
@@ -17,14 +17,32 @@ from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.data.picture_files import PictureFile
 from lightbsr_arch.device import find_device
 
+ISOTROPIC = 1.5
+"""Largest ratio of the widths of a blur along its axes that counts as isotropic."""
+
 
 @dataclass(frozen=True)
 class AdaptedFiles:
-    """Number of pictures that were used, and mean reproduction errors in grey levels before and after."""
+    """Outcome of an adaptation to files.
+
+    Attributes:
+        number: number of pictures that were used.
+        before: mean reproduction error at the start, in grey levels.
+        after: the same at the end.
+        narrow: mean width of the pictures' blur along its narrower axis, as a sigma in pixels of the SR image.
+        wide: the same along its wider axis.
+    """
 
     number: int
     before: float
     after: float
+    narrow: float
+    wide: float
+
+    @property
+    def is_isotropic(self) -> bool:
+        """Whether the blur is about the same along both axes, as in the training of the shipped weights."""
+        return self.wide < ISOTROPIC * self.narrow
 
 
 def adapt_files(
@@ -73,7 +91,8 @@ def adapt_files(
     measured = {key: value for key, value in checkpoint.card.items() if key != "psnr_y"}  # not of these weights
     checkpoint.card = {**measured, "adapted": {"from": str(name_or_path), "pictures": len(images), "steps": steps}}
     checkpoint.save(out)
-    return AdaptedFiles(len(images), done.before, done.after)
+    narrow, wide = sigmas(torch.stack(done.kernels)).mean(dim=0).tolist()
+    return AdaptedFiles(len(images), done.before, done.after, narrow, wide)
 
 
 def _read(picture: PictureFile) -> torch.Tensor:

@@ -18,6 +18,15 @@ SCALE = 4
 KERNEL_SIZE = 21
 
 
+def sigmas(kernels: torch.Tensor) -> torch.Tensor:
+    """Return the widths of kernels, N x 21 x 21, along their two axes: N x 2, in pixels, the smaller first."""
+    position = torch.arange(KERNEL_SIZE, device=kernels.device) - KERNEL_SIZE // 2.0
+    y, x = torch.meshgrid(position, position, indexing="ij")
+    xx, xy, yy = ((kernels * product).sum(dim=(1, 2)) for product in (x * x, x * y, y * y))
+    covariance = torch.stack([xx, xy, xy, yy], dim=1).view(-1, 2, 2)
+    return torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt()
+
+
 class KernelEstimator(KDIDEStudent):
     """KDIDE's layers, with a blur kernel in place of the IDR.
 

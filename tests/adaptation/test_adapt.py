@@ -15,7 +15,7 @@ from lightbsr.commands import main as lightbsr
 from lightbsr.errors import UserError
 from lightbsr_arch.adaptation import KernelEstimator, adapt
 from lightbsr_arch.adaptation.adapt import degraded_again, detail_weights
-from lightbsr_arch.adaptation.kernel_estimator import KERNEL_SIZE
+from lightbsr_arch.adaptation.kernel_estimator import KERNEL_SIZE, sigmas
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data import DegradedDataset
 from lightbsr_arch.degradations.kernels import gaussian_kernels
@@ -93,7 +93,7 @@ def test_a_blur_unlike_that_of_the_training_gains(told: bool) -> None:
     model = lightbsr_arch.load("kdsr_s_x4_iso")
     before = psnr(model, lq, gt)
     estimator = Told(item["degradation"].kernel) if told else KernelEstimator.load()
-    done = adapt(model, [lq], estimator, steps=12, lr=1e-4)
+    done = adapt(model, [lq], estimator, steps=24)
     assert done.after < 0.8 * done.before
     assert psnr(model, lq, gt) > before + (0.1 if told else 0.05)
 
@@ -123,13 +123,33 @@ def test_the_command_writes_weights_that_upscale_takes(tmp_path: Path, capsys: p
     said = capsys.readouterr()
     assert "broken.png: " in said.err
     assert "small.png: 15 x 40 pixels; expected sides of at least 16" in said.err
-    assert re.search(r"adapted to 2 of 4 pictures; reproduction error \d+\.\d\d -> \d+\.\d\d grey levels", said.out)
+    assert re.search(
+        r"adapted to 2 of 4 pictures; blur of sigma 3\.\d and 1\.\d pixels along its axes; reproduction error \d",
+        said.out,
+    )
     card = read_checkpoint(out).card
     assert card["adapted"] == {"from": "kdsr_s_x4_iso", "pictures": 2, "steps": 2}
     assert "psnr_y" not in card
     sr = lightbsr_arch.upscale(np.asarray(Image.open(tmp_path / "in/0.png")), str(out))
     plain = lightbsr_arch.upscale(np.asarray(Image.open(tmp_path / "in/0.png")), "kdsr_s_x4_iso")
     assert 0 < np.abs(sr.astype(int) - plain).max() < 64
+
+
+def test_isotropic_blur_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = (degraded({"sigma": 3})[0]["lq"].permute(1, 2, 0) * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    out = str(tmp_path / "mine.safetensors")
+    assert lightbsr(["adapt", str(tmp_path / "photo.png"), "-o", out, "--steps", "1"]) == 0
+    assert "the blur is about the same along both axes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sides", "theta"),
+    [((1.0, 3.0), 0.0), ((2.0, 2.0), 0.4)],
+)
+def test_the_widths_of_a_kernel_are_its_sigmas(sides: tuple[float, float], theta: float) -> None:
+    kernel = gaussian_kernels(*(torch.tensor([side]) for side in sides), torch.tensor([theta]), KERNEL_SIZE)
+    assert sigmas(kernel)[0].tolist() == pytest.approx(sorted(sides), abs=0.02)
 
 
 @pytest.mark.parametrize(
