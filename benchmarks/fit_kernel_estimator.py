@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", help="folder or LMDB of photos to train on")
     parser.add_argument("--test", nargs="+", default=[], metavar="DIR", help="other photos, to measure the errors")
-    parser.add_argument("--steps", type=int, default=4000, help="training steps (%(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, default=shipped.folder() / FILE, help="file (%(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)

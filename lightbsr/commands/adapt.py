@@ -10,8 +10,8 @@ HELP = "fine-tune weights to your own low-quality pictures"
 DESCRIPTION = (
     "Fine-tune weights of scale 4 to low-quality pictures without ground truth. The blur kernel of each picture is "
     "estimated, and the network is tuned until its result, blurred and downsampled again, equals the picture. This "
-    "helps if the blur is unlike that of the weights' training. It does not learn noise or compression "
-    "(docs/adapt.md). Use pictures of the same camera or scanner. A picture that fails is reported, and the others are "
+    "helps if the blur is unlike that of the weights' training, and harms pictures with noise or compression "
+    "artefacts (docs/adapt.md). Use pictures of the same camera or scanner. A picture that fails is reported, and the others are "
     "used. Exit status: 0 done; 1 some pictures failed; 2 nothing was written."
 )
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="OUT", help="file for the weights, NAME.safetensors"
     )
     parser.add_argument("-m", "--model", default="kdsr_s_x4_iso", help="shipped name or file of weights (%(default)s)")
-    parser.add_argument("--steps", type=int, default=100, help="steps of four crops each (%(default)s)")
+    parser.add_argument("--steps", type=int, default=60, help="steps of four crops each (%(default)s)")
     parser.add_argument("--lr", type=float, default=1e-4, help="learning rate (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
 
