@@ -21,10 +21,15 @@ def one_line(text: str) -> str:
     )
 
 
-def reason_of(error: Exception) -> str:
-    """Return one line on why a single item failed: a `UserError`'s own message, otherwise the type and first line."""
+def reason_of(error: Exception, item: object = "") -> str:
+    """Return one line on why a single item failed: a `UserError`'s own message, otherwise the type and first line.
+
+    Args:
+        error: the failure.
+        item: name of the item. It is removed from the start of the message, for callers that print it themselves.
+    """
     if isinstance(error, UserError):
-        return one_line(str(error))
+        return one_line(str(error)).removeprefix(one_line(f"{item}: "))
     if isinstance(error, MemoryError):
         return "memory does not suffice"
     first_line = str(error).strip().partition("\n")[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lightbsr.errors import UserError, reason_of
+from lightbsr.errors import UserError, one_line, reason_of
 from lightbsr.shipped import find_weights
 from lightbsr_arch.adaptation.adapt import SMALLEST, adapt
 from lightbsr_arch.adaptation.kernel_estimator import SCALE, KernelEstimator, sigmas
@@ -81,8 +81,7 @@ def adapt_files(
         try:
             images.append(_read(picture).to(device))
         except Exception as error:  # any error of one picture must not stop the others
-            reason = reason_of(error).removeprefix(f"{picture.path}: ")
-            report(f"{picture.path}: {reason}")
+            report(one_line(f"{picture.path}: {reason_of(error, picture.path)}"))
     if not images:
         raise UserError(f"{pictures[0].path}: no picture can be used")
     estimator = KernelEstimator.load().to(device)

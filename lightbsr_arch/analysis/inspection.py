@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightbsr import shipped
-from lightbsr.errors import UserError, one_line, reason_of
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.analysis.estimates import Estimate, Fit
 from lightbsr_arch.archs.fast.memory import rows_that_fit
 from lightbsr_arch.archs.idr import as_vector
@@ -285,7 +285,7 @@ def inspect_files(
             if write_map:
                 write_map(picture, read.pixels, inspector.tile_distances(read.pixels))
         except Exception as error:  # any error of one picture must not stop the others
-            one.reason = reason_of(error).removeprefix(one_line(f"{picture.path}: "))
+            one.reason = reason_of(error, picture.path)
         outcomes.append(one)
         report(one)
     return outcomes

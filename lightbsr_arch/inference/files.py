@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lightbsr.errors import UserError, one_line, reason_of
+from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.data.image_io import read_bytes, read_header
@@ -150,7 +150,7 @@ def upscale_files(
                 _upscale_file(job, outcome, model, choose, size, options)
         except Exception as error:  # any error of one picture must not stop the others
             outcome.status = "failed"
-            outcome.reason = reason_of(error).removeprefix(one_line(f"{job.source}: "))
+            outcome.reason = reason_of(error, job.source)
         outcome.seconds = round(time.perf_counter() - start, 3)
         outcomes.append(outcome)
         report(outcome)

@@ -94,7 +94,7 @@ def test_bicubic_is_as_measured_elsewhere(folder):
     found = [each["psnr_y"] for each in figures(summary, "bicubic")["Set5"]["conditions"]]
     assert found == pytest.approx([28.43, 27.69, 25.99, 24.45], abs=0.02)
     dasr = next(row for row in summary["rows"] if row["model"] == "DASR")
-    assert dasr["published"] == "DASR, CVPR 2021, table 2"
+    assert dasr["published"] == "DASR, CVPR 2021, table 2; SSIM-Y: CdCL, TIP 2025, table I"
     assert [each["psnr_y"] for each in dasr["conditions"]] == [31.99, 31.92, 31.75, 30.59]
     assert "| DASR (published) | 5.84 |" in Path("out/table.md").read_text()
 
@@ -279,7 +279,7 @@ def test_names_that_are_no_utf8(folder, capsys):
         ("<b>x<b>", r"\<b\>x\<b\>"),
         ("[x](y)", r"\[x\](y)"),
         ("*a* _b_ `c` ~d~ $e$ #f &amp;", r"\*a\* \_b\_ \`c\` \~d\~ \$e\$ \#f \&amp;"),
-        ("two\nlines\r\n| x |", r"two lines \| x \|"),
+        ("two\nlines\r\n| x |", r"two\\nlines\\r\\n\| x \|"),
         ("back\\slash|", r"back\\slash\|"),
         ("kdsr_s_x4", "kdsr_s_x4"),
     ],

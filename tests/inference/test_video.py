@@ -1,6 +1,7 @@
 """``lightbsr upscale`` with videos."""
 
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -369,11 +370,16 @@ def test_what_cannot_work_is_refused_before_the_start(tmp_path, run):
 def test_an_interrupted_run_leaves_nothing(tmp_path, weights):
     clip = write(tmp_path / "clip.mp4", pictures(96, 128))
     command = [sys.executable, "-m", "lightbsr", "upscale", str(clip), "-o", str(tmp_path / "out" / "out.mp4")]
-    process = subprocess.Popen([*command, "-m", "kdsr_s_x4_iso"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "-m", "kdsr_s_x4_iso"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+    )
     until = time.monotonic() + 300
     while not list(tmp_path.glob("out/.*.tmp")) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err.rstrip().endswith("lightbsr upscale: stopped")
