@@ -24,7 +24,8 @@ def sigmas(kernels: torch.Tensor) -> torch.Tensor:
     y, x = torch.meshgrid(position, position, indexing="ij")
     xx, xy, yy = ((kernels * product).sum(dim=(1, 2)) for product in (x * x, x * y, y * y))
     covariance = torch.stack([xx, xy, xy, yy], dim=1).view(-1, 2, 2)
-    return torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt()
+    widths: torch.Tensor = torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt()
+    return widths
 
 
 class KernelEstimator(KDIDEStudent):
