@@ -387,10 +387,10 @@ def _to_yuv(rgb: Pixels, video: Video) -> Any:
 
 def _upright(stored: Pixels, frame: Any) -> Pixels:
     """Turn and flip pixels by the display matrix of a frame, to the nearest quarter turn."""
-    matrices = [np.frombuffer(bytes(data), np.int32) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    if not matrices:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return stored
-    a, b, _, c, d = (int(value) for value in matrices[0][:5])
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return stored[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
     transposed: Pixels = stored.swapaxes(0, 1)
