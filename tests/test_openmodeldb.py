@@ -95,6 +95,7 @@ def test_one_valid_entry_per_student(tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (("--author", "a b", "--url", "https://host"), "--author a b: expected letters"),
+        (("--author", "a", "--url", "https://"), "--url https://: expected https:// and a host"),
         (("--author", "a", "--url", "http://host"), "--url http://host: expected https"),
     ],
 )

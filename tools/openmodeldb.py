@@ -50,8 +50,8 @@ def main() -> int:
     args = parser.parse_args()
     if not USER_ID.fullmatch(args.author):
         raise UserError(f"--author {args.author}: expected letters, digits and single hyphens")
-    if not args.url.startswith("https://"):
-        raise UserError(f"--url {args.url}: expected https://")
+    if not re.match(r"https://[^/\s]", args.url):
+        raise UserError(f"--url {args.url}: expected https:// and a host")
     architectures = {}
     for name in shipped.students():
         card = describe(name)

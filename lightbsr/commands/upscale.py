@@ -217,6 +217,8 @@ def _upscale_video(args: argparse.Namespace) -> int:
             raise UserError(f"{option} is for pictures, not for a video; leave it out")
     if len(args.inputs) > 1:
         raise UserError(f"{args.output}: one video is upscaled at a time, not {len(args.inputs)} inputs")
+    if args.inputs == ["-"]:
+        raise UserError(f"{args.output}: a video is read twice, which standard input does not allow; name a file")
     if args.model == "auto":
         raise UserError("-m auto is for pictures; name one model for a video, see lightbsr models")
 
@@ -259,15 +261,18 @@ def _upscale_video(args: argparse.Namespace) -> int:
         except UserError as error:
             if not has_started:
                 raise
-            bar.write(f"failed: {error}", file=sys.stderr)
+            bar.write(f"failed: {error.shown()}", file=sys.stderr)
             return 1
     for line in made.notices:
-        print(f"{args.inputs[0]}: {line}", file=sys.stderr)
+        print(one_line(f"{args.inputs[0]}: {line}"), file=sys.stderr)
     if args.json:
         print(json.dumps({"output": args.output, **asdict(made)}, indent=2))
     else:
-        shots = f"{made.shots} shot{'s' if made.shots != 1 else ''}"
-        print(f"{made.frames} frames in {shots} upscaled to {made.size[0]}x{made.size[1]}: {args.output}")
+        frames, shots = (
+            f"{number} {noun}{'s' if number != 1 else ''}"
+            for number, noun in ((made.frames, "frame"), (made.shots, "shot"))
+        )
+        print(one_line(f"{frames} in {shots} upscaled to {made.size[0]}x{made.size[1]}: {args.output}"))
     return 0
 
 

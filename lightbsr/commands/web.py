@@ -3,16 +3,16 @@
 import argparse
 import ipaddress
 import os
-import signal
 import socket
 import sys
 import tempfile
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightbsr.commands.inspect import COLUMNS, cells
+from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--max-pictures {args.max_pictures}: expected 1 or more")
     port = _free_port(args.host, args.port)
 
-    with tempfile.TemporaryDirectory(prefix="lightbsr-web-", ignore_cleanup_errors=True) as folder:
+    with (
+        ending_at_signals(),
+        tempfile.TemporaryDirectory(prefix="lightbsr-web-", ignore_cleanup_errors=True) as folder,
+    ):
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when gradio is imported
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         from lightbsr_arch.plugins import load_plugins
@@ -74,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
                 flush=True,
             )
         print(f"Open http://{_in_address(args.host)}:{port} in a browser; Ctrl-C ends it", flush=True)
-        signal.signal(signal.SIGTERM, _interrupt)
         try:
             threading.Event().wait()
         finally:
@@ -87,10 +89,6 @@ def describe(one: "Inspected") -> str:
     assert one.reading is not None
     lines = [f"{name}: {cell}" for name, cell in zip(COLUMNS, cells(one)) if cell]
     return "\n".join([*lines, f"{one.reading.model}: {one.reading.why}"])
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ network, is deprecated, and its files work only at the traced sizes.
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -94,6 +94,7 @@ def export_onnx(
     n, height, width = EXAMPLE_SIZE
     lq = torch.rand(n, model.num_in_ch, height, width, generator=torch.Generator().manual_seed(0))
     graphs = graphs_of(model, lq, src, dst, split)
+    refuse_folders(graph.dst for graph in graphs)
     programs = []
     for graph in graphs:
         program = _program(graph, dtype, opset)
@@ -141,6 +142,13 @@ def graphs_of(model: Network, lq: torch.Tensor, src: Path, dst: Path, split: boo
         Graph(dst.with_name(f"{dst.stem}_estimator{dst.suffix}"), model.estimator, {"lq": lq}, "idr"),
         Graph(dst.with_name(f"{dst.stem}_restorer{dst.suffix}"), _Restorer(model), {"lq": lq, "idr": idr}, "sr"),
     ]
+
+
+def refuse_folders(files: Iterable[Path]) -> None:
+    """Raise `UserError` if a file to write is a folder, because several files are renamed one after the other."""
+    for file in files:
+        if file.is_dir():
+            raise UserError(f"{file}: a folder; choose another name")
 
 
 class _Restorer(nn.Module):

@@ -20,7 +20,7 @@ from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.archs.part import Network, needs_lq_only
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.inference.export import TOLERANCE, Exported, Graph, graphs_of, without_batch_norms
+from lightbsr_arch.inference.export import TOLERANCE, Exported, Graph, graphs_of, refuse_folders, without_batch_norms
 from lightbsr_arch.io import whole_file
 
 BLOBS = {"lq": "data", "sr": "output", "idr": "idr"}
@@ -65,6 +65,7 @@ def export_ncnn(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     generator = torch.Generator().manual_seed(0)
     *lqs, checked = (torch.rand(1, model.num_in_ch, *size, generator=generator) for size in (*SIZES, CHECKED_SIZE))
     examples = [graphs_of(model, lq, src, dst, split) for lq in lqs]
+    refuse_folders(graph.dst.with_suffix(suffix) for graph in examples[0] for suffix in (".param", ".bin"))
 
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         pairs = []

@@ -100,8 +100,8 @@ def check_effect(model: Network) -> None:
     energies = [_gradient_energy(_moved(model, strength, clean), lq) for strength in (0, 0.5, 1, LARGEST_STRENGTH)]
     if energies != sorted(energies) or energies[-1] < LEAST_GAIN * energies[0]:
         raise UserError(
-            "the sharpness of this model's output hardly follows its IDR; leave --strength out, or choose another "
-            "model, such as -m kdsr_s_x4_iso"
+            "the sharpness of this model's output hardly follows its IDR; leave the strength at 1, or choose "
+            "another model, such as kdsr_s_x4_iso"
         )
 
 

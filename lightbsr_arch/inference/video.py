@@ -206,7 +206,10 @@ def upscale_video(
             f"{target}: the encoder would need about {held / 1e9:.1f} GB for {width}x{height} pixels, and "
             f"{free / 1e9:.1f} GB are free; ask for a smaller --size"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{target}: its folder cannot be made: {error.strerror}") from None
     shots, frames = ShotModel(model), 0
     with (
         _one_line(video.path, "cannot be read"),

@@ -61,6 +61,9 @@ def test_standard_input(folder, capsys, monkeypatch):
         assert main(["inspect", "-", "--json"]) == 0
     [one] = json.loads(capsys.readouterr().out)["pictures"]
     assert one == {**wanted, "input": "-"}
+    monkeypatch.setattr(sys, "stdin", None)  # as after <&-
+    assert main(["inspect", "-"]) == 1
+    assert "failed: standard input: closed; redirect a picture to it" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nothing")))
     assert main(["inspect", "-"]) == 1
     err = capsys.readouterr().err

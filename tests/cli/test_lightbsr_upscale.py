@@ -315,7 +315,7 @@ def test_strength(tmp_path, capfd):
         chosen = ["-m", model] if model else []
         assert main(["upscale", str(source), "-o", str(tmp_path / "b.png"), "--strength", "0.5", *chosen]) == 2
         said = capfd.readouterr().err
-        assert "the sharpness of this model's output hardly follows its IDR; leave --strength out" in said
+        assert "the sharpness of this model's output hardly follows its IDR; leave the strength at 1" in said
     assert tree(tmp_path) == before
 
 

@@ -174,9 +174,11 @@ def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
     assert "there is no folder" in refused([kdsr, str(tmp_path / "none" / "out.onnx")], capsys)
     assert "opset 17: PyTorch writes 18 and later" in refused([kdsr, out, "--opset", "17"], capsys)
     assert "nothing: no such file" in refused(["nothing", out], capsys)
+    (tmp_path / "taken_estimator.onnx").mkdir()
+    assert "taken_estimator.onnx: a folder" in refused([kdsr, str(tmp_path / "taken.onnx"), "--split"], capsys)
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not installed
     assert "pip install 'lightbsr-arch[onnx]'" in refused([kdsr, out], capsys)
-    assert [file.name for file in tmp_path.iterdir()] == ["teacher.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["taken_estimator.onnx", "teacher.safetensors"]
 
 
 def test_a_file_that_differs_is_not_written(folder, tmp_path, monkeypatch):

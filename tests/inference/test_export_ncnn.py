@@ -105,9 +105,11 @@ def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
     assert "must be named .onnx, or .param for ncnn" in refused([kdsr, str(tmp_path / "out.bin")], capsys)
     assert "there is no folder" in refused([kdsr, str(tmp_path / "none" / "out.param")], capsys)
     assert "--opset is a version of ONNX" in refused([kdsr, out, "--opset", "18"], capsys)
+    (tmp_path / "taken.param").mkdir()
+    assert "taken.param: a folder" in refused([kdsr, str(tmp_path / "taken.param")], capsys)
     monkeypatch.setitem(sys.modules, "pnnx", None)  # as if it were not installed
     assert "pip install 'lightbsr-arch[ncnn]'" in refused([kdsr, out], capsys)
-    assert [file.name for file in tmp_path.iterdir()] == ["teacher.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["taken.param", "teacher.safetensors"]
 
 
 def test_a_file_that_differs_is_not_written(folder, tmp_path, monkeypatch):

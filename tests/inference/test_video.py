@@ -355,6 +355,8 @@ def test_what_cannot_work_is_refused_before_the_start(tmp_path, run):
         (clip, "-o", tmp_path / "out.png"): "a video is written as",
         (clip, "-o", clip): "is the input and would be written over",
         (clip, clip, "-o", out): "one video is upscaled at a time",
+        ("-", "-o", out): "which standard input does not allow; name a file",
+        (clip, "-o", clip / "out.mp4"): "out.mp4: its folder cannot be made: ",
         (clip, "-o", out, "--format", "png"): "--format is for pictures",
         (clip, "-o", out, "--self-ensemble"): "--self-ensemble is for pictures",
         (clip, "-o", out, "--outscale", "5"): "more than the largest output of a x2 model",
@@ -366,6 +368,16 @@ def test_what_cannot_work_is_refused_before_the_start(tmp_path, run):
         assert err.count("\n") == 1
         assert reason in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "pcm.mkv"]
+
+
+def test_names_with_line_breaks_stay_in_one_line(tmp_path, run):
+    clip = write(tmp_path / "a\nb.mp4", [np.zeros((3, 3, 3), np.uint8)], audio=None)
+    code, out, err = run(clip, "-o", tmp_path / "c\nd.mp4", "--outscale", "1")
+    assert code == 0
+    assert out.endswith("/c\\nd.mp4\n")
+    assert out.startswith("1 frame in 1 shot upscaled to 4x4: ")
+    assert err.endswith("because the encoder needs even sides\n")
+    assert (err.count("\n"), "/a\\nb.mp4: 3x3 pixels became 4x4" in err) == (1, True)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, weights):

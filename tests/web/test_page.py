@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -49,9 +50,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         process.kill()
         raise AssertionError(line + process.communicate()[1])
     yield match[1], folder
-    process.terminate()
+    process.send_signal(signal.SIGHUP)  # as when its terminal is closed
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGHUP
     assert err.endswith("lightbsr web: stopped\n")  # after gradio's log of the refused requests
     assert list(folder.iterdir()) == []
 

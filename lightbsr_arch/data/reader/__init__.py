@@ -207,7 +207,13 @@ def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
 
 
 def read_standard_input() -> tuple[str, bytes]:
-    """Return the name of standard input for errors, and its bytes. Longer input is cut, and refused when decoded."""
+    """Return the name of standard input for errors, and its bytes. Longer input is cut, and refused when decoded.
+
+    Raises:
+        UserError: standard input is closed.
+    """
+    if sys.stdin is None:
+        raise UserError("standard input: closed; redirect a picture to it")
     return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
 
 
