@@ -17,8 +17,6 @@ CODECS = ("png", "bmp", "webp")
 
 DTYPES = ("fp32", "bf16", "fp16")
 """Number formats of inference."""
-BACKENDS = ("torch", "openvino")
-"""Libraries that run the network."""
 EXPORT_DTYPES = ("fp32", "fp16")
 """Number formats of exported networks."""
 ONNX_OPSET = 18

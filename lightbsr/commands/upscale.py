@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import count
 
 from lightbsr.commands.outcome import ending_at_signals
-from lightbsr.defaults import BACKENDS, DTYPES
+from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError, one_line
 
 HELP = "upscale pictures or a video"
@@ -62,13 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "free memory; 0: the whole picture at once",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="torch",
-        help="library that runs the network (torch). openvino: on the CPU, in fp32, each picture as a whole "
-        "(docs/speed.md)",
-    )
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number format of the computation (fp32)")
     parser.add_argument(
         "--self-ensemble",
@@ -162,8 +155,8 @@ def _run(args: argparse.Namespace) -> int:
     dtype = TORCH_DTYPES[args.dtype]
     if args.model == "auto" and args.strength != 1:
         raise UserError("--strength needs one model: name it with -m instead of auto")
-    choose = Chooser(args.device, dtype, args.backend) if args.model == "auto" else None
-    model = choose.default if choose else load_student(args.model, args.device, dtype, args.outscale, args.backend)
+    choose = Chooser(args.device, dtype) if args.model == "auto" else None
+    model = choose.default if choose else load_student(args.model, args.device, dtype, args.outscale)
     model = with_checked_strength(model, args.strength)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
@@ -231,7 +224,7 @@ def _upscale_video(args: argparse.Namespace) -> int:
 
     check_target(args.output)
     load_plugins()
-    student = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale, args.backend)
+    student = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
     model = with_checked_strength(student, args.strength)
     video = read_video(args.inputs[0])
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"

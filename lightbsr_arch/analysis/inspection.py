@@ -199,15 +199,14 @@ class Chooser:
     Args:
         device: see `Inspector`.
         dtype: number format of the networks.
-        backend: see `load_student`.
 
     Raises:
         UserError: see `Inspector` and `load_student`.
     """
 
-    def __init__(self, device: str | torch.device, dtype: torch.dtype, backend: str = "torch") -> None:
+    def __init__(self, device: str | torch.device, dtype: torch.dtype) -> None:
         self._inspector = Inspector(device)
-        self._networks = {name: load_student(name, device, dtype, backend=backend) for name in NETWORKS}
+        self._networks = {name: load_student(name, device, dtype) for name in NETWORKS}
         self.default = self._networks[REAL]
 
     def __call__(self, pixels: Pixels, data: bytes) -> tuple[Network, str]:

@@ -155,8 +155,6 @@ class Restorer(Part):
         idr_ch: channels of the IDR, a vector or a map.
         knows: names of its guides.
         converters: the layers that compute the guides from an IDR.
-        reach: rows above and below that a row of the SR image depends on, in low-quality pixels; None if it depends on
-            the whole image.
     """
 
     system: ClassVar[str] = ""
@@ -167,7 +165,6 @@ class Restorer(Part):
     knows: tuple[str, ...] = ()
     scale: int
     converters: tuple[nn.Module, ...] = ()
-    reach: int | None = None
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
         """Return the guides for images of the given size, by the names in ``knows``."""
@@ -190,8 +187,6 @@ class Network(Part):
         parts: arguments that describe a registered class (``type`` and its arguments), with the base of that class. It
             is empty for a network without parts.
         config: arguments that rebuild the network, ``type(self)(**config)``.
-        most_pixels: number of pixels of a strip above which larger strips are not faster; None for the usual number
-            of the device.
     """
 
     parts: ClassVar[dict[str, type[Part]]] = {}
@@ -202,7 +197,6 @@ class Network(Part):
     num_feat: int = 64
     extra_input: str | None = None
     is_teacher: bool = False
-    most_pixels: int | None = None
 
     @property
     def privileged(self) -> str | None:

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightbsr.defaults import BACKENDS, DTYPES
+from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError
 from lightbsr.shipped import default_name
 from lightbsr_arch.archs.fast.memory import release_freed, rows_that_fit
 from lightbsr_arch.archs.part import Advance, Network, needs_lq_only
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.device import find_device
-from lightbsr_arch.inference.openvino_backend import check_openvino, with_openvino
 from lightbsr_arch.inference.resize import output_size, resized
 from lightbsr_arch.inference.self_ensemble import TURNS
 from lightbsr_arch.inference.self_ensemble import self_ensemble as mean_over_turns
@@ -102,21 +101,13 @@ def load_student(
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     outscale: float | None = None,
-    backend: str = "torch",
 ) -> Network:
     """Load a model for upscaling, by default the best shipped weights for the factor ``outscale``.
 
-    The ``backend`` is "torch", or "openvino" for the CPU and fp32 (`openvino_backend`).
-
     Raises:
-        UserError: the weights are missing, a teacher's, or not for RGB; the device is missing or cannot compute in
-            that dtype; or OpenVINO is missing, or cannot run the model, the device or the dtype.
+        UserError: the weights are missing, a teacher's, or not for RGB, or the device is missing or cannot compute in
+            that dtype.
     """
-    if backend not in BACKENDS:
-        raise UserError(f"backend {backend}: expected {' or '.join(BACKENDS)}")
-    if backend == "openvino":
-        check_openvino(device, dtype)
-        device = "cpu"
     name_or_path = name_or_path or default_name(outscale)
     model = load(name_or_path, find_device(device), dtype)
     needs_lq_only(model, name_or_path)
@@ -124,7 +115,7 @@ def load_student(
         if (channels := getattr(model, key)) != 3:
             raise UserError(f"{name_or_path}: a network with {key} {channels}; pictures are upscaled as RGB, by 3")
     _check_dtype(find_device(device), dtype)
-    return with_openvino(model, name_or_path) if backend == "openvino" else model
+    return model
 
 
 def _check_dtype(device: torch.device, dtype: torch.dtype) -> None:
@@ -144,7 +135,7 @@ def check_tile(tile: int | str) -> None:
 
 
 def _strips(model: Network, image: torch.Tensor, tile: int | str, advance: Advance) -> Iterator[torch.Tensor]:
-    rows = rows_that_fit(model.num_feat, image, model.most_pixels) if tile == "auto" else int(tile)
+    rows = rows_that_fit(model.num_feat, image) if tile == "auto" else int(tile)
     return sr_strips(model, image, rows, advance)
 
 

@@ -54,18 +54,17 @@ def free_memory(device: torch.device, cgroups: Path = Path("/sys/fs/cgroup")) ->
     return int(free)
 
 
-def rows_that_fit(num_feat: int, lq: torch.Tensor, most_pixels: int | None = None) -> int:
+def rows_that_fit(num_feat: int, lq: torch.Tensor) -> int:
     """Return the rows per strip for ``--tile auto``, as many as the free memory allows, up to the fastest size.
 
     Args:
         num_feat: channels of the network's features.
         lq: the image, 1 x 3 x H x W.
-        most_pixels: number of pixels above which larger strips are not faster, by default that of the device.
     """
     kind = "cpu" if lq.device.type == "cpu" else "other"
     height, width = lq.shape[2:]
     work = BYTES_PER_FEATURE[kind] * num_feat * lq.element_size() * width
-    rows = min(int(STRIP_SHARE * free_memory(lq.device)) // work, (most_pixels or MOST_PIXELS[kind]) // width, height)
+    rows = min(int(STRIP_SHARE * free_memory(lq.device)) // work, MOST_PIXELS[kind] // width, height)
     return max(rows, min(FEWEST_ROWS, height))
 
 
