@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 from lightbsr.commands import main
+from lightbsr_arch.config.reference import json_schema, options_page
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_reference_and_the_schema_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "--reference"]) == 0
-    assert capsys.readouterr().out == (ROOT / "docs/options.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == options_page()  # equal to the files: tests/config/test_reference.py
     assert main(["options", "--schema"]) == 0
-    assert capsys.readouterr().out == (ROOT / "options/schema.json").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == json_schema()
 
 
 def test_an_unknown_key_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
