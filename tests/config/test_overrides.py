@@ -33,6 +33,11 @@ def test_values_are_read_as_yaml(run_folder: Path) -> None:
         ("name:x=1", "not-a-section"),
         ("name=!!python/name:os.getcwd ~", "forbidden-tag"),
         ("name=[", "invalid-yaml"),
+        (
+            "datasets:train={name: t, type: GTDataset, dataroot_gt: none, io_backend: {type: disk}, gt_size: 96, "
+            "num_worker_per_gpu: 0, batch_size_per_gpu: 1}",
+            "datasets.train.dataroot_gt: missing-folder",
+        ),
     ],
 )  # fmt: skip
 def test_refused(run_folder: Path, entry: str, refusal: str) -> None:

@@ -33,8 +33,8 @@ def file_checks(document: Document, options_file: Path) -> Iterator[Finding]:
         for key in DATA_ROOTS:
             if isinstance(dataset.get(key), str):
                 key_path = ("datasets", name, key)
-                location = document.locations[key_path]
-                described_in = Path(location.source) if location.line else options_file
+                location = document.locations.get(key_path)  # missing if --force_yml replaced the section
+                described_in = Path(location.source) if location and location.line else options_file
                 missing += _data_root(dataset[key], backend, key_path, described_in)
         yield from missing
         if dataset.get("type") == "PairDataset" and not missing:
