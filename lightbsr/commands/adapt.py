@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output.suffix != ".safetensors":
         raise UserError(f"{args.output}: the file of the weights must be named .safetensors")
-    if args.output.parent and not args.output.parent.is_dir():
+    if not args.output.parent.is_dir():
         raise UserError(f"{args.output}: no such folder: {args.output.parent}")
     if not 1 <= args.steps <= 100_000 or not 0 < args.lr < 1:
         raise UserError("--steps takes 1 to 100000, --lr a number between 0 and 1")

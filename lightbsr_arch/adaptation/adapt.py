@@ -47,7 +47,7 @@ def adapt(
     pictures: Sequence[torch.Tensor],
     estimator: KernelEstimator,
     *,
-    steps: int = 100,
+    steps: int = 60,
     lr: float = 1e-4,
     seed: int = 0,
     step_done: Callable[[], object] = lambda: None,

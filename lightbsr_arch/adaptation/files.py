@@ -50,7 +50,7 @@ def adapt_files(
     name_or_path: str | Path,
     out: Path,
     *,
-    steps: int = 100,
+    steps: int = 60,
     lr: float = 1e-4,
     device: str | torch.device = "auto",
     step_done: Callable[[], object] = lambda: None,
