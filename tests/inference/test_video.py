@@ -18,8 +18,8 @@ from lightbsr.commands import main
 from lightbsr_arch import upscale
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.checkpoint import Checkpoint, load
-from lightbsr_arch.inference.shots import SMOOTHING, CutDetector, SmoothedEstimator
 from lightbsr_arch.inference.video import read_video
+from lightbsr_arch.inference.video.shots import SMOOTHING, CutDetector, SmoothedEstimator
 from tests.inference.networks import network
 
 av = pytest.importorskip("av", reason="videos need PyAV: pip install 'lightbsr-arch[video]'")
@@ -401,5 +401,6 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, weights):
 
 def test_properties_of_a_video(tmp_path):
     video = read_video(write(tmp_path / "clip.mp4"))
-    assert (video.frames, video.height, video.width, video.deep, video.matrix) == (FRAMES, HEIGHT, WIDTH, False, 1)
+    assert (video.frames, video.height, video.width) == (FRAMES, HEIGHT, WIDTH)
+    assert (video.colours.deep, video.colours.matrix) == (False, 1)
     assert video.others == (1,)
