@@ -157,22 +157,9 @@ class VectorGuided(GuidedRestorer):
     )
     knows = ("vector",)
 
-    @property
-    def converters(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
-        return (self.compress,)
-
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
         """Return the only guide: a ``vector``, N x num_feat, for images of any size."""
         return {"vector": F.leaky_relu(self.compress(as_vector(idr)), SLOPE)}
-
-    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """Strips flow through all layers, so memory grows with the width of the image and not with its height."""
-        parts: Any = self.body
-        body = self.head_in_strips(lq, rows)
-        for part in parts:
-            body = part.in_strips(body, guides["vector"])
-        features = added(streamed(self.after_body, body, halo=1), self.head_in_strips(lq, rows))
-        return self.image_in_strips(features, rows, lambda done: advance(done / lq.shape[2]))
 
 
 @ARCH_REGISTRY.register()
