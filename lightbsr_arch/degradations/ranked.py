@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
-from lightbsr_arch.degradations.second_order import (
+from lightbsr_arch.degradations.second_order import SecondOrderDegradation
+from lightbsr_arch.degradations.second_order_round import (
     KERNEL_SIZE,
     KERNEL_SIZES,
     RESIZE_MODES,
     Quality,
     Range,
     Round,
-    SecondOrderDegradation,
 )
 from lightbsr_arch.degradations.usm import usm_sharp
 from lightbsr_arch.seeds import seeded
