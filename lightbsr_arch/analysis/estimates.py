@@ -8,18 +8,17 @@ strong noise, the interval is as wide as the range of the fit, and there is no e
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightbsr.errors import UserError
-from lightbsr_arch.io import write_whole
+from lightbsr_arch.io import open_arrays, write_arrays
 
 TARGETS = ("sigma", "noise", "jpeg", "gain")
 """Width of the blur in pixels of the high-resolution grid; standard deviation of the noise on the 8-bit scale; JPEG
@@ -195,13 +194,12 @@ class Fit:
 
     def save(self, path: Path) -> None:
         """Write the regression in half or single precision; the file appears whole or not at all."""
-        file = io.BytesIO()
         arrays = {one.name: getattr(self, one.name) for one in fields(self)}
-        references = {name: arrays[name].astype(np.float16) for name in ("references", "predicted", "actual")}
-        rest = {name: array for name, array in arrays.items() if name not in references}
-        single = {name: array if array.dtype.kind == "U" else array.astype(np.float32) for name, array in rest.items()}
-        np.savez_compressed(file, **single, **references)
-        write_whole(path, file.getvalue())
+        half = ("references", "predicted", "actual")
+        for name, array in arrays.items():
+            if array.dtype.kind != "U":
+                arrays[name] = array.astype(np.float16 if name in half else np.float32)
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Fit":
@@ -210,13 +208,8 @@ class Fit:
         Raises:
             UserError: the file is missing or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {one.name: file[one.name] for one in fields(cls)}
-        except FileNotFoundError:
-            raise UserError(f"{path}: missing; {REFIT}") from None
-        except Exception as error:  # damaged archives raise nearly anything
-            raise UserError(f"{path}: no regression of lightbsr inspect ({type(error).__name__}); {REFIT}") from None
+        with open_arrays(path, "regression of lightbsr inspect", REFIT) as file:
+            arrays: dict[str, Any] = {one.name: file[one.name] for one in fields(cls)}
         return cls(**{name: a if a.dtype.kind == "U" else a.astype(np.float64) for name, a in arrays.items()})
 
     def check_weights(self, files: Mapping[str, Path]) -> None:
