@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightbsr.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    from lightbsr_arch.analysis.inspection import Inspected
+    from lightbsr_arch.analysis.inspected_files import Inspected
 
 HELP = "estimate blur, noise and JPEG quality of pictures, and name the shipped weights that fit"
 DESCRIPTION = (
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightbsr_arch.analysis.inspection import Inspector, inspect_files
+    from lightbsr_arch.analysis.inspected_files import inspect_files
+    from lightbsr_arch.analysis.inspection import Inspector
     from lightbsr_arch.analysis.inspection_map import MapWriter
     from lightbsr_arch.data.picture_files import PictureFile, find_pictures, find_pictures_outside
 

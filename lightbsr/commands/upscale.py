@@ -6,11 +6,16 @@ import math
 import re
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from lightbsr_arch.archs.part import Network
 
 HELP = "upscale pictures or a video"
 DESCRIPTION = (
@@ -47,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size",
-        type=_size,
+        type=_width_and_height,
         metavar="WxH",
         help="largest width and height in pixels, such as 4000x3000, 4000x or x3000; the aspect is kept",
     )
@@ -114,7 +119,7 @@ def _crf(text: str) -> float:
     return crf
 
 
-def _size(text: str) -> tuple[int | None, int | None]:
+def _width_and_height(text: str) -> tuple[int | None, int | None]:
     """Return height and width."""
     match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
     width, height = (int(side) if side else None for side in (match.groups() if match else ("", "")))
@@ -138,29 +143,27 @@ def _run(args: argparse.Namespace) -> int:
 
     if is_video_name(args.output) or any(map(is_video_name, args.inputs)):
         return _upscale_video(args)
+    return _upscale_pictures(args)
+
+
+def _upscale_pictures(args: argparse.Namespace) -> int:
     for name in ("codec", "crf"):
         if getattr(args, name) is not None:
             raise UserError(f"--{name} is for videos; leave it out")
-
-    from tqdm import tqdm
+    if args.model == "auto" and args.strength != 1:
+        raise UserError("--strength needs one model: name it with -m instead of auto")
 
     from lightbsr_arch.analysis.inspection import Chooser
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
-    from lightbsr_arch.inference.strength import with_checked_strength
-    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES
     from lightbsr_arch.plugins import load_plugins
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
     load_plugins()
-    dtype = TORCH_DTYPES[args.dtype]
-    if args.model == "auto" and args.strength != 1:
-        raise UserError("--strength needs one model: name it with -m instead of auto")
-    choose = Chooser(args.device, dtype) if args.model == "auto" else None
-    model = choose.default if choose else load_student(args.model, args.device, dtype, args.outscale)
-    model = with_checked_strength(model, args.strength)
+    choose = Chooser(args.device, TORCH_DTYPES[args.dtype]) if args.model == "auto" else None
+    model = choose.default if choose else _load(args)
     finished = count(1)
-    bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
-    with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:
+    with _bar(len(jobs), "pictures", args) as bar:
 
         def report(outcome: Outcome) -> None:
             bar.n = next(finished)  # shares sum to about one
@@ -175,14 +178,12 @@ def _run(args: argparse.Namespace) -> int:
             outcomes = upscale_files(
                 jobs,
                 model,
-                tile=args.tile,
                 skip_existing=args.skip_existing,
                 self_ensemble=args.self_ensemble,
-                outscale=args.outscale,
-                fit_inside=args.size,
                 choose=choose,
                 advance=advance,
                 report=report,
+                **_size(args),
             )
         except KeyboardInterrupt as stop:
             if args.output != "-":
@@ -193,21 +194,18 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**number, "scale": model.scale, "pictures": [one.as_json() for one in outcomes]}, indent=2))
     else:
-        size = f"x{args.outscale or model.scale:g}" if args.size is None else "to fit inside " + _in_pixels(*args.size)
+        size = f"x{args.outscale or model.scale:g}"
+        if args.size is not None:
+            size = "to fit inside " + "x".join(str(side or "") for side in reversed(args.size))
         summary = f"{number['done']} upscaled {size}, {number['skipped']} skipped, {number['failed']} failed"
         print(one_line(f"{summary}: {args.output}"), file=sys.stderr if args.output == "-" else sys.stdout)
     return 1 if number["failed"] else 0
 
 
 def _upscale_video(args: argparse.Namespace) -> int:
-    for option, value in (
-        ("--format", args.format),
-        ("--suffix", args.suffix),
-        ("--skip-existing", args.skip_existing),
-        ("--self-ensemble", args.self_ensemble),
-    ):
-        if value:
-            raise UserError(f"{option} is for pictures, not for a video; leave it out")
+    for name in ("format", "suffix", "skip_existing", "self_ensemble"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is for pictures, not for a video; leave it out")
     if len(args.inputs) > 1:
         raise UserError(f"{args.output}: one video is upscaled at a time, not {len(args.inputs)} inputs")
     if args.inputs == ["-"]:
@@ -215,29 +213,26 @@ def _upscale_video(args: argparse.Namespace) -> int:
     if args.model == "auto":
         raise UserError("-m auto is for pictures; name one model for a video, see lightbsr models")
 
-    from tqdm import tqdm
-
-    from lightbsr_arch.inference.strength import with_checked_strength
-    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
-    from lightbsr_arch.inference.video import check_target, read_video, upscale_video
+    from lightbsr_arch.inference.video import check_target
     from lightbsr_arch.plugins import load_plugins
 
     check_target(args.output)
-    load_plugins()
-    student = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
-    model = with_checked_strength(student, args.strength)
-    video = read_video(args.inputs[0])
-    bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"
-    has_started = False
+    if find_spec("av") is None:
+        raise UserError("videos are read with PyAV: pip install 'lightbsr-arch[video]'")
 
-    def advance(share: float) -> None:
-        bar.update(share)
+    from lightbsr_arch.inference.video.read import read_video
+    from lightbsr_arch.inference.video.write import upscale_video
+
+    load_plugins()
+    model = _load(args)
+    video = read_video(args.inputs[0])
+    has_started = False
 
     def start() -> None:
         nonlocal has_started
         has_started = True
 
-    with tqdm(total=video.frames, bar_format=bar_format, disable=args.quiet) as bar:
+    with _bar(video.frames, "frames", args) as bar:
         try:
             made = upscale_video(
                 video,
@@ -245,11 +240,9 @@ def _upscale_video(args: argparse.Namespace) -> int:
                 model,
                 codec=args.codec or "h264",
                 crf=args.crf,
-                tile=args.tile,
-                outscale=args.outscale,
-                fit_inside=args.size,
                 start=start,
-                advance=advance,
+                advance=bar.update,
+                **_size(args),
             )
         except UserError as error:
             if not has_started:
@@ -269,5 +262,23 @@ def _upscale_video(args: argparse.Namespace) -> int:
     return 0
 
 
-def _in_pixels(height: int | None, width: int | None) -> str:
-    return f"{width or ''}x{height or ''}"
+def _load(args: argparse.Namespace) -> "Network":
+    """Return the model with its strength."""
+    from lightbsr_arch.inference.strength import with_checked_strength
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
+
+    model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
+    return with_checked_strength(model, args.strength)
+
+
+def _size(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `upscale` that pictures and videos share."""
+    return {"tile": args.tile, "outscale": args.outscale, "fit_inside": args.size}
+
+
+def _bar(total: int, unit: str, args: argparse.Namespace) -> Any:
+    """Return a progress bar that counts fractions."""
+    from tqdm import tqdm
+
+    form = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}} {unit} [{{elapsed}}<{{remaining}}]{{postfix}}"
+    return tqdm(total=total, bar_format=form, disable=args.quiet)

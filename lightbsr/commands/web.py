@@ -16,7 +16,7 @@ from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightbsr_arch.analysis.inspection import Inspected
+    from lightbsr_arch.analysis.inspected_files import Inspected
 
 HELP = "serve a local page that upscales pictures"
 DESCRIPTION = (

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 
 from lightbsr.errors import UserError
@@ -85,8 +86,6 @@ class Colours:
 
     def to_yuv(self, rgb: Pixels) -> Any:
         """Return pixels, H x W x 3, as a frame of the output with its tags."""
-        import av
-
         made = av.VideoFrame.from_ndarray(rgb, format=self._rgb_format).reformat(
             format=self.pixel_format,
             interpolation=_SCALING,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import av
 
 from lightbsr.errors import UserError
 from lightbsr_arch.data.reader import PICTURE_SUFFIXES
@@ -52,13 +53,9 @@ def read_video(path: str | Path) -> Video:
     """Decode a whole video and return its properties.
 
     Raises:
-        UserError: PyAV is not installed; the file is missing, no video, damaged or cut short; the size of its frames
+        UserError: the file is missing, no video, damaged or cut short; the size of its frames
             changes; or its colours are coded in a way that is not supported.
     """
-    if find_spec("av") is None:
-        raise UserError("videos are read with PyAV: pip install 'lightbsr-arch[video]'")
-    import av
-
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: {'a folder; name one video' if path.is_dir() else 'no such file'}")
@@ -87,8 +84,6 @@ def read_packets(source: Any, video: Any, others: tuple[int, ...], path: Path) -
     Raises:
         UserError: the file is damaged.
     """
-    import av
-
     video.thread_type = "AUTO"
     frames = 0
     try:
@@ -106,8 +101,6 @@ def read_packets(source: Any, video: Any, others: tuple[int, ...], path: Path) -
 @contextmanager
 def ffmpeg_errors(path: Path, problem: str) -> Iterator[None]:
     """Turn an error of FFmpeg into a `UserError`."""
-    import av
-
     try:
         yield
     except av.error.FFmpegError as error:
@@ -115,8 +108,6 @@ def ffmpeg_errors(path: Path, problem: str) -> Iterator[None]:
 
 
 def _video_stream(source: Any, path: Path) -> Any:
-    import av
-
     name = source.format.name
     if name == "tty" or "image2" in name or name.endswith("_pipe"):
         is_picture = path.suffix.lower() in PICTURE_SUFFIXES
@@ -171,8 +162,6 @@ def _decode_all(source: Any, stream: Any, others: tuple[int, ...], path: Path) -
 
 def _check_length(source: Any, stream: Any, end: float, path: Path) -> None:
     """Raise `UserError` if the last packet ends, at ``end`` seconds, before the duration in the header."""
-    import av
-
     # In some files, only the file as a whole has a duration.
     timed, unit = (stream, stream.time_base) if stream.duration else (source, Fraction(1, av.time_base))
     claimed, found = float(timed.duration * unit), end - float((timed.start_time or 0) * unit)

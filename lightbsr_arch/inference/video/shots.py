@@ -1,7 +1,6 @@
 """One degradation per shot of a video: frames share a smoothed IDR until a cut."""
 
 from copy import deepcopy
-from typing import Any
 
 import cv2
 import numpy as np
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.archs.part import Advance, Estimator, Network
+from lightbsr_arch.archs.part import Estimator, Network
 from lightbsr_arch.data.reader import Pixels
+from lightbsr_arch.inference.changed_idr import ChangedIdr
 
 SMOOTHING = 0.1
 """Weight of a new frame in the exponential average of the IDR."""
@@ -54,7 +54,7 @@ class CutDetector:
         return False
 
 
-class SmoothedEstimator(Estimator):
+class SmoothedEstimator(ChangedIdr):
     """An estimator whose IDR is averaged over the frames of a shot, so that the restoration does not flicker.
 
     The average is the plain mean of the first ``1 / SMOOTHING`` frames, and an exponential average after them. Of an
@@ -66,9 +66,7 @@ class SmoothedEstimator(Estimator):
     """
 
     def __init__(self, estimator: Estimator) -> None:
-        super().__init__()
-        self.estimator = estimator
-        self.idr_ch, self.knows = estimator.idr_ch, estimator.knows
+        super().__init__(estimator)
         self.start_shot()
 
     def start_shot(self) -> None:
@@ -76,14 +74,7 @@ class SmoothedEstimator(Estimator):
         self._mean: torch.Tensor | None = None
         self._frames = 0
 
-    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idr, known = self.estimator.estimate(lq, extra)
-        return self._smoothed(idr), known
-
-    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        return self._smoothed(self.estimator.estimate_in_strips(lq, rows, advance))
-
-    def _smoothed(self, idr: torch.Tensor) -> torch.Tensor:
+    def change(self, idr: torch.Tensor) -> torch.Tensor:
         vector = as_vector(idr)
         self._frames += 1
         weight = max(1 / self._frames, SMOOTHING)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import torch
 
@@ -14,14 +15,10 @@ from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Advance, Network
 from lightbsr_arch.inference.resize import output_size
 from lightbsr_arch.inference.upscaler import upscale
+from lightbsr_arch.inference.video import CONTAINERS
 from lightbsr_arch.inference.video.read import Video, ffmpeg_errors, read_packets
 from lightbsr_arch.inference.video.shots import ShotModel
 from lightbsr_arch.io import whole_file
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""FFmpeg's names of the containers that are written, by extension."""
-
-_READ_ONLY = (".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv", ".vob", ".mxf")
 
 ENCODERS = {"h264": ("libx264", 18), "hevc": ("libx265", 20)}
 """Encoder and default CRF by the name of the codec."""
@@ -38,19 +35,6 @@ class Upscaled:
     shots: int
     size: tuple[int, int]
     notices: list[str]
-
-
-def is_video_name(name: str) -> bool:
-    """Return whether a name has the extension of a video."""
-    return Path(name).suffix.lower() in {*CONTAINERS, *_READ_ONLY}
-
-
-def check_target(target: str | Path) -> None:
-    """Raise `UserError` unless the name has an extension of `CONTAINERS` and is not a folder."""
-    if Path(target).suffix.lower() not in CONTAINERS:
-        raise UserError(f"{target}: a video is written as {', '.join(CONTAINERS)}; name such a file with -o")
-    if Path(target).is_dir():
-        raise UserError(f"{target}: a folder; name a file with -o")
 
 
 def upscale_video(
@@ -108,8 +92,6 @@ def upscale_video(
     except OSError as error:
         raise UserError(f"{target}: its folder cannot be made: {error.strerror}") from None
 
-    import av
-
     form = CONTAINERS[target.suffix.lower()]
     muxer = {} if form == "matroska" else {"movflags": "faststart"}
     shots, frames = ShotModel(model), 0
@@ -149,7 +131,7 @@ def upscale_video(
 
 def _time_stamp(frame: Any, stream: Any, last: int | None) -> int:
     """Return the time stamp of a frame. One that is missing or does not exceed the last one is replaced."""
-    found = frame.pts if frame.pts is not None else frame.dts
+    found: int | None = frame.pts if frame.pts is not None else frame.dts
     if last is None:
         return found or 0
     if found is None:
@@ -160,8 +142,6 @@ def _time_stamp(frame: Any, stream: Any, last: int | None) -> int:
 def _add_encoder(
     out: Any, stream: Any, video: Video, size: tuple[int, int], codec: str, crf: float | None, target: Path
 ) -> Any:
-    import av
-
     name, usual_crf = ENCODERS[codec]
     if name not in av.codecs_available:
         raise UserError(f"{target}: this PyAV has no encoder {name}; choose another --codec")
