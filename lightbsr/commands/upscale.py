@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME_OR_PATH",
         help="shipped weights (lightbsr models) or a file; auto: for each picture the weights that lightbsr inspect "
-        "names; default: see lightbsr models",
+        "names; the default is marked in the output of lightbsr models",
     )
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="output format; default: the input's format"
@@ -63,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_tile,
         default="auto",
         metavar="N|auto|0",
-        help="rows processed at a time. Fewer rows need less memory and give the same result. auto: depends on the "
-        "free memory; 0: the whole picture at once",
+        help="number of rows processed at a time. Fewer rows need less memory, and the result is the same. auto: as "
+        "many as the free memory allows; 0: the whole picture at once",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number format of the computation (fp32)")
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="S",
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
-        "estimated); default %(default)g; docs/upscaling.md lists the models for which it works",
+        "estimated); default %(default)g; docs/upscaling.md lists the models that support it",
     )
     parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
     parser.add_argument(

@@ -28,7 +28,7 @@ DIGITS = {"sigma": 2, "noise": 1, "jpeg": 0, "gain": 1}
 """Decimals of the estimates."""
 
 COVERED = 0.9
-"""Share of the true values of the nearest references that lie inside an interval."""
+"""Share of the true values of the nearest references that an interval contains."""
 
 WIDEST = 2 / 3
 """Largest width of an interval, as a share of the width that holds 90 % of all values of the fit."""
@@ -46,9 +46,9 @@ EVEN = 0.95
 """Share of the tiles of equally degraded photos whose distance from their photo is below 1."""
 
 WIDTHS = (1.0, 2.0, 4.0)
-"""Squared widths of the kernel that are tried, divided by the number of IDR elements."""
+"""Squared widths of the kernel among which cross-validation chooses, divided by the number of IDR elements."""
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
-"""Penalties that are tried."""
+"""Penalties of the ridge regression among which cross-validation chooses."""
 FOLDS = 5
 
 Vectors = NDArray[np.float64]
@@ -156,9 +156,8 @@ class Fit:
                 found[name] = None
                 continue
             low, value, high = np.quantile(values, tails).tolist()
-            told = high - low < WIDEST * (most - least)
-            digits = DIGITS[name]
-            found[name] = Estimate(round(value, digits), round(low, digits), round(high, digits)) if told else None
+            is_determined = high - low < WIDEST * (most - least)
+            found[name] = Estimate(*(round(x, DIGITS[name]) for x in (value, low, high))) if is_determined else None
         return found
 
     def gains(self, idrs: Vectors) -> Vectors:

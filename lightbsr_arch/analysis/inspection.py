@@ -38,8 +38,8 @@ one half, the mean PSNR of the test crops is the same, but twice as many crops w
 `CLEAN`."""
 
 MOST_COMPRESSED = 95
-"""Highest quality of a JPEG file that always gets `REAL`. At moderate qualities, `CLEAN` often has the higher PSNR, but
-it turns the artefacts of compression into a net of lines."""
+"""Highest quality of a JPEG file for which `REAL` is always chosen. At moderate qualities, `CLEAN` often has the higher
+PSNR, but it turns the artefacts of compression into a net of lines."""
 
 SMALLEST_SIDE = 32
 """Shortest side of a picture that is inspected, in pixels. The estimates are fitted to crops of 40 pixels and more."""
@@ -74,7 +74,7 @@ class Reading:
 
 
 class Inspector:
-    """Reads the degradation of pictures.
+    """Estimates the degradation of pictures.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".

@@ -1,6 +1,6 @@
-"""Weaker or stronger restoration, by scaling the difference between the estimated IDR and that of a clean picture.
+"""Weaker or stronger restoration: the difference between the estimated IDR and that of a clean picture is scaled.
 
-``benchmarks/strength.py`` measures the effect on PSNR and sharpness; ``docs/upscaling.md`` has the figures.
+``benchmarks/strength.py`` measures the effect on PSNR and sharpness. ``docs/upscaling.md`` has the figures.
 """
 
 from copy import deepcopy
@@ -27,9 +27,9 @@ NO_IDR = "a {} has no IDR, which --strength changes; leave it out"
 
 
 def with_strength(model: Network, strength: float) -> Network:
-    """Return a copy of a model that restores with the IDR ``clean + strength * (read - clean)``.
+    """Return a copy of a model that restores with the IDR ``clean + strength * (own - clean)``.
 
-    ``read`` is the IDR that the model estimates. ``clean`` is the IDR of pictures without blur and noise, see
+    ``own`` is the IDR that the model estimates. ``clean`` is the IDR of pictures without blur and noise, see
     `clean_idr`.
 
     Args:

@@ -25,7 +25,7 @@ from lightbsr_arch.inference.strength import with_checked_strength
 from lightbsr_arch.inference.upscaler import load_student
 
 AUTO = "auto"
-"""Name of the choice by `Chooser`, as in ``lightbsr upscale -m auto``."""
+"""Name under which `Chooser` chooses the weights, as in ``lightbsr upscale -m auto``."""
 
 PREVIEW_SIDE = 1600
 """Longest side of the pictures that the page compares, in pixels. The downloaded file has its full size."""
@@ -62,7 +62,7 @@ class Result:
 
 
 class Session:
-    """Upscales uploads into a folder of its own.
+    """Upscales uploaded pictures and writes the results into a folder.
 
     Args:
         folder: an existing folder.
@@ -105,7 +105,7 @@ class Session:
         if len(uploads) > self.limits.pictures:
             raise UserError(f"{len(uploads)} pictures; at most {self.limits.pictures} are upscaled at a time")
         if model not in self.models:
-            raise UserError(f"{model}: no shipped model; choose one of {', '.join(self.models)}")
+            raise UserError(f"{model}: not a shipped model; choose one of {', '.join(self.models)}")
         if model == AUTO and strength != 1:
             raise UserError(f"a strength needs one model; choose one instead of {AUTO}, or set the strength to 1")
         network, choose = self._model(model, strength)

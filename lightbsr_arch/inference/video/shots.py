@@ -1,4 +1,4 @@
-"""One degradation per shot of a video: frames share a smoothed IDR until a cut."""
+"""Restoration with one IDR per shot of a video. The IDR is smoothed over the frames of the shot."""
 
 from copy import deepcopy
 
@@ -17,10 +17,10 @@ SMOOTHING = 0.1
 """Weight of a new frame in the exponential average of the IDR."""
 
 LEAST_CHANGE = 0.06
-"""A cut changes a thumbnail by at least this share of the range, in the mean of its pixels."""
+"""At a cut, the mean difference between the pixels of two thumbnails is at least this share of the range."""
 
 LEAST_RATIO = 3.0
-"""A cut changes a thumbnail by at least this multiple of the mean change between the frames of the shot so far."""
+"""At a cut, this difference is also at least this multiple of its mean in the shot so far."""
 
 _THUMBNAIL = (32, 18)
 """Width and height of the thumbnails that are compared."""
@@ -57,9 +57,9 @@ class CutDetector:
 class SmoothedEstimator(ChangedIdr):
     """An estimator whose IDR is averaged over the frames of a shot, so that the restoration does not flicker.
 
-    The average is the plain mean of the first ``1 / SMOOTHING`` frames, and an exponential average after them. Of an
-    IDR map, only the mean over the frame is averaged. Its variation within the frame stays that of the frame, because
-    the content moves.
+    During the first ``1 / SMOOTHING`` frames, the average is the plain mean. After them, it is an exponential average.
+    If the IDR is a map, only its mean over the frame is averaged. The differences from this mean are those of the
+    frame itself, because the content moves.
 
     Args:
         estimator: the estimator of single frames.
@@ -70,7 +70,7 @@ class SmoothedEstimator(ChangedIdr):
         self.start_shot()
 
     def start_shot(self) -> None:
-        """Forget the frames so far."""
+        """Start the average again."""
         self._mean: torch.Tensor | None = None
         self._frames = 0
 
@@ -84,10 +84,10 @@ class SmoothedEstimator(ChangedIdr):
 
 
 class ShotModel:
-    """A model for the frames of a video in their order.
+    """Selects the network for each frame of a video. The frames are given in their order.
 
     Args:
-        model: from `load_student`. A network without an IDR restores each frame by itself.
+        model: from `load_student`. A network without an IDR restores each frame independently.
     """
 
     def __init__(self, model: Network) -> None:
@@ -101,7 +101,7 @@ class ShotModel:
             self.network.estimator = self._smoothed
 
     def for_frame(self, frame: Pixels) -> Network:
-        """Return the network for the next frame, and forget the IDR if the frame starts a shot."""
+        """Return the network for the next frame. If the frame starts a shot, the average of the IDR starts again."""
         if self._cuts.is_cut(frame):
             self.shots += 1
             if self._smoothed:
