@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import math
-import re
 import sys
 from dataclasses import asdict
 from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from lightbsr.commands.argument_types import crf, number, positive, rows, width_and_height
 from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError, one_line
@@ -46,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--outscale",
-        type=_outscale,
+        type=positive,
         metavar="FACTOR",
         help="factor of both sides, such as 2 or 3.5, at most twice the model's scale; default: the model's scale",
     )
     parser.add_argument(
         "--size",
-        type=_width_and_height,
+        type=width_and_height,
         metavar="WxH",
         help="largest width and height in pixels, such as 4000x3000, 4000x or x3000; the aspect is kept",
     )
@@ -60,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-existing", action="store_true", help="leave existing outputs unchanged")
     parser.add_argument(
         "--tile",
-        type=_tile,
+        type=rows,
         default="auto",
         metavar="N|auto|0",
         help="number of rows processed at a time. Fewer rows need less memory, and the result is the same. auto: as "
@@ -75,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strength",
-        type=_number,
+        type=number,
         default=1.0,
         metavar="S",
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
@@ -84,48 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
     parser.add_argument(
         "--crf",
-        type=_crf,
+        type=crf,
         metavar="N",
         help="constant rate factor of a video, from 0 (best, largest) to 51; default: 18 for h264, 20 for hevc",
     )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-
-
-def _tile(text: str) -> int | str:
-    if text == "auto" or text.isdecimal():
-        return text if text == "auto" else int(text)
-    raise argparse.ArgumentTypeError(f"{text}: expected a number of rows, 0 or auto")
-
-
-def _outscale(text: str) -> float:
-    factor = _number(text)
-    if not 0 < factor < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected a positive number, such as 3.5")
-    return factor
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
-
-
-def _crf(text: str) -> float:
-    crf = _number(text)
-    if not 0 <= crf <= 51:
-        raise argparse.ArgumentTypeError(f"{text}: expected 0 to 51")
-    return crf
-
-
-def _width_and_height(text: str) -> tuple[int | None, int | None]:
-    """Return height and width."""
-    match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
-    width, height = (int(side) if side else None for side in (match.groups() if match else ("", "")))
-    if (width, height) == (None, None) or 0 in (width, height):
-        raise argparse.ArgumentTypeError(f"{text}: expected pixels, as 4000x3000, 4000x or x3000")
-    return height, width
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightbsr.commands.argument_types import positive
 from lightbsr.commands.inspect import COLUMNS, cells
 from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.errors import UserError
@@ -29,22 +30,12 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on; 0: any free port (7860)")
-    parser.add_argument("--max-mb", type=_positive, default=50, metavar="N", help="largest upload in MB (50)")
+    parser.add_argument("--max-mb", type=positive, default=50, metavar="N", help="largest upload in MB (50)")
     parser.add_argument(
-        "--max-megapixels", type=_positive, default=24, metavar="N", help="largest picture in megapixels (24)"
+        "--max-megapixels", type=positive, default=24, metavar="N", help="largest picture in megapixels (24)"
     )
     parser.add_argument("--max-pictures", type=int, default=20, metavar="N", help="largest number of pictures (20)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: expected a positive number")
-    return number
 
 
 def run(args: argparse.Namespace) -> int:

@@ -118,11 +118,8 @@ def upscale_files(
     Args:
         jobs: from `plan`.
         model: from `load_student`.
-        tile: see `upscale`.
+        tile, self_ensemble, outscale, fit_inside: see `upscale`.
         skip_existing: whether to skip pictures whose output exists.
-        self_ensemble: see `upscale`.
-        outscale: see `upscale`.
-        fit_inside: see `upscale`.
         choose: takes the pixels and the bytes of a picture. Returns the model for it, which has the scale of ``model``,
             and a notice that names the model. By default, ``model`` upscales every picture.
         advance: receives the index of a job and the share of its work that has been done since the last call.

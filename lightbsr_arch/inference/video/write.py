@@ -60,9 +60,7 @@ def upscale_video(
         model: from `load_student`.
         codec: a key of `ENCODERS`.
         crf: constant rate factor of the encoder, from 0 (best) to 51.
-        tile: see `upscale`.
-        outscale: see `upscale`.
-        fit_inside: see `upscale`.
+        tile, outscale, fit_inside: see `upscale`.
         start: called when everything that can be refused has been checked.
         advance: receives the number of frames, with fractions, that have been done since the last call.
 
