@@ -182,8 +182,8 @@ _COMMANDS = {
     "benchmarks": (
         "make LR/HR pairs of benchmarks",
         "Make LR/HR pairs from the HR pictures of benchmarks with the test degradations of the published tables. The "
-        "LR pictures equal those of validation. Writes OUT/Set5/x4/HR, OUT/Set5/x4/gaussian8/sigma1.8 and so on. With "
-        "--lmdb, each is an LMDB, NAME.lmdb. Both pictures of a pair have the same name, as BasicSR's "
+        "LR pictures equal those of validation. The folders are OUT/Set5/x4/HR, OUT/Set5/x4/gaussian8/sigma1.8 and so "
+        "on. With --lmdb, each is an LMDB, NAME.lmdb. Both pictures of a pair have the same name, as BasicSR's "
         "PairedImageDataset expects. Existing folders are not changed. A folder appears when it is complete.",
         _add_benchmarks,
         _benchmarks,
