@@ -24,9 +24,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="names of shipped weights, or files, of one scale")
-    parser.add_argument(
-        "--images", required=True, metavar="DIR", help="folder or LMDB of sharp images not in training"
-    )
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder or LMDB of sharp images not in training")
     default = "; default %(default)s"
     parser.add_argument("-o", "--output", type=Path, default=Path("idr.png"), metavar="PNG", help=f"the plot{default}")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")

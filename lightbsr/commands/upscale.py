@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="constant rate factor of a video, from 0 (best, largest) to 51; default: 18 for h264, 20 for hevc",
     )
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
+    parser.add_argument("--json", action="store_true", help="print the outcomes as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
