@@ -13,12 +13,12 @@ from lightbsr_arch.archs.degradation_encoder import DegradationEncoder, map_in_s
 from lightbsr_arch.archs.estimator_init import Init
 from lightbsr_arch.archs.fast.row_streams import Strips
 from lightbsr_arch.archs.groups_in_strips import groups_in_strips
-from lightbsr_arch.archs.guided_restorer import GuidedRestorer
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import GROUP_NAMES, ConvNeXtBlock
 from lightbsr_arch.archs.lightbsrnet_arch import crop
 from lightbsr_arch.archs.mean_shift import DF2K_MEAN
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.residual_restorer import GuidedRestorer
 
 CONVNEXT_HALO = 3  # rows above and below that a depthwise 7x7 convolution depends on
 BLOCK_HALO = 2 + CONVNEXT_HALO  # with the two 3x3 convolutions of the spatial gate

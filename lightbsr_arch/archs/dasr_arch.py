@@ -22,10 +22,11 @@ from lightbsr_arch.archs.degradation_encoder import (
 )
 from lightbsr_arch.archs.estimator_init import Init
 from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
-from lightbsr_arch.archs.guided_restorer import GuidedRestorer
+from lightbsr_arch.archs.fast.upscale import upscale
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.residual_restorer import GuidedRestorer
 
 PEAK = 255.0  # value of white inside the networks
 GATE_REDUCTION = 8
@@ -197,7 +198,14 @@ class DASRNet(VectorGuided):
         scale: int = 4,
     ) -> None:
         groups = (DAGroup(num_feat, num_block) for _ in range(num_group))
-        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, groups, peak=PEAK)
+        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, groups)
+
+    def first_features(self, lq: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(PEAK * self.mean_in.subtract(lq))
+        return out
+
+    def image(self, features: torch.Tensor) -> torch.Tensor:
+        return self.mean_out.add(upscale(features, self.upsample, self.tail) / PEAK)
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:

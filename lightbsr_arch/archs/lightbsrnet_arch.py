@@ -1,7 +1,5 @@
 """The restorer of LightBSR (ICCV 2025), section 3.3."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -99,12 +97,15 @@ class LightBSRNet(ResidualRestorer):
         if num_feat % 8 or idr_ch % MAP_STRIDE**2:
             raise ValueError(f"num_feat must be a multiple of 8, not {num_feat}, idr_ch one of 16, not {idr_ch}")
         num_spatial = idr_ch // MAP_STRIDE**2
-        converters: dict[str, Callable[[], nn.Module]] = {
-            "to_channel_guide": partial(nn.Linear, idr_ch, local_and_wide(num_feat)[1], bias=False),
-            "to_spatial_guide": partial(nn.Conv2d, num_spatial, num_spatial, 3, padding=1),
-        }
         body = (IDRGroup(num_feat, num_block, num_spatial) for _ in range(num_group))
-        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, body, converters)
+        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, body)
+
+    def make_converters(self, num_feat: int, idr_ch: int) -> dict[str, nn.Module]:
+        num_spatial = idr_ch // MAP_STRIDE**2
+        return {
+            "to_channel_guide": nn.Linear(idr_ch, local_and_wide(num_feat)[1], bias=False),
+            "to_spatial_guide": nn.Conv2d(num_spatial, num_spatial, 3, padding=1),
+        }
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
         """Return the initial guides, before the groups refine them. A student imitates its teacher's initial guides.

@@ -1,6 +1,6 @@
 """The structure that most restorers share: head, body, a long skip connection, upsampler and tail."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -35,8 +35,6 @@ class ResidualRestorer(Restorer):
         idr_ch: channels of the IDR.
         scale: 2, 3 or 4.
         body: the parts of the body. Their arguments after the features have the names of the guides.
-        converters: constructors of the layers that compute the guides, by name. They are called between the head and
-            the body, because the order determines the random numbers of the initialisation.
         mean: RGB mean of the training images, in [0, 1].
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
@@ -52,21 +50,25 @@ class ResidualRestorer(Restorer):
         idr_ch: int,
         scale: int,
         body: Iterable[nn.Module],
-        converters: Mapping[str, Callable[[], nn.Module]] | None = None,
         mean: tuple[float, ...] = RGB_MEAN,
     ) -> None:
         super().__init__()
         self.mean_in, self.mean_out = RGBMean(num_in_ch, mean), RGBMean(num_out_ch, mean)
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        for name, make in (converters or {}).items():
-            self.add_module(name, make())
-        self._converters = tuple(converters or ())
+        converters = self.make_converters(num_feat, idr_ch)
+        for name, layer in converters.items():
+            self.add_module(name, layer)
+        self._converters = tuple(converters)
         self.body = nn.ModuleList(body)
         self.after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsample = Upsample(scale, num_feat)
         self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         self.scale, self.num_in_ch, self.num_out_ch = scale, num_in_ch, num_out_ch
         self.num_feat, self.idr_ch = num_feat, idr_ch
+
+    def make_converters(self, num_feat: int, idr_ch: int) -> dict[str, nn.Module]:
+        """Return the layers that compute the guides, by name. They are created between the head and the body."""
+        return {}
 
     @property
     def converters(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
@@ -114,3 +116,13 @@ class ResidualRestorer(Restorer):
         for strip, last in streamed(self.image, not_taller(features, rows), halo=2, scale=self.scale):
             yield strip, last
             done(strip.shape[2] // self.scale)
+
+
+class GuidedRestorer(ResidualRestorer):
+    """A residual restorer with a linear layer ``compress``, from the IDR to ``num_feat`` numbers."""
+
+    published_names = (*SHELL_NAMES, (r"G\.compress\.0\.", "compress."))
+    compress: nn.Linear
+
+    def make_converters(self, num_feat: int, idr_ch: int) -> dict[str, nn.Module]:
+        return {"compress": nn.Linear(idr_ch, num_feat, bias=False)}
