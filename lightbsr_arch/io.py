@@ -60,7 +60,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 @contextmanager
 def open_arrays(path: Path, kind: str, advice: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Yield the arrays of an ``.npz`` file, which the block must read.
+    """Yield the arrays of an ``.npz`` file. They can be read only within the block.
 
     Args:
         path: the file.

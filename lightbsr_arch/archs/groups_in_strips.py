@@ -40,7 +40,8 @@ def groups_in_strips(
         advance: receives the share of the work that has been done since the last call.
         run_block: applies a block with guides.
         run_convnext: applies the ConvNeXt block.
-        halos: rows above and below a strip on which a block with guides depends, and the ConvNeXt block.
+        halos: number of rows above and below on which a row of the output depends, for a block with guides and for
+            the ConvNeXt block.
     """
     channel, spatial = guides["channel_guide"], guides["spatial_guide"]
     groups: Any = net.body
