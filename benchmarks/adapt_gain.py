@@ -1,4 +1,4 @@
-"""Measures how much PSNR `lightbsr adapt` gains on pictures that no training has seen.
+"""Measures the gain in PSNR by `lightbsr adapt`, on pictures that were not used in training.
 
     python benchmarks/adapt_gain.py datasets/Set14 kdsr_s_x4_iso kdsr_s_x4_real
 
@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(1)
     estimator = KernelEstimator.load()
     print(f"{args.photos}, the first {args.count} pictures, {args.steps} steps; {describe('torch')}\n")
-    print("| weights | degradation | PSNR-Y before (dB) | gain (dB) | of the pictures, the least and the most |")
+    print("| weights | degradation | PSNR-Y before (dB) | gain (dB) | smallest and largest gain of a picture (dB) |")
     print("|---|---|---:|---:|---|")
     for model in args.models:
         for name, blur in BLURS.items():

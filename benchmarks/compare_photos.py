@@ -3,9 +3,9 @@
     python benchmarks/compare_photos.py PHOTOS -m bicubic kdsr_s_x4_real realesrgan-x4plus       low-quality photos
     python benchmarks/compare_photos.py HR --degrade -m bicubic kdsr_s_x4_real realesrgan-x4plus
 
-With --degrade, the pictures of the folder are HR. Real-ESRGAN's second-order degradation makes their LR images, the
-same as in `lightbsr bench`. The sheet then also shows HR. The table then has PSNR-Y and the distance of
-EfficientNet-Lite0's features, which is EfficientNetLoss of this package; lower is better.
+With --degrade, the pictures of the folder are HR. Real-ESRGAN's second-order degradation makes the same LR images as in
+`lightbsr bench`. The sheet then also shows HR, and the table has PSNR-Y and the distance between features of
+EfficientNet-Lite0 (EfficientNetLoss of this package). A smaller distance is better.
 
 A model is anything that `lightbsr bench -m` accepts. For other networks, name a bench.yml in place of the models.
 The folder of -o receives sheet.webp, table.md and cache.sqlite. A second run only upscales with new models. If a model

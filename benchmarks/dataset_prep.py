@@ -2,10 +2,10 @@
 
     python benchmarks/dataset_prep.py --photos DIR
 
-The photos in DIR are first converted to PNG. Both programs start from these PNGs as separate processes, and their
-imports count. BasicSR's second step is its own `make_lmdb_from_imgs`. Its first step, extract_subimages.py, is not in
-the package from PyPI and is reproduced here: a pool of 20 processes, cv2.imread, the loop of crops, and cv2.imwrite
-with compression level 3. The two results are compared pixel by pixel.
+The photos in DIR are first converted to PNG. Both programs start from these PNGs as separate processes. Their times
+include their imports. BasicSR's second step is its own `make_lmdb_from_imgs`. Its first step, extract_subimages.py, is
+not in the package from PyPI and is reproduced here: a pool of 20 processes, cv2.imread, the loop of crops, and
+cv2.imwrite with compression level 3. The two results are compared pixel by pixel.
 """
 
 import argparse

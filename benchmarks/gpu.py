@@ -247,7 +247,7 @@ def started(run: Run, device: torch.device, figures: dict[str, Any], tiny: bool)
 
 @contextmanager
 def triton_switched(on: bool) -> Iterator[None]:
-    """Use the Triton kernels on their usual devices, or nowhere. Compiled networks are compiled for each case."""
+    """Switch the Triton kernels on or off within the block. Networks are compiled separately for each case."""
     usual = dynamic_conv.TRITON_DEVICE
     dynamic_conv.TRITON_DEVICE = usual if on else "none"
     try:

@@ -5,10 +5,10 @@
 A trial is a short training of a recipe in options/weights, with the photos that the recipe names, in
 experiments/idr_start_TRIAL. The trial of its teacher runs first. An interrupted trial is continued.
 
-The script prints, for each trial, the accuracy of the levels of a factor that the IDRs of crops of other images predict
-(5-NN), R2 of a regression of the level, the PSNR-Y of the crops, and the loss in dB with the mean IDR or a wrong IDR.
 The factor is the isotropic blur with sigma 0.5, 1, ... 4 (chance 12.5 %). In trials of setting 2, the factors are the
-angle of a blur and the noise. All trials take about two hours on one core.
+angle of a blur and the noise. For each trial, the script prints the accuracy with which the IDRs of crops of other
+images predict the level of a factor (5-NN), R2 of a regression of the level, the PSNR-Y of the crops, and the loss in
+dB with the mean IDR or a wrong IDR. All trials take about two hours on one core.
 """
 
 import argparse

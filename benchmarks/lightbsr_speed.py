@@ -5,8 +5,7 @@
 The plain version calls the ``forward`` of the blocks, in NCHW and on the whole image, with the same weights. The
 outputs are compared first, then all networks are timed in turn.
 
-Upsampler and tail of both networks run as one convolution. KDSR-M is also timed with separate layers, as it was
-published.
+In both networks, upsampler and tail run as one convolution. KDSR-M is also timed with separate layers, as published.
 """
 
 import argparse

@@ -24,7 +24,7 @@ def train(options: Path, overrides: Sequence[str] = (), *, folder: Path = Path()
         options: the options file.
         overrides: options that differ from the file, ``section:key=value``.
         folder: the working folder, in which ``experiments`` is made.
-        log: file that receives the output of the command; None for none but errors.
+        log: file for the output of the command. With None, only errors are shown.
 
     Raises:
         UserError: the training failed.

@@ -2,7 +2,7 @@
 
     python benchmarks/strength.py --model NAME_OR_PATH ... --images datasets/Set14 [--sigma 1.8 2.6] [--crop 192]
 
-The restorer receives idr = clean + S * (read - clean) for several S. `read` is the IDR of the low-quality picture, and
+The restorer receives idr = clean + S * (own - clean) for several S. `own` is the IDR of the low-quality picture, and
 `clean` is the mean IDR of synthetic pictures (discs of random sizes and colours) that are shrunk bicubically, without
 blur or noise. Sharpness is the energy of the differences between neighbouring pixels of Y, relative to the ground
 truth. `--sigma` sets isotropic blurs. Without it, each picture has a random draw of Real-ESRGAN's degradation. The last

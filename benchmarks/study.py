@@ -7,7 +7,8 @@ degradation, isotropic blur (Gaussian8). ``study.yml`` contains the options that
 complete options file per entry, trains it by ``basicsr train``, and measures the network:
 
 - PSNR-Y on the held-out images under Gaussian8, from the training's validation;
-- how well the IDR tells the eight blurs apart (5-NN, chance 12.5 %, and R2), and what a wrong IDR costs in dB;
+- the accuracy with which the IDR predicts which of the eight blurs a crop has (5-NN, chance 12.5 %, and R2), and the
+  loss in dB with a wrong IDR;
 - the number of parameters, and the time per step that the training log states.
 
 A student shares its steps with its teacher: half of them train the teacher, and half the student, which starts from the
@@ -191,7 +192,7 @@ class Study:
         output: the folder.
         photos: folder or LMDB of training photos.
         images: folder or LMDB of held-out images, at least three.
-        steps: steps of an entry, its teacher's included.
+        steps: steps of an entry, including those of its teacher.
         tiny: whether the networks have one block and few crops are measured, for a test.
     """
 
@@ -208,7 +209,7 @@ class Study:
     # ------------------------------------------------------------------------------------------ options
 
     def halved(self, entry: Entry) -> bool:
-        """Return whether an entry is a teacher or a student, which have half of the steps each."""
+        """Return whether an entry is a teacher or a student. Each of these has half of the steps."""
         return entry.teacher is not None or entry.estimator in TEACHERS
 
     def steps_of(self, entry: Entry) -> int:
@@ -265,7 +266,7 @@ class Study:
         return self.output / "results" / f"{entry.name}.json"
 
     def run(self, entry: Entry) -> dict[str, Any]:
-        """Train and measure an entry unless it is complete, its teacher first.
+        """Train and measure the teacher of an entry and then the entry, unless they are complete.
 
         Raises:
             UserError: a training failed.
@@ -400,7 +401,7 @@ def write_page(page: Path, table: str) -> None:
 
 
 def run_all(study: Study, chosen: list[Entry]) -> Iterator[str]:
-    """Run entries. Yield one line per entry, with the estimated remaining time, and go on after a failed one."""
+    """Run entries. Yield one line per entry, with the estimated remaining time. Continue after an entry that failed."""
     start, ran = time.monotonic(), 0
     for number, entry in enumerate(chosen, 1):
         complete = study.result_file(entry).is_file()

@@ -1,4 +1,4 @@
-"""Peak memory of a training step of the published recipes, computed without a GPU and without the memory.
+"""Peak memory of a training step of the published recipes. It is computed without a GPU, and nothing is allocated.
 
     python benchmarks/train_memory.py [--batch 16 32] [--gpu-gb 24] [--only TEXT] [--tiny]
 

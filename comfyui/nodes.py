@@ -16,7 +16,7 @@ from lightbsr.errors import UserError
 from lightbsr.shipped import default_name, students
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.inference.given_idr import estimate_idr, with_idr
-from lightbsr_arch.inference.strength import LARGEST_STRENGTH, check_effect, with_strength
+from lightbsr_arch.inference.strength import LARGEST_STRENGTH, with_checked_strength
 from lightbsr_arch.inference.upscaler import load_student
 
 FOLDER = "upscale_models"
@@ -93,10 +93,7 @@ class Strength:
         Raises:
             UserError: the strength is out of range, or the output of the model does not depend on it.
         """
-        if strength == 1:
-            return (model,)
-        check_effect(model)
-        return (with_strength(model, strength),)
+        return (with_checked_strength(model, strength),)
 
 
 class EstimateIDR:

@@ -1,12 +1,16 @@
-"""Atomic writing and checksums of files."""
+"""Atomic writing of files, files of arrays, and checksums."""
 
 import hashlib
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightbsr.errors import UserError
@@ -45,6 +49,34 @@ def write_whole(path: Path, data: bytes, *, make_folder: bool = False) -> None:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(data)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as a compressed ``.npz`` file, which appears whole or not at all."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    write_whole(path, file.getvalue())
+
+
+@contextmanager
+def open_arrays(path: Path, kind: str, advice: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Yield the arrays of an ``.npz`` file. They can be read only within the block.
+
+    Args:
+        path: the file.
+        kind: the content that is expected, for the message.
+        advice: the way to make the file again, for the message.
+
+    Raises:
+        UserError: the file is missing or damaged, or the block fails.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {advice}") from None
+    except Exception as error:  # damaged archives raise nearly anything
+        raise UserError(f"{path}: no {kind} ({type(error).__name__}); {advice}") from None
 
 
 def sha256(path: Path) -> str:

@@ -27,7 +27,7 @@ KNOWN = {
 State = dict[str, Any]
 
 
-# ------------------------------------------------------------------------------------------ what a file may hold
+# ------------------------------------------------------------------------------------------ contents of a file
 
 
 def check_state(state: Any, source: str) -> None:
@@ -37,7 +37,7 @@ def check_state(state: Any, source: str) -> None:
         UserError: the state is invalid. The message names the ``source`` and the first fault.
     """
     if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
-        raise UserError(f"{source}: no training state, which a file training_states/ITERATION.state is")
+        raise UserError(f"{source}: no training state; expected a file training_states/ITERATION.state")
 
     def refuse(what: str, expected: str) -> UserError:
         return UserError(f"{source}: a damaged training state: {what} must be {expected}; resume from another one")
@@ -48,7 +48,7 @@ def check_state(state: Any, source: str) -> None:
         raise refuse("epoch", "a whole number from 0 to iter")
     for name, is_right in (("optimizers", _is_optimizer), ("schedulers", _is_scheduler)):
         if not (isinstance(state[name], list) and all(map(is_right, state[name]))):
-            raise refuse(name, "a list of what PyTorch saves of them")
+            raise refuse(name, "a list of state dicts")
     types = state.get("optimizer_types", [])
     if not (isinstance(types, list) and all(isinstance(name, str) for name in types)):
         raise refuse("optimizer_types", "a list of names")
@@ -58,7 +58,7 @@ def check_state(state: Any, source: str) -> None:
         raise refuse("degradation", "the pool of pairs")
     for name, value in state.items():
         if name.startswith("scaler") and not _is_scaler(value):
-            raise refuse(name, "what PyTorch's GradScaler saves")
+            raise refuse(name, "the state dict of a GradScaler")
         if name not in KNOWN and not _is_plain(value):
             raise refuse(name, "made of finite numbers, texts and tensors")
 
@@ -141,7 +141,7 @@ def _is_pool(saved: Any) -> bool:
     )
 
 
-# ------------------------------------------------------------------------------------------ what a run takes of it
+# ------------------------------------------------------------------------------------------ contents that a run uses
 
 
 def resume_training(model: Any, state: State) -> None:
@@ -225,7 +225,7 @@ def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State
             if kept is not None:  # a parameter that was never updated has no averages
                 which = (number, parameter.shape)
                 if which not in wanted_of:
-                    wanted_of[which] = _what_it_keeps(type(optimizer), group, parameter)
+                    wanted_of[which] = _expected_averages(type(optimizer), group, parameter)
                 wanted = wanted_of[which]
                 if not isinstance(kept, dict) or kept.keys() != wanted.keys():
                     return None
@@ -234,7 +234,7 @@ def _averages(optimizer: torch.optim.Optimizer, saved: State) -> dict[int, State
     return found
 
 
-def _what_it_keeps(cls: Callable[..., torch.optim.Optimizer], group: State, parameter: torch.Tensor) -> State:
+def _expected_averages(cls: Callable[..., torch.optim.Optimizer], group: State, parameter: torch.Tensor) -> State:
     """Return the averages that an optimiser stores for a parameter after one step."""
     of_a_gpu = ("params", "fused", "capturable")
     known = inspect.signature(cls).parameters
@@ -253,7 +253,7 @@ def _checked(kept: Any, wanted: Any, name: str, parameter: torch.Tensor) -> Any:
     if _is_number(kept) and wanted.dim() == 0:
         kept = torch.tensor(float(kept))  # older versions of PyTorch count steps with a number
     if not _is_sound(kept) or ((wanted.dim() == 0 or name in NON_NEGATIVE) and bool((kept < 0).any())):
-        raise UserError(f"the training state is damaged: {name} of a {shape} tensor is none that {name} can be")
+        raise UserError(f"the training state is damaged: {name} of a {shape} tensor has impossible values")
     if kept.shape != wanted.shape:
         raise UserError(
             f"the training state is of another network: {name} of a {shape} tensor has the shape {tuple(kept.shape)}"

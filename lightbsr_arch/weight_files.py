@@ -73,7 +73,7 @@ def _check_archive(path: str | Path) -> None:
             entries = archive.infolist()
         _check_number(len(entries), path)
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise UserError(f"{path}: a compressed archive; expected a file that PyTorch saved, or what is in it")
+            raise UserError(f"{path}: a compressed archive; unpack it, and name the file that PyTorch saved")
 
 
 def _check_number(tensors: int, path: str | Path) -> None:

@@ -8,11 +8,11 @@ from lightbsr.errors import UserError
 
 HELP = "fine-tune weights to your own low-quality pictures"
 DESCRIPTION = (
-    "Fine-tune weights of scale 4 to low-quality pictures without ground truth. The blur kernel of each picture is "
-    "estimated, and the network is tuned until its result, blurred and downsampled again, equals the picture. This "
-    "helps if the blur is unlike that of the weights' training, and harms pictures with noise or compression "
-    "artefacts (docs/adapt.md). Use pictures of the same camera or scanner. A picture that fails is reported, and the "
-    "others are used. Exit status: 0 done; 1 some pictures failed; 2 nothing was written."
+    "Fine-tune weights of scale 4 to low-quality pictures without ground truth. The command estimates the blur kernel "
+    "of each picture, and tunes the network until its output, blurred and downsampled again, equals the picture. The "
+    "result improves if the blur is unlike that of the weights' training. It becomes worse for pictures with noise or "
+    "compression artefacts (docs/adapt.md). Use pictures of the same camera or scanner. A picture that fails is "
+    "reported, and the others are used. Exit status: 0 done; 1 some pictures failed; 2 nothing was written."
 )
 
 

@@ -11,8 +11,9 @@ from lightbsr.errors import UserError
 HELP = "compare models on data sets and degradations: tables, plots, pictures"
 DESCRIPTION = (
     "Measure models on data sets and degradations: PSNR-Y, SSIM-Y, NIQE, parameters, multiply-adds, latency and "
-    "memory. CONFIG.yml or the flags list them. The default is the shipped weights and bicubic on the demo photos. "
-    "Writes table.md, results.csv, results.json and report.html. Values of earlier runs are not computed again."
+    "memory. CONFIG.yml or the flags list them. By default, the shipped weights and bicubic are compared on the demo "
+    "photos. The command writes table.md, results.csv, results.json and report.html. Values of earlier runs are not "
+    "computed again."
 )
 
 

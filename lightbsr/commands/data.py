@@ -49,7 +49,10 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.lmdb", help="target folder; its name ends with .lmdb")
     _add_cutting(parser)
     parser.add_argument(
-        "--thresh", type=int, default=0, help="up to this many pixels left at the edge get no sub-image (0)"
+        "--thresh",
+        type=int,
+        default=0,
+        help="largest remainder at an edge that gets no sub-image, in pixels (0)",
     )
     parser.add_argument(
         "--drop-suffix", default="", metavar="X", help="text to remove from names, such as x4 in 0001x4.png"
@@ -59,7 +62,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SRC",
-        help="leave out pictures that have the names of these held-out ones",
+        help="leave out pictures whose names equal those of these held-out pictures",
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
     parser.add_argument(
@@ -160,7 +163,10 @@ def _add_cutting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=int, default=480, help="side of the sub-images; 0 packs whole pictures (480)")
     parser.add_argument("--step", type=int, default=240, help="distance between sub-images (240)")
     parser.add_argument(
-        "--codec", choices=CODECS, default="png", help="all lossless: png, bmp (large, reads fastest), webp (small)"
+        "--codec",
+        choices=CODECS,
+        default="png",
+        help="lossless codec: png, bmp (large, read fastest) or webp (small)",
     )
 
 
@@ -176,8 +182,8 @@ _COMMANDS = {
     "benchmarks": (
         "make LR/HR pairs of benchmarks",
         "Make LR/HR pairs from the HR pictures of benchmarks with the test degradations of the published tables. The "
-        "LR pictures equal those of validation. Writes OUT/Set5/x4/HR, OUT/Set5/x4/gaussian8/sigma1.8 and so on. With "
-        "--lmdb, each is an LMDB, NAME.lmdb. Both pictures of a pair have the same name, as BasicSR's "
+        "LR pictures equal those of validation. The folders are OUT/Set5/x4/HR, OUT/Set5/x4/gaussian8/sigma1.8 and so "
+        "on. With --lmdb, each is an LMDB, NAME.lmdb. Both pictures of a pair have the same name, as BasicSR's "
         "PairedImageDataset expects. Existing folders are not changed. A folder appears when it is complete.",
         _add_benchmarks,
         _benchmarks,

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sigma", type=float, nargs="+", metavar="PIXELS", help="width of the blur, or its widths along two axes"
     )
     parser.add_argument(
-        "--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the blur's first axis (0)"
+        "--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the first axis of the blur (0)"
     )
     parser.add_argument(
         "--noise", type=float, default=0.0, metavar="LEVEL", help="noise: standard deviation on the 0-255 scale (0)"

@@ -12,10 +12,10 @@ DESCRIPTION = (
     "Write a student as an ONNX file for programs without PyTorch. The input is lq, N x 3 x H x W, RGB in [0, 1]. The "
     "output is sr, N x 3 x H*scale x W*scale, not clamped. Both are fp32. Batch, height and width are dynamic. If "
     "onnxruntime is installed, the outputs are first compared with those of PyTorch. The metadata contain name, scale, "
-    "value range, opset, dtype, network and card. With --split the estimator and the restorer become two files. "
-    "Requires: pip install 'lightbsr-arch[onnx]'. If OUT is NAME.param, it and NAME.bin are for ncnn. "
-    "Their input is called data and their output output, and they have no batch. If ncnn is installed, it compares the "
-    "outputs. Requires: pip install 'lightbsr-arch[ncnn]'"
+    "value range, opset, dtype, network and card. With --split, the estimator and the restorer become two files. This "
+    "needs pip install 'lightbsr-arch[onnx]'. If OUT is NAME.param, the command writes NAME.param and NAME.bin for "
+    "ncnn. Their input is called data and their output output, and they have no batch. If ncnn is installed, the "
+    "outputs are compared. This needs pip install 'lightbsr-arch[ncnn]'"
 )
 
 

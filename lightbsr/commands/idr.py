@@ -13,18 +13,18 @@ from lightbsr.errors import UserError, one_line
 
 HELP = "analyse which degradations a model's IDR distinguishes"
 DESCRIPTION = (
-    "Compute the degradation representation (IDR) of models on crops of images that they have not been trained on. One "
-    "factor is varied at a time: blur (Gaussian8), angle, noise or JPEG. Teachers receive their privileged input. "
-    "Prints accuracies and chance, and the shares of the IDR's variance that degradation and content explain. "
-    "Classifiers are tested on other images than they are trained on. Then restores the crops, and prints PSNR-Y with "
-    "their own IDR and the loss in dB with the mean of all IDRs, or with the IDR of the same crop half of the levels "
-    "away. Writes a t-SNE plot, and the figures as JSON beside it."
+    "Compute the degradation representation (IDR) of models on crops of images that were not used in training. One "
+    "factor is varied at a time: blur (Gaussian8), angle, noise or JPEG. Teachers receive their privileged input. The "
+    "command prints accuracies and chance, and the shares of the IDR's variance that degradation and content explain. "
+    "Classifiers are tested on other images than those of their training. The command then restores the crops. It "
+    "prints PSNR-Y with their own IDR, and the loss in dB with the mean of all IDRs or with the IDR of the same crop "
+    "half of the levels away. It writes a t-SNE plot, and the figures as JSON beside it."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="names of shipped weights, or files, of one scale")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder or LMDB of sharp images, not trained on")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder or LMDB of sharp images not in training")
     default = "; default %(default)s"
     parser.add_argument("-o", "--output", type=Path, default=Path("idr.png"), metavar="PNG", help=f"the plot{default}")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightbsr.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    from lightbsr_arch.analysis.inspection import Inspected
+    from lightbsr_arch.analysis.inspected_files import Inspected
 
 HELP = "estimate blur, noise and JPEG quality of pictures, and name the shipped weights that fit"
 DESCRIPTION = (
@@ -23,7 +23,7 @@ DESCRIPTION = (
 
 STANDARD_INPUT = "-"
 """Name of standard input, instead of a file."""
-NOT_TOLD = "not determined"
+NOT_DETERMINED = "not determined"
 COLUMNS = ("sigma (px)", "noise", "JPEG quality", "file quality", "weights")
 
 
@@ -33,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--map",
         type=Path,
         metavar="OUT",
-        help="picture of the places whose IDR differs from that of the whole photo; a .png, or a folder for "
-        "several photos",
+        help="map of the places whose IDR differs from that of the whole photo; NAME.png, or a folder for several",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightbsr_arch.analysis.inspection import Inspector, inspect_files
+    from lightbsr_arch.analysis.inspected_files import inspect_files
+    from lightbsr_arch.analysis.inspection import Inspector
     from lightbsr_arch.analysis.inspection_map import MapWriter
     from lightbsr_arch.data.picture_files import PictureFile, find_pictures, find_pictures_outside
 
@@ -104,13 +104,13 @@ def cells(one: "Inspected") -> tuple[str, ...]:
 
 
 def _text(one: Any, form: str) -> str:
-    return f"{form.format(one.value)} ({form.format(one.low)} to {form.format(one.high)})" if one else NOT_TOLD
+    return f"{form.format(one.value)} ({form.format(one.low)} to {form.format(one.high)})" if one else NOT_DETERMINED
 
 
 def _jpeg(one: Any) -> str:
     """Return the quality as text. 100 stands for no compression."""
     if one is None:
-        return NOT_TOLD
+        return NOT_DETERMINED
     if one.value >= 100:
         return "none" if one.low >= 100 else f"none, or over {one.low:.0f}"
     return f"{one.value:.0f} ({one.low:.0f} to {'none' if one.high >= 100 else f'{one.high:.0f}'})"

@@ -2,15 +2,19 @@
 
 import argparse
 import json
-import math
-import re
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
+from lightbsr.commands.argument_types import crf, number, positive, rows, width_and_height
 from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from lightbsr_arch.archs.part import Network
 
 HELP = "upscale pictures or a video"
 DESCRIPTION = (
@@ -34,20 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME_OR_PATH",
         help="shipped weights (lightbsr models) or a file; auto: for each picture the weights that lightbsr inspect "
-        "names; default: see lightbsr models",
+        "names; the default is marked in the output of lightbsr models",
     )
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="output format; default: the input's format"
     )
     parser.add_argument(
         "--outscale",
-        type=_outscale,
+        type=positive,
         metavar="FACTOR",
         help="factor of both sides, such as 2 or 3.5, at most twice the model's scale; default: the model's scale",
     )
     parser.add_argument(
         "--size",
-        type=_size,
+        type=width_and_height,
         metavar="WxH",
         help="largest width and height in pixels, such as 4000x3000, 4000x or x3000; the aspect is kept",
     )
@@ -55,11 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-existing", action="store_true", help="leave existing outputs unchanged")
     parser.add_argument(
         "--tile",
-        type=_tile,
+        type=rows,
         default="auto",
         metavar="N|auto|0",
-        help="rows processed at a time. Fewer rows need less memory and give the same result. auto: depends on the "
-        "free memory; 0: the whole picture at once",
+        help="number of rows processed at a time. Fewer rows need less memory, and the result is the same. auto: as "
+        "many as the free memory allows; 0: the whole picture at once",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number format of the computation (fp32)")
@@ -70,57 +74,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strength",
-        type=_number,
+        type=number,
         default=1.0,
         metavar="S",
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
-        "estimated); default %(default)g; docs/upscaling.md lists the models for which it works",
+        "estimated); default %(default)g; docs/upscaling.md lists the models that support it",
     )
     parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
     parser.add_argument(
         "--crf",
-        type=_crf,
+        type=crf,
         metavar="N",
         help="constant rate factor of a video, from 0 (best, largest) to 51; default: 18 for h264, 20 for hevc",
     )
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of a summary")
+    parser.add_argument("--json", action="store_true", help="print the outcomes as JSON, instead of a summary")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-
-
-def _tile(text: str) -> int | str:
-    if text == "auto" or text.isdecimal():
-        return text if text == "auto" else int(text)
-    raise argparse.ArgumentTypeError(f"{text}: expected a number of rows, 0 or auto")
-
-
-def _outscale(text: str) -> float:
-    factor = _number(text)
-    if not 0 < factor < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected a positive number, such as 3.5")
-    return factor
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
-
-
-def _crf(text: str) -> float:
-    crf = _number(text)
-    if not 0 <= crf <= 51:
-        raise argparse.ArgumentTypeError(f"{text}: expected 0 to 51")
-    return crf
-
-
-def _size(text: str) -> tuple[int | None, int | None]:
-    """Return height and width."""
-    match = re.fullmatch(r"(\d{0,9})x(\d{0,9})", text, re.ASCII)
-    width, height = (int(side) if side else None for side in (match.groups() if match else ("", "")))
-    if (width, height) == (None, None) or 0 in (width, height):
-        raise argparse.ArgumentTypeError(f"{text}: expected pixels, as 4000x3000, 4000x or x3000")
-    return height, width
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,29 +106,27 @@ def _run(args: argparse.Namespace) -> int:
 
     if is_video_name(args.output) or any(map(is_video_name, args.inputs)):
         return _upscale_video(args)
+    return _upscale_pictures(args)
+
+
+def _upscale_pictures(args: argparse.Namespace) -> int:
     for name in ("codec", "crf"):
         if getattr(args, name) is not None:
             raise UserError(f"--{name} is for videos; leave it out")
-
-    from tqdm import tqdm
+    if args.model == "auto" and args.strength != 1:
+        raise UserError("--strength needs one model: name it with -m instead of auto")
 
     from lightbsr_arch.analysis.inspection import Chooser
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
-    from lightbsr_arch.inference.strength import with_checked_strength
-    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES
     from lightbsr_arch.plugins import load_plugins
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
     load_plugins()
-    dtype = TORCH_DTYPES[args.dtype]
-    if args.model == "auto" and args.strength != 1:
-        raise UserError("--strength needs one model: name it with -m instead of auto")
-    choose = Chooser(args.device, dtype) if args.model == "auto" else None
-    model = choose.default if choose else load_student(args.model, args.device, dtype, args.outscale)
-    model = with_checked_strength(model, args.strength)
+    choose = Chooser(args.device, TORCH_DTYPES[args.dtype]) if args.model == "auto" else None
+    model = choose.default if choose else _load(args)
     finished = count(1)
-    bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
-    with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:
+    with _bar(len(jobs), "pictures", args) as bar:
 
         def report(outcome: Outcome) -> None:
             bar.n = next(finished)  # shares sum to about one
@@ -175,14 +141,12 @@ def _run(args: argparse.Namespace) -> int:
             outcomes = upscale_files(
                 jobs,
                 model,
-                tile=args.tile,
                 skip_existing=args.skip_existing,
                 self_ensemble=args.self_ensemble,
-                outscale=args.outscale,
-                fit_inside=args.size,
                 choose=choose,
                 advance=advance,
                 report=report,
+                **_size(args),
             )
         except KeyboardInterrupt as stop:
             if args.output != "-":
@@ -193,21 +157,18 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**number, "scale": model.scale, "pictures": [one.as_json() for one in outcomes]}, indent=2))
     else:
-        size = f"x{args.outscale or model.scale:g}" if args.size is None else "to fit inside " + _in_pixels(*args.size)
+        size = f"x{args.outscale or model.scale:g}"
+        if args.size is not None:
+            size = "to fit inside " + "x".join(str(side or "") for side in reversed(args.size))
         summary = f"{number['done']} upscaled {size}, {number['skipped']} skipped, {number['failed']} failed"
         print(one_line(f"{summary}: {args.output}"), file=sys.stderr if args.output == "-" else sys.stdout)
     return 1 if number["failed"] else 0
 
 
 def _upscale_video(args: argparse.Namespace) -> int:
-    for option, value in (
-        ("--format", args.format),
-        ("--suffix", args.suffix),
-        ("--skip-existing", args.skip_existing),
-        ("--self-ensemble", args.self_ensemble),
-    ):
-        if value:
-            raise UserError(f"{option} is for pictures, not for a video; leave it out")
+    for name in ("format", "suffix", "skip_existing", "self_ensemble"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is for pictures, not for a video; leave it out")
     if len(args.inputs) > 1:
         raise UserError(f"{args.output}: one video is upscaled at a time, not {len(args.inputs)} inputs")
     if args.inputs == ["-"]:
@@ -215,29 +176,26 @@ def _upscale_video(args: argparse.Namespace) -> int:
     if args.model == "auto":
         raise UserError("-m auto is for pictures; name one model for a video, see lightbsr models")
 
-    from tqdm import tqdm
-
-    from lightbsr_arch.inference.strength import with_checked_strength
-    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
-    from lightbsr_arch.inference.video import check_target, read_video, upscale_video
+    from lightbsr_arch.inference.video import check_target
     from lightbsr_arch.plugins import load_plugins
 
     check_target(args.output)
-    load_plugins()
-    student = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
-    model = with_checked_strength(student, args.strength)
-    video = read_video(args.inputs[0])
-    bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"
-    has_started = False
+    if find_spec("av") is None:
+        raise UserError("videos are read with PyAV: pip install 'lightbsr-arch[video]'")
 
-    def advance(share: float) -> None:
-        bar.update(share)
+    from lightbsr_arch.inference.video.read import read_video
+    from lightbsr_arch.inference.video.write import upscale_video
+
+    load_plugins()
+    model = _load(args)
+    video = read_video(args.inputs[0])
+    has_started = False
 
     def start() -> None:
         nonlocal has_started
         has_started = True
 
-    with tqdm(total=video.frames, bar_format=bar_format, disable=args.quiet) as bar:
+    with _bar(video.frames, "frames", args) as bar:
         try:
             made = upscale_video(
                 video,
@@ -245,11 +203,9 @@ def _upscale_video(args: argparse.Namespace) -> int:
                 model,
                 codec=args.codec or "h264",
                 crf=args.crf,
-                tile=args.tile,
-                outscale=args.outscale,
-                fit_inside=args.size,
                 start=start,
-                advance=advance,
+                advance=bar.update,
+                **_size(args),
             )
         except UserError as error:
             if not has_started:
@@ -269,5 +225,23 @@ def _upscale_video(args: argparse.Namespace) -> int:
     return 0
 
 
-def _in_pixels(height: int | None, width: int | None) -> str:
-    return f"{width or ''}x{height or ''}"
+def _load(args: argparse.Namespace) -> "Network":
+    """Return the model with its strength."""
+    from lightbsr_arch.inference.strength import with_checked_strength
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
+
+    model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
+    return with_checked_strength(model, args.strength)
+
+
+def _size(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `upscale` that pictures and videos share."""
+    return {"tile": args.tile, "outscale": args.outscale, "fit_inside": args.size}
+
+
+def _bar(total: int, unit: str, args: argparse.Namespace) -> Any:
+    """Return a progress bar that counts fractions."""
+    from tqdm import tqdm
+
+    form = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}} {unit} [{{elapsed}}<{{remaining}}]{{postfix}}"
+    return tqdm(total=total, bar_format=form, disable=args.quiet)

@@ -11,40 +11,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightbsr.commands.argument_types import positive
 from lightbsr.commands.inspect import COLUMNS, cells
 from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightbsr_arch.analysis.inspection import Inspected
+    from lightbsr_arch.analysis.inspected_files import Inspected
 
 HELP = "serve a local page that upscales pictures"
 DESCRIPTION = (
-    "Serve a page on which pictures are upscaled, compared and downloaded. It is reachable from this machine only, "
-    "unless --host says otherwise, and makes no requests to others. Uploads and results lie in a temporary folder that "
-    "is deleted at the end. Ctrl-C ends it."
+    "Serve a page on which pictures are upscaled, compared and downloaded. Without --host, it is reachable from this "
+    "machine only. It makes no requests to other machines. Uploads and results are in a temporary folder, which is "
+    "deleted at the end. Ctrl-C ends the command."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on; 0: any free port (7860)")
-    parser.add_argument("--max-mb", type=_positive, default=50, metavar="N", help="largest upload in MB (50)")
+    parser.add_argument("--max-mb", type=positive, default=50, metavar="N", help="largest upload in MB (50)")
     parser.add_argument(
-        "--max-megapixels", type=_positive, default=24, metavar="N", help="largest picture in megapixels (24)"
+        "--max-megapixels", type=positive, default=24, metavar="N", help="largest picture in megapixels (24)"
     )
-    parser.add_argument("--max-pictures", type=int, default=20, metavar="N", help="most pictures at a time (20)")
+    parser.add_argument("--max-pictures", type=int, default=20, metavar="N", help="largest number of pictures (20)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: expected a positive number")
-    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         launch(page, args.host, port, args.max_mb)
         if not _is_loopback(args.host):
             print(
-                f"warning: {args.host} can be reached from other machines, and the page asks for no password",
+                f"warning: {args.host} can be reached from other machines, and the page has no password",
                 file=sys.stderr,
                 flush=True,
             )
@@ -85,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(one: "Inspected") -> str:
-    """Return the figures of `lightbsr inspect` for a picture, one per line, and the reason for its weights."""
+    """Return the figures of `lightbsr inspect` for a picture, one per line, and the reason for the chosen weights."""
     assert one.reading is not None
     lines = [f"{name}: {cell}" for name, cell in zip(COLUMNS, cells(one)) if cell]
     return "\n".join([*lines, f"{one.reading.model}: {one.reading.why}"])
@@ -103,7 +94,7 @@ def _in_address(host: str) -> str:
 
 
 def _free_port(host: str, port: int) -> int:
-    """Return the port, or a free one for 0. Raise `UserError` if the page cannot listen on it."""
+    """Return the port, or a free port if it is 0. Raise `UserError` if the page cannot listen on it."""
     if not 0 <= port < 2**16:
         raise UserError(f"--port {port}: expected 0 to 65535")
     try:

@@ -1,8 +1,8 @@
 """Fine-tuning of a network to low-quality pictures alone.
 
-The idea is LWay's (CVPR 2024): a frozen network degrades the SR image again, and the SR network is tuned until the
-result equals the low-quality image, above all in its high frequencies. LWay learns the whole degradation. Here, the
-frozen network estimates only the blur kernel, and bicubic downsampling follows. Noise and JPEG artefacts are not
+The idea is LWay's (CVPR 2024). A frozen network degrades the SR image again, and the SR network is tuned until the
+result equals the low-quality image. Pixels with detail have more weight. LWay's frozen network learns the whole
+degradation. Here, it estimates only the blur kernel, and bicubic downsampling follows. Noise and JPEG artefacts are not
 reproduced.
 """
 
@@ -22,9 +22,9 @@ CROP = 40
 """Side of the low-quality crops."""
 BATCH = 4
 BORDER = 4
-"""Pixels at each side of a crop whose reproduction depends on the SR image outside the crop, which is unknown."""
+"""Number of pixels at each side of a crop that the loss leaves out. They depend on the SR image outside the crop."""
 SMALLEST = 4 * BORDER
-"""Smallest side of a picture that can be adapted to."""
+"""Smallest side of a picture."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Adaptation:
 
     Attributes:
         kernels: estimated blur kernel of each picture, 21 x 21, in pixels of the SR image.
-        before: mean reproduction error of the first ten steps, in grey levels of 8 bit.
-        after: the same of the last ten steps.
+        before: mean reproduction error of the first ten steps, in grey levels of 8 bits.
+        after: mean reproduction error of the last ten steps.
     """
 
     kernels: list[torch.Tensor]
@@ -85,15 +85,15 @@ def adapt(
 
 
 def degraded_again(sr: torch.Tensor, kernel: torch.Tensor, scale: int) -> torch.Tensor:
-    """Blur and downsample SR images, N x 3 x H x W, with one kernel each, without rounding to 8 bit."""
+    """Blur and downsample SR images, N x 3 x H x W, with one kernel each, without rounding to 8 bits."""
     return bicubic_resize(filter2D(sr.contiguous(), kernel), 1 / scale)
 
 
 def detail_weights(lq: torch.Tensor) -> torch.Tensor:
     """Return weights of pixels, N x 1 x H x W with the mean 1, which grow with the detail around a pixel.
 
-    The detail is the difference between the image and its 3 x 3 mean. Half of the weight is the same everywhere, so
-    that smooth areas keep their colour.
+    The detail is the difference between the image and its 3 x 3 mean. Half of the weight is constant, so that smooth
+    areas keep their colour.
     """
     padded = F.pad(lq, (1, 1, 1, 1), mode="replicate")
     detail = (lq - F.avg_pool2d(padded, 3, stride=1)).abs().mean(dim=1, keepdim=True)

@@ -28,9 +28,9 @@ class AdaptedFiles:
     Attributes:
         number: number of pictures that were used.
         before: mean reproduction error at the start, in grey levels.
-        after: the same at the end.
-        narrow: mean width of the pictures' blur along its narrower axis, as a sigma in pixels of the SR image.
-        wide: the same along its wider axis.
+        after: mean reproduction error at the end.
+        narrow: mean sigma of the pictures' blur along its narrower axis, in pixels of the SR image.
+        wide: mean sigma along its wider axis.
     """
 
     number: int
@@ -41,7 +41,7 @@ class AdaptedFiles:
 
     @property
     def is_isotropic(self) -> bool:
-        """Whether the blur is about the same along both axes, as in the training of the shipped weights."""
+        """True if the blur is about equal along both axes, as in the training of the shipped weights."""
         return self.wide < ISOTROPIC * self.narrow
 
 
@@ -87,8 +87,8 @@ def adapt_files(
     estimator = KernelEstimator.load().to(device)
     done = adapt(model, images, estimator, steps=steps, lr=lr, step_done=step_done)
     checkpoint.state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-    measured = {key: value for key, value in checkpoint.card.items() if key != "psnr_y"}  # not of these weights
-    checkpoint.card = {**measured, "adapted": {"from": str(name_or_path), "pictures": len(images), "steps": steps}}
+    card = {key: value for key, value in checkpoint.card.items() if key != "psnr_y"}  # figures of the old weights
+    checkpoint.card = {**card, "adapted": {"from": str(name_or_path), "pictures": len(images), "steps": steps}}
     checkpoint.save(out)
     narrow, wide = sigmas(torch.stack(done.kernels)).mean(dim=0).tolist()
     return AdaptedFiles(len(images), done.before, done.after, narrow, wide)

@@ -1,16 +1,13 @@
 """The network that estimates the blur kernel of a low-quality image."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from lightbsr.errors import UserError
 from lightbsr.shipped import folder
 from lightbsr_arch.archs.kdide_arch import KDIDEStudent
-from lightbsr_arch.io import write_whole
+from lightbsr_arch.io import open_arrays, write_arrays
 
 FILE = "kernel_estimator.npz"
 SCALE = 4
@@ -51,9 +48,7 @@ class KernelEstimator(KDIDEStudent):
 
     def save(self, path: Path) -> None:
         """Write the weights in half precision; the file appears whole or not at all."""
-        file = io.BytesIO()
-        np.savez_compressed(file, **{key: value.half().numpy() for key, value in self.state_dict().items()})
-        write_whole(path, file.getvalue())
+        write_arrays(path, {key: value.half().numpy() for key, value in self.state_dict().items()})
 
     @classmethod
     def load(cls, path: Path | None = None) -> "KernelEstimator":
@@ -62,14 +57,8 @@ class KernelEstimator(KDIDEStudent):
         Raises:
             UserError: the file is missing or damaged.
         """
-        path = path or folder() / FILE
         model = cls()
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                model.load_state_dict({key: torch.from_numpy(file[key]).float() for key in file.files})
-        except FileNotFoundError:
-            raise UserError(f"{path}: missing; benchmarks/fit_kernel_estimator.py makes it") from None
-        except Exception as error:  # damaged archives raise nearly anything
-            text = f"{path}: no kernel estimator ({type(error).__name__}); benchmarks/fit_kernel_estimator.py makes it"
-            raise UserError(text) from None
+        advice = "benchmarks/fit_kernel_estimator.py makes it"
+        with open_arrays(path or folder() / FILE, "kernel estimator", advice) as arrays:
+            model.load_state_dict({key: torch.from_numpy(value).float() for key, value in arrays.items()})
         return model.eval()

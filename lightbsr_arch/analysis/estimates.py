@@ -8,18 +8,17 @@ strong noise, the interval is as wide as the range of the fit, and there is no e
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightbsr.errors import UserError
-from lightbsr_arch.io import write_whole
+from lightbsr_arch.io import open_arrays, write_arrays
 
 TARGETS = ("sigma", "noise", "jpeg", "gain")
 """Width of the blur in pixels of the high-resolution grid; standard deviation of the noise on the 8-bit scale; JPEG
@@ -29,7 +28,7 @@ DIGITS = {"sigma": 2, "noise": 1, "jpeg": 0, "gain": 1}
 """Decimals of the estimates."""
 
 COVERED = 0.9
-"""Share of the true values of the nearest references that lie inside an interval."""
+"""Share of the true values of the nearest references that an interval contains."""
 
 WIDEST = 2 / 3
 """Largest width of an interval, as a share of the width that holds 90 % of all values of the fit."""
@@ -47,9 +46,9 @@ EVEN = 0.95
 """Share of the tiles of equally degraded photos whose distance from their photo is below 1."""
 
 WIDTHS = (1.0, 2.0, 4.0)
-"""Squared widths of the kernel that are tried, divided by the number of IDR elements."""
+"""Squared widths of the kernel among which cross-validation chooses, divided by the number of IDR elements."""
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
-"""Penalties that are tried."""
+"""Penalties of the ridge regression among which cross-validation chooses."""
 FOLDS = 5
 
 Vectors = NDArray[np.float64]
@@ -157,9 +156,8 @@ class Fit:
                 found[name] = None
                 continue
             low, value, high = np.quantile(values, tails).tolist()
-            told = high - low < WIDEST * (most - least)
-            digits = DIGITS[name]
-            found[name] = Estimate(round(value, digits), round(low, digits), round(high, digits)) if told else None
+            is_determined = high - low < WIDEST * (most - least)
+            found[name] = Estimate(*(round(x, DIGITS[name]) for x in (value, low, high))) if is_determined else None
         return found
 
     def gains(self, idrs: Vectors) -> Vectors:
@@ -195,13 +193,12 @@ class Fit:
 
     def save(self, path: Path) -> None:
         """Write the regression in half or single precision; the file appears whole or not at all."""
-        file = io.BytesIO()
         arrays = {one.name: getattr(self, one.name) for one in fields(self)}
-        references = {name: arrays[name].astype(np.float16) for name in ("references", "predicted", "actual")}
-        rest = {name: array for name, array in arrays.items() if name not in references}
-        single = {name: array if array.dtype.kind == "U" else array.astype(np.float32) for name, array in rest.items()}
-        np.savez_compressed(file, **single, **references)
-        write_whole(path, file.getvalue())
+        half = ("references", "predicted", "actual")
+        for name, array in arrays.items():
+            if array.dtype.kind != "U":
+                arrays[name] = array.astype(np.float16 if name in half else np.float32)
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Fit":
@@ -210,13 +207,8 @@ class Fit:
         Raises:
             UserError: the file is missing or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {one.name: file[one.name] for one in fields(cls)}
-        except FileNotFoundError:
-            raise UserError(f"{path}: missing; {REFIT}") from None
-        except Exception as error:  # damaged archives raise nearly anything
-            raise UserError(f"{path}: no regression of lightbsr inspect ({type(error).__name__}); {REFIT}") from None
+        with open_arrays(path, "regression of lightbsr inspect", REFIT) as file:
+            arrays: dict[str, Any] = {one.name: file[one.name] for one in fields(cls)}
         return cls(**{name: a if a.dtype.kind == "U" else a.astype(np.float64) for name, a in arrays.items()})
 
     def check_weights(self, files: Mapping[str, Path]) -> None:

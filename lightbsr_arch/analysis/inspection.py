@@ -5,27 +5,24 @@ of one network over the other from the IDRs of both networks. ``benchmarks/fit_i
 its errors on other pictures.
 """
 
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from lightbsr import shipped
-from lightbsr.errors import UserError, reason_of
+from lightbsr.errors import UserError
 from lightbsr_arch.analysis.estimates import Estimate, Fit
+from lightbsr_arch.analysis.jpeg_quality import file_quality
 from lightbsr_arch.archs.fast.memory import rows_that_fit
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.kdide_arch import SLOPE
 from lightbsr_arch.archs.part import Advance, Network
 from lightbsr_arch.checkpoint import load
-from lightbsr_arch.data.picture_files import PictureFile
-from lightbsr_arch.data.reader import Pixels, read_bytes, read_picture, read_standard_input
+from lightbsr_arch.data.reader import Pixels
 from lightbsr_arch.device import find_device
 from lightbsr_arch.inference.upscaler import load_student
 
@@ -41,8 +38,8 @@ one half, the mean PSNR of the test crops is the same, but twice as many crops w
 `CLEAN`."""
 
 MOST_COMPRESSED = 95
-"""Highest quality of a JPEG file that always gets `REAL`. At moderate qualities, `CLEAN` often has the higher PSNR, but
-it turns the artefacts of compression into a net of lines."""
+"""Highest quality of a JPEG file for which `REAL` is always chosen. At moderate qualities, `CLEAN` often has the higher
+PSNR, but it turns the artefacts of compression into a net of lines."""
 
 SMALLEST_SIDE = 32
 """Shortest side of a picture that is inspected, in pixels. The estimates are fitted to crops of 40 pixels and more."""
@@ -76,48 +73,8 @@ class Reading:
     why: str
 
 
-@dataclass
-class Inspected:
-    """The outcome of one picture file.
-
-    Attributes:
-        input: path of the file.
-        reason: the reason why it could not be inspected, or why its map could not be written; None without a failure.
-        size: width and height.
-        file_quality: quality of a JPEG file by its quantisation tables, or None for other files and tables.
-        reading: the degradation. It is kept if only the map failed.
-        notices: one line for each part of the file that the estimates ignore.
-    """
-
-    input: str
-    reason: str | None = None
-    size: tuple[int, int] | None = None
-    file_quality: int | None = None
-    reading: Reading | None = None
-    notices: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"input": self.input, "status": "failed" if self.reason else "done"}
-        if self.reason:
-            found["reason"] = self.reason
-        if self.reading is None:
-            return found
-        estimates = {name: one and one._asdict() for name, one in self.reading.estimates.items()}
-        return {
-            **found,
-            "size": self.size,
-            **estimates,
-            "file_quality": self.file_quality,
-            "distance": round(self.reading.distance, 3),
-            "unlike_training": self.reading.unlike,
-            "model": self.reading.model,
-            "why": self.reading.why,
-            "notices": self.notices,
-        }
-
-
 class Inspector:
-    """Reads the degradation of pictures.
+    """Estimates the degradation of pictures.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
@@ -255,57 +212,6 @@ def joined(idrs: Sequence[torch.Tensor]) -> NDArray[np.float64]:
     return np.where(vectors < 0, vectors / SLOPE, vectors)
 
 
-def inspect_files(
-    pictures: Sequence[PictureFile],
-    inspector: Inspector,
-    *,
-    write_map: Callable[[PictureFile, Pixels, NDArray[np.float64]], None] | None = None,
-    report: Callable[[Inspected], None] = lambda one: None,
-) -> list[Inspected]:
-    """Inspect picture files. A picture that cannot be inspected is reported, and the others continue.
-
-    Args:
-        pictures: from `find_pictures`; the path "-" is standard input.
-        inspector: estimates their degradation.
-        write_map: receives each picture, its pixels and the distances of its tiles.
-        report: receives each outcome.
-    """
-    outcomes = []
-    for picture in pictures:
-        one = Inspected(str(picture.path))
-        try:
-            if picture.problem:
-                raise UserError(picture.problem)
-            name, data = read_standard_input() if str(picture.path) == "-" else read_bytes(picture.path, None)
-            read = read_picture(data, name)
-            one.size = read.pixels.shape[1], read.pixels.shape[0]
-            one.file_quality = file_quality(data)
-            one.notices = read.notices
-            one.reading = inspector.read(read.pixels, file_quality=one.file_quality)
-            if write_map:
-                write_map(picture, read.pixels, inspector.tile_distances(read.pixels))
-        except Exception as error:  # any error of one picture must not stop the others
-            one.reason = reason_of(error, picture.path)
-        outcomes.append(one)
-        report(one)
-    return outcomes
-
-
-def file_quality(data: bytes) -> int | None:
-    """Return the quality of a JPEG file on libjpeg's scale, 1 to 100, by its table for brightness.
-
-    None for other formats, and for tables that are not libjpeg's.
-    """
-    if not data.startswith(b"\xff\xd8\xff"):
-        return None
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            table = image.quantization[0]
-    except Exception:  # damaged segments raise nearly anything in Pillow's parsers
-        return None
-    return _tables().get(tuple(table))
-
-
 def tile_side(height: int, width: int) -> int:
     """Return the side of a map's tiles, which grows with the picture."""
     return max(TILE, -(-2 * max(height, width) // (MOST_TILES + 1)))
@@ -322,15 +228,3 @@ def _to_lq(pixels: Pixels, device: torch.device) -> torch.Tensor:
     colour = colour[..., :1] if colour.shape[2] < 3 else colour[..., :3]
     lq = torch.from_numpy(colour.astype(np.float32) / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
     return lq.expand(-1, 3, -1, -1).to(device)
-
-
-@lru_cache(maxsize=1)
-def _tables() -> dict[tuple[int, ...], int]:
-    """Return the qualities of libjpeg by its table for brightness, which Pillow writes."""
-    qualities = {}
-    for quality in range(1, 101):
-        file = io.BytesIO()
-        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
-        with Image.open(file) as image:
-            qualities[tuple(image.quantization[0])] = quality
-    return qualities

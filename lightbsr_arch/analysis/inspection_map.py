@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lightbsr.errors import UserError
+from lightbsr_arch.data.image_io import to_bgr
 from lightbsr_arch.data.picture_files import PictureFile
 from lightbsr_arch.data.reader import Pixels
 from lightbsr_arch.io import write_whole
@@ -63,7 +64,7 @@ def draw_map(pixels: Pixels, distances: NDArray[np.float64]) -> Image.Image:
         pixels: the photo, in any form that the reader returns.
         distances: from `Inspector.tile_distances`.
     """
-    photo = _rgb(pixels)
+    photo = Image.fromarray(np.ascontiguousarray(to_bgr(pixels)[..., ::-1]))
     longest = max(photo.size)
     factor = min(LONGEST_SIDE / longest, max(1, SMALLEST_SIDE / longest))
     width, height = (max(1, round(side * factor)) for side in photo.size)
@@ -80,12 +81,6 @@ def draw_map(pixels: Pixels, distances: NDArray[np.float64]) -> Image.Image:
     text.text((0, height + 6), "distance of each tile's IDR from the photo's;", "black", font_size=14)
     text.text((0, height + 24), "below 1 in 95 % of equally degraded tiles", "black", font_size=14)
     return sheet
-
-
-def _rgb(pixels: Pixels) -> Image.Image:
-    shown = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-    colour = shown if shown.ndim == 2 else shown[..., 0] if shown.shape[2] == 2 else shown[..., :3]
-    return Image.fromarray(np.ascontiguousarray(colour)).convert("RGB")
 
 
 def _coloured(values: NDArray[np.float64]) -> Image.Image:

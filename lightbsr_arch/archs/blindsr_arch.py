@@ -39,7 +39,7 @@ class BlindSR(Network):
         given, taken = self.estimator.idr_ch, self.restorer.idr_ch
         if given != taken:
             raise ValueError(
-                f"{estimator['type']} gives an IDR of {given} channels, {restorer['type']} takes {taken}: "
+                f"the IDR of {estimator['type']} has {given} channels, but {restorer['type']} needs {taken}: "
                 "make their sizes agree"
             )
 

@@ -2,7 +2,6 @@
 (IEEE TIP 2025).
 """
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,14 +11,14 @@ from torch.nn import functional as F
 
 from lightbsr_arch.archs.degradation_encoder import DegradationEncoder, map_in_strips, refuse_extra_input
 from lightbsr_arch.archs.estimator_init import Init
-from lightbsr_arch.archs.fast.memory import feature_maps
-from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, streamed, write
-from lightbsr_arch.archs.guided_restorer import GuidedRestorer
+from lightbsr_arch.archs.fast.row_streams import Strips
+from lightbsr_arch.archs.groups_in_strips import groups_in_strips
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import GROUP_NAMES, ConvNeXtBlock
 from lightbsr_arch.archs.lightbsrnet_arch import crop
 from lightbsr_arch.archs.mean_shift import DF2K_MEAN
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.residual_restorer import GuidedRestorer
 
 CONVNEXT_HALO = 3  # rows above and below that a depthwise 7x7 convolution depends on
 BLOCK_HALO = 2 + CONVNEXT_HALO  # with the two 3x3 convolutions of the spatial gate
@@ -231,35 +230,10 @@ class CdCLNet(GuidedRestorer):
         return super().forward(lq.contiguous(memory_format=torch.channels_last), guides)
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """Each block pools over the image, so it needs the complete output of the block before.
-
-        As in LightBSRNet, the features of the whole image are stored in two maps, which the blocks overwrite.
-        """
-        channel, spatial = guides["channel_guide"], guides["spatial_guide"]
-        groups: Any = self.body
-        passes = 2 + sum(len(group.body) + 1 for group in groups)
-
-        def done(count: int) -> None:
-            advance(count / lq.shape[2] / passes)
-
-        x, y = feature_maps(2, self.num_feat, lq).split(1)
-        in_strips = partial(cut, rows=rows, device=lq.device)
-        pooled = write(self.head_in_strips(lq, rows), x, done)
-        for group in groups:
-            write(in_strips(x), y)
-            *blocks, convnext = group.body
-            for block in blocks:
-                run = partial(_run_on_strip, block, channel, pooled)
-                pooled = write(streamed(run, in_strips(y), in_strips(spatial), halo=BLOCK_HALO), y, done)
-            write(streamed(convnext, in_strips(y), halo=CONVNEXT_HALO), y, done)
-            conv = streamed(group.conv, in_strips(y), halo=1)
-            pooled = write(added(conv, in_strips(x)), x, done)
-        features = added(streamed(self.after_body, in_strips(x), halo=1), self.head_in_strips(lq, rows))
-        return self.image_in_strips(features, rows, done)
+        halos = BLOCK_HALO, CONVNEXT_HALO
+        return groups_in_strips(self, lq, guides, rows, advance, _run, _run, halos)
 
 
-def _run_on_strip(
-    block: CdCLBlock, channel: torch.Tensor, pooled: torch.Tensor, x: torch.Tensor, spatial: torch.Tensor
-) -> torch.Tensor:
-    result: torch.Tensor = block(x, channel, spatial, pooled)
-    return result
+def _run(block: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    out: torch.Tensor = block(*inputs)
+    return out

@@ -22,10 +22,11 @@ from lightbsr_arch.archs.degradation_encoder import (
 )
 from lightbsr_arch.archs.estimator_init import Init
 from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
-from lightbsr_arch.archs.guided_restorer import GuidedRestorer
+from lightbsr_arch.archs.fast.upscale import upscale
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.residual_restorer import GuidedRestorer
 
 PEAK = 255.0  # value of white inside the networks
 GATE_REDUCTION = 8
@@ -157,22 +158,9 @@ class VectorGuided(GuidedRestorer):
     )
     knows = ("vector",)
 
-    @property
-    def converters(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
-        return (self.compress,)
-
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
         """Return the only guide: a ``vector``, N x num_feat, for images of any size."""
         return {"vector": F.leaky_relu(self.compress(as_vector(idr)), SLOPE)}
-
-    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """Strips flow through all layers, so memory grows with the width of the image and not with its height."""
-        parts: Any = self.body
-        body = self.head_in_strips(lq, rows)
-        for part in parts:
-            body = part.in_strips(body, guides["vector"])
-        features = added(streamed(self.after_body, body, halo=1), self.head_in_strips(lq, rows))
-        return self.image_in_strips(features, rows, lambda done: advance(done / lq.shape[2]))
 
 
 @ARCH_REGISTRY.register()
@@ -210,7 +198,14 @@ class DASRNet(VectorGuided):
         scale: int = 4,
     ) -> None:
         groups = (DAGroup(num_feat, num_block) for _ in range(num_group))
-        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, groups, peak=PEAK)
+        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, groups)
+
+    def first_features(self, lq: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(PEAK * self.mean_in.subtract(lq))
+        return out
+
+    def image(self, features: torch.Tensor) -> torch.Tensor:
+        return self.mean_out.add(upscale(features, self.upsample, self.tail) / PEAK)
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:

@@ -5,16 +5,14 @@
 from functools import partial
 
 import torch
-from basicsr.archs.arch_util import Upsample
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.fast.dynamic_conv import dynamic_depthwise_conv
-from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
+from lightbsr_arch.archs.fast.row_streams import Strips, streamed
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.archs.mean_shift import RGBMean
-from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.part import Arguments, Guides, State, count
 from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
 SLOPE = 0.1  # slope of every LeakyReLU
@@ -45,9 +43,13 @@ class IDRDCRB(nn.Module):
         self.ddc = IDRDDC(num_feat)
         self.conv = nn.Conv2d(num_feat, num_feat, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, idr: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x + self.conv(F.leaky_relu(self.ddc(x, idr), SLOPE))
+    def forward(self, x: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.conv(F.leaky_relu(self.ddc(x, vector), SLOPE))
         return out
+
+    def in_strips(self, strips: Strips, vector: torch.Tensor) -> Strips:
+        """Yield the block's output for features in strips."""
+        return streamed(partial(self, vector=vector), strips, halo=2)
 
 
 @ARCH_REGISTRY.register()
@@ -75,26 +77,12 @@ class IDRDCRBNet(ResidualRestorer):
     def __init__(
         self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 53, scale: int = 4
     ) -> None:
-        super().__init__()
-        self.mean_in, self.mean_out = RGBMean(num_in_ch), RGBMean(num_out_ch)
-        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        self.body = nn.ModuleList(IDRDCRB(num_feat) for _ in range(num_block))
-        self.after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.upsample = Upsample(scale, num_feat)
-        self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-        self.scale, self.num_in_ch, self.num_out_ch = scale, num_in_ch, num_out_ch
-        self.num_feat = self.idr_ch = num_feat
+        body = (IDRDCRB(num_feat) for _ in range(num_block))
+        super().__init__(num_in_ch, num_out_ch, num_feat, num_feat, scale, body)
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
         """Return the only guide: the IDR as a ``vector``, N x num_feat, for images of any size."""
         return {"vector": as_vector(idr)}
-
-    def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
-        head = self.head(self.mean_in.subtract(lq))
-        x = head
-        for block in self.body:
-            x = block(x, guides["vector"])
-        return self.image(head + self.after_body(x))
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
@@ -103,14 +91,3 @@ class IDRDCRBNet(ResidualRestorer):
             "num_block": count(state, r"body\.(\d+)\.conv\.weight"),
             "scale": cls.scale_of(state),
         }
-
-    def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """Strips flow through all layers, so memory grows with the width of the image and not with its height.
-
-        A halo for the receptive field of the published network would need 110 rows.
-        """
-        body = self.head_in_strips(lq, rows)
-        for block in self.body:
-            body = streamed(partial(block, idr=guides["vector"]), body, halo=2)
-        features = added(streamed(self.after_body, body, halo=1), self.head_in_strips(lq, rows))
-        return self.image_in_strips(features, rows, lambda done: advance(done / lq.shape[2]))

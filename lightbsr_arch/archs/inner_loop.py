@@ -18,7 +18,7 @@ def adapt(
 
     Args:
         net: the network, called as ``net(lq)``.
-        weights: its parameters by name, with which the descent starts.
+        weights: its parameters by name, from which the descent starts.
         lq: low-quality images, N x 3 x H x W.
         gt: their ground truth, N x 3 x H*scale x W*scale.
         rates: learning rate of each step.

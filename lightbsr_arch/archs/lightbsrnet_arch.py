@@ -1,21 +1,18 @@
 """The restorer of LightBSR (ICCV 2025), section 3.3."""
 
-from functools import partial
 from typing import Any
 
 import torch
-from basicsr.archs.arch_util import Upsample
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.exporting import is_exporting
 from lightbsr_arch.archs.fast.idr_block import HALO, IDR_BLOCK_HALO, run_convnext_block, run_idr_block
-from lightbsr_arch.archs.fast.memory import feature_maps
-from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, streamed, write
+from lightbsr_arch.archs.fast.row_streams import Strips
+from lightbsr_arch.archs.groups_in_strips import groups_in_strips
 from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import GROUP_NAMES, ConvNeXtBlock, IDRBlock, local_and_wide
-from lightbsr_arch.archs.mean_shift import RGBMean
 from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
 from lightbsr_arch.archs.residual_restorer import SHELL_NAMES, ResidualRestorer
 
@@ -84,6 +81,8 @@ class LightBSRNet(ResidualRestorer):
         *GROUP_NAMES,
     )
     knows = ("channel_guide", "spatial_guide")
+    to_channel_guide: nn.Linear
+    to_spatial_guide: nn.Conv2d
 
     def __init__(
         self,
@@ -95,24 +94,18 @@ class LightBSRNet(ResidualRestorer):
         idr_ch: int = 128,
         scale: int = 4,
     ) -> None:
-        super().__init__()
         if num_feat % 8 or idr_ch % MAP_STRIDE**2:
             raise ValueError(f"num_feat must be a multiple of 8, not {num_feat}, idr_ch one of 16, not {idr_ch}")
         num_spatial = idr_ch // MAP_STRIDE**2
-        self.mean_in, self.mean_out = RGBMean(num_in_ch), RGBMean(num_out_ch)
-        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        self.to_channel_guide = nn.Linear(idr_ch, local_and_wide(num_feat)[1], bias=False)
-        self.to_spatial_guide = nn.Conv2d(num_spatial, num_spatial, 3, padding=1)
-        self.body = nn.ModuleList(IDRGroup(num_feat, num_block, num_spatial) for _ in range(num_group))
-        self.after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.upsample = Upsample(scale, num_feat)
-        self.tail = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-        self.scale, self.num_in_ch, self.num_out_ch = scale, num_in_ch, num_out_ch
-        self.num_feat, self.idr_ch = num_feat, idr_ch
+        body = (IDRGroup(num_feat, num_block, num_spatial) for _ in range(num_group))
+        super().__init__(num_in_ch, num_out_ch, num_feat, idr_ch, scale, body)
 
-    @property
-    def converters(self) -> tuple[nn.Module, ...]:  # type: ignore[override]
-        return self.to_channel_guide, self.to_spatial_guide
+    def make_converters(self, num_feat: int, idr_ch: int) -> dict[str, nn.Module]:
+        num_spatial = idr_ch // MAP_STRIDE**2
+        return {
+            "to_channel_guide": nn.Linear(idr_ch, local_and_wide(num_feat)[1], bias=False),
+            "to_spatial_guide": nn.Conv2d(num_spatial, num_spatial, 3, padding=1),
+        }
 
     def guides(self, idr: torch.Tensor, height: int, width: int) -> Guides:
         """Return the initial guides, before the groups refine them. A student imitates its teacher's initial guides.
@@ -129,7 +122,7 @@ class LightBSRNet(ResidualRestorer):
     def forward(self, lq: torch.Tensor, guides: Guides) -> torch.Tensor:
         channel = guides["channel_guide"]
         spatial = guides["spatial_guide"].contiguous(memory_format=torch.channels_last)
-        head = self.head(self.mean_in.subtract(lq)).contiguous(memory_format=torch.channels_last)
+        head = self.first_features(lq).contiguous(memory_format=torch.channels_last)
         x = head
         for group in self.body:
             x, channel, spatial = group(x, channel, spatial)
@@ -146,43 +139,10 @@ class LightBSRNet(ResidualRestorer):
         }
 
     def restore_in_strips(self, lq: torch.Tensor, guides: Guides, rows: int, advance: Advance) -> Strips:
-        """Each block pools over the image, so it needs the complete output of the block before.
-
-        The features of the whole image are stored in two maps, which the blocks overwrite strip by strip. All other
-        tensors are strips. The two maps need 512 bytes per pixel in fp32. If they do not fit on the device, they are in
-        main memory. If they do not fit there, they are in a file.
-        """
-        channel, spatial = guides["channel_guide"], guides["spatial_guide"]
-        spatial = spatial.contiguous(memory_format=torch.channels_last)
-        groups: Any = self.body
-        passes = 2 + sum(len(group.body) + 2 for group in groups)
-
-        def done(count: int) -> None:
-            advance(count / lq.shape[2] / passes)
-
-        x, y = feature_maps(2, self.num_feat, lq).split(1)
-        in_strips = partial(cut, rows=rows, device=lq.device)
-        pooled = write(self.head_in_strips(lq, rows), x, done)
-        for group in groups:
-            channel = channel + group.refine_channel(channel)
-            refine = streamed(group.refine_spatial, in_strips(spatial), halo=2)
-            write(added(refine, in_strips(spatial)), spatial, done)
-            write(in_strips(x), y)
-            *idr_blocks, convnext = group.body
-            for block in idr_blocks:
-                run = partial(_run_on_strip, block, channel, pooled)
-                pooled = write(streamed(run, in_strips(y), in_strips(spatial), halo=IDR_BLOCK_HALO), y, done)
-            write(streamed(partial(run_convnext_block, convnext), in_strips(y), halo=HALO), y, done)
-            conv = streamed(group.conv, in_strips(y), halo=1)
-            pooled = write(added(conv, in_strips(x)), x, done)
-        features = added(streamed(self.after_body, in_strips(x), halo=1), self.head_in_strips(lq, rows))
-        return self.image_in_strips(features, rows, done)
-
-
-def _run_on_strip(
-    block: IDRBlock, channel: torch.Tensor, pooled: torch.Tensor, x: torch.Tensor, spatial: torch.Tensor
-) -> torch.Tensor:
-    return run_idr_block(block, x, channel, spatial, pooled)
+        spatial = guides["spatial_guide"].contiguous(memory_format=torch.channels_last)
+        guides = {**guides, "spatial_guide": spatial}
+        halos = IDR_BLOCK_HALO, HALO
+        return groups_in_strips(self, lq, guides, rows, advance, run_idr_block, run_convnext_block, halos)
 
 
 def crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:

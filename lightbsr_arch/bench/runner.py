@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -16,52 +16,20 @@ from tqdm import tqdm
 from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.bench.cache import Cache, cache_key
 from lightbsr_arch.bench.config import Bench
-from lightbsr_arch.bench.cost import Cost, measure_apart
+from lightbsr_arch.bench.cost import measure_apart
 from lightbsr_arch.bench.machine import describe
 from lightbsr_arch.bench.metrics import PYIQA_LICENCE, find_metric, unavailable
 from lightbsr_arch.bench.models import ModelSpec, Upscaler
 from lightbsr_arch.bench.pairs import Condition, Pair, Pairs, RealPairs, content
+from lightbsr_arch.bench.results import Place, Results
 from lightbsr_arch.data.image_io import Picture, encode_image
 
 CROP = 128
 """Side of the crops in the viewer, in HR pixels."""
 
-Place = tuple[str, str, str, int]
-"""Data set, degradation, condition, index of the image."""
-
-
 Measured = dict[str, float | Exception]
 """Metrics by name. If a metric does not apply to the picture, its value is a UserError; if it fails, the exception.
 """
-
-
-@dataclass
-class Results:
-    """The results of a bench.
-
-    Attributes:
-        values: metrics by model and place.
-        failures: reasons for missing metrics, by model and place. The model is None if the picture cannot be read.
-        broken: reasons by model for models that could not be loaded.
-        costs: cost by model, or the reason why there is none.
-        idrs: figures of ``measure_idr`` by model, for the models of this package.
-        crops: pictures of the viewer by place and label ("LR", "HR" or a model's name), as WebP.
-        notes: lines about metrics that could not be computed, with the reason.
-        computed: number of SR pictures that were made in this run.
-    """
-
-    values: dict[tuple[str, Place], dict[str, float]] = field(default_factory=dict)
-    failures: dict[tuple[str | None, Place], str] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
-    costs: dict[str, Cost | str] = field(default_factory=dict)
-    idrs: dict[str, dict[str, float | str]] = field(default_factory=dict)
-    crops: dict[Place, dict[str, bytes]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    computed: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return not (self.failures or self.broken or any(isinstance(cost, str) for cost in self.costs.values()))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from lightbsr_arch.bench.machine import describe
 from lightbsr_arch.bench.metrics import find_metric
 from lightbsr_arch.bench.pairs import Pairs, RealPairs
 from lightbsr_arch.bench.published import missing_figures, published_parameters, published_rows
-from lightbsr_arch.bench.runner import CROP, Place, Results
+from lightbsr_arch.bench.results import Place, Results
+from lightbsr_arch.bench.runner import CROP
 
 Row = dict[str, Any]
 """One row of a model, degradation and data set, with the means and the figures of each condition."""

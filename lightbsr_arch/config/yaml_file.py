@@ -51,12 +51,7 @@ def load_file(path: Path) -> Document:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise _error(
-                source,
-                0,
-                "unreadable-file",
-                "cannot read the options file: it is a folder, or another thing that is no file",
-            )
+            raise _error(source, 0, "unreadable-file", "cannot read the options file: it is not a regular file")
         if status.st_size > MAX_BYTES:
             raise _error(
                 source, 0, "file-too-large", f"{status.st_size} bytes; an options file has at most {MAX_BYTES}"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightbsr.errors import UserError
-from lightbsr_arch.data.reader import PICTURE_SUFFIXES, Header, Source, read_bytes, read_header, read_picture
+from lightbsr_arch.data.reader import PICTURE_SUFFIXES, Header, Pixels, Source, read_bytes, read_header, read_picture
 
 __all__ = [
     "CODECS",
@@ -20,6 +20,7 @@ __all__ = [
     "read_bytes",
     "read_header",
     "read_image",
+    "to_bgr",
 ]
 
 Picture = NDArray[np.uint8]
@@ -38,7 +39,11 @@ def read_image(source: Source, name: str | None = None) -> Picture:
     Raises:
         UserError: see `read_picture`. The message starts with the name.
     """
-    pixels = read_picture(source, name).pixels
+    return to_bgr(read_picture(source, name).pixels)
+
+
+def to_bgr(pixels: Pixels) -> Picture:
+    """Return the colours of a picture in any form of the reader as `read_image` returns them."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     channels = pixels.shape[2] if pixels.ndim == 3 else 1

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
-from lightbsr_arch.degradations.second_order import (
+from lightbsr_arch.degradations.second_order import SecondOrderDegradation
+from lightbsr_arch.degradations.second_order_round import (
     KERNEL_SIZE,
     KERNEL_SIZES,
     RESIZE_MODES,
     Quality,
     Range,
     Round,
-    SecondOrderDegradation,
 )
 from lightbsr_arch.degradations.usm import usm_sharp
 from lightbsr_arch.seeds import seeded
@@ -106,20 +106,9 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
                 raise UserError(
                     f"degradation.{name}: {value[0]} is more than {value[1]}; the smaller number comes first"
                 )
-        super().__init__(
-            scale,
-            gt_size,
-            gt_usm,
-            queue_size,
-            blur_sigma=blur_sigma,
-            noise_range=noise_range,
-            poisson_scale_range=poisson_scale_range,
-            jpeg_range=jpeg_range,
-            blur_sigma2=blur_sigma2,
-            noise_range2=noise_range2,
-            poisson_scale_range2=poisson_scale_range2,
-            jpeg_range2=jpeg_range2,
-        )
+        drawn = ("blur_sigma", "noise_range", "poisson_scale_range", "jpeg_range")
+        both_rounds = {name + key: options[name + key] for key in ("", "2") for name in drawn}
+        super().__init__(scale, gt_size, gt_usm, queue_size, **both_rounds)
         self.sigma_gap = sigma_gap
         self.noise_gap = noise_gap
         self.poisson_gap = poisson_gap

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -82,12 +83,7 @@ def export_onnx(
         raise UserError(f"opset {opset}: PyTorch writes {ONNX_OPSET} and later")
     if dst.suffix != ".onnx":
         raise UserError(f"{dst}: the exported file must be named .onnx, or .param for ncnn")
-    if not dst.parent.is_dir():
-        raise UserError(f"{dst}: there is no folder {dst.parent}")
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise UserError("ONNX is written with onnxscript: pip install 'lightbsr-arch[onnx]'") from None
+    check_target(dst, "onnxscript", "ONNX is written with onnxscript: pip install 'lightbsr-arch[onnx]'")
     checkpoint = read_checkpoint(src)
     model = checkpoint.build()
     needs_lq_only(model, src)
@@ -142,6 +138,16 @@ def graphs_of(model: Network, lq: torch.Tensor, src: Path, dst: Path, split: boo
         Graph(dst.with_name(f"{dst.stem}_estimator{dst.suffix}"), model.estimator, {"lq": lq}, "idr"),
         Graph(dst.with_name(f"{dst.stem}_restorer{dst.suffix}"), _Restorer(model), {"lq": lq, "idr": idr}, "sr"),
     ]
+
+
+def check_target(dst: Path, module: str, advice: str) -> None:
+    """Raise `UserError` if the folder of a file to write or the module that writes it is missing."""
+    if not dst.parent.is_dir():
+        raise UserError(f"{dst}: there is no folder {dst.parent}")
+    try:
+        import_module(module)
+    except ImportError:
+        raise UserError(advice) from None
 
 
 def refuse_folders(files: Iterable[Path]) -> None:

@@ -20,7 +20,15 @@ from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.archs.part import Network, needs_lq_only
 from lightbsr_arch.checkpoint import read_checkpoint
-from lightbsr_arch.inference.export import TOLERANCE, Exported, Graph, graphs_of, refuse_folders, without_batch_norms
+from lightbsr_arch.inference.export import (
+    TOLERANCE,
+    Exported,
+    Graph,
+    check_target,
+    graphs_of,
+    refuse_folders,
+    without_batch_norms,
+)
 from lightbsr_arch.io import whole_file
 
 BLOBS = {"lq": "data", "sr": "output", "idr": "idr"}
@@ -54,12 +62,9 @@ def export_ncnn(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     src, dst = find_weights(name_or_path), Path(dst)
     if dst.suffix != ".param":
         raise UserError(f"{dst}: the exported layers must be named .param")
-    if not dst.parent.is_dir():
-        raise UserError(f"{dst}: there is no folder {dst.parent}")
-    try:
-        import pnnx
-    except ImportError:
-        raise UserError("files of ncnn are written with pnnx: pip install 'lightbsr-arch[ncnn]'") from None
+    check_target(dst, "pnnx", "files of ncnn are written with pnnx: pip install 'lightbsr-arch[ncnn]'")
+    import pnnx
+
     model = read_checkpoint(src).build()
     needs_lq_only(model, src)
     generator = torch.Generator().manual_seed(0)

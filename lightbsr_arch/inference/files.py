@@ -15,17 +15,13 @@ from PIL import Image
 from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs.fast.memory import free_memory
 from lightbsr_arch.archs.part import Network
-from lightbsr_arch.data.image_io import read_bytes, read_header
+from lightbsr_arch.data.image_io import read_header
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, find_pictures_outside
-from lightbsr_arch.data.reader import read_standard_input
-from lightbsr_arch.data.reader.base import Pixels
+from lightbsr_arch.data.reader import STANDARD_STREAM, Pixels, read_input
 from lightbsr_arch.inference.pictures import FORMATS, check_size, encode, fit, read_picture
 from lightbsr_arch.inference.resize import check_outscale, output_size
 from lightbsr_arch.inference.upscaler import upscale
 from lightbsr_arch.io import write_whole
-
-STANDARD_STREAM = "-"
-"""Name of standard input or standard output, instead of a file."""
 
 _OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".svg", ".exr", ".hdr", ".dng", ".raw", ".pfm")
 """Extensions of formats that are unknown to Pillow, or to some of its builds."""
@@ -122,11 +118,8 @@ def upscale_files(
     Args:
         jobs: from `plan`.
         model: from `load_student`.
-        tile: see `upscale`.
+        tile, self_ensemble, outscale, fit_inside: see `upscale`.
         skip_existing: whether to skip pictures whose output exists.
-        self_ensemble: see `upscale`.
-        outscale: see `upscale`.
-        fit_inside: see `upscale`.
         choose: takes the pixels and the bytes of a picture. Returns the model for it, which has the scale of ``model``,
             and a notice that names the model. By default, ``model`` upscales every picture.
         advance: receives the index of a job and the share of its work that has been done since the last call.
@@ -167,10 +160,7 @@ def _upscale_file(
 ) -> None:
     if job.problem:
         raise UserError(job.problem)
-    if job.source == STANDARD_STREAM:
-        name, data = read_standard_input()
-    else:
-        name, data = read_bytes(job.source, None)
+    name, data = read_input(job.source)
     header = read_header(data, name)
     codec = job.codec or _CODECS_OF_INPUTS.get(f".{header.format.lower()}", "png")
     height, width = output_size(header.height, header.width, model.scale, **size)

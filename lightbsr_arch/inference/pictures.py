@@ -200,7 +200,7 @@ def _has_more_than_texts(data: bytes) -> bool:
 
 
 def _says(kind: bytes, content: bytes) -> bool:
-    """Return whether information is lost if another format drops this PNG chunk."""
+    """Return whether a format that drops this PNG chunk loses information."""
     return kind not in (b"pHYs", b"sRGB") and _SRGB_CHUNKS.get(kind) != content
 
 

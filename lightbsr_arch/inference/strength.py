@@ -1,10 +1,9 @@
-"""Weaker or stronger restoration, by scaling the difference between the estimated IDR and that of a clean picture.
+"""Weaker or stronger restoration: the difference between the estimated IDR and that of a clean picture is scaled.
 
-``benchmarks/strength.py`` measures the effect on PSNR and sharpness; ``docs/upscaling.md`` has the figures.
+``benchmarks/strength.py`` measures the effect on PSNR and sharpness. ``docs/upscaling.md`` has the figures.
 """
 
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ import torch
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.archs.part import Advance, Estimator, Network
+from lightbsr_arch.archs.part import Estimator, Network
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.resize import bicubic_resize
 from lightbsr_arch.degradations.settings import Setting
+from lightbsr_arch.inference.changed_idr import ChangedIdr
 
 LARGEST_STRENGTH = 1.5
 """Largest strength. Its effect has been measured up to this value."""
@@ -27,9 +27,9 @@ NO_IDR = "a {} has no IDR, which --strength changes; leave it out"
 
 
 def with_strength(model: Network, strength: float) -> Network:
-    """Return a copy of a model that restores with the IDR ``clean + strength * (read - clean)``.
+    """Return a copy of a model that restores with the IDR ``clean + strength * (own - clean)``.
 
-    ``read`` is the IDR that the model estimates. ``clean`` is the IDR of pictures without blur and noise, see
+    ``own`` is the IDR that the model estimates. ``clean`` is the IDR of pictures without blur and noise, see
     `clean_idr`.
 
     Args:
@@ -61,7 +61,7 @@ def _moved(model: BlindSR, strength: float, clean: torch.Tensor) -> BlindSR:
     return model
 
 
-class MovedEstimator(Estimator):
+class MovedEstimator(ChangedIdr):
     """An estimator whose IDR is moved away from that of a clean picture, or towards it.
 
     Args:
@@ -71,18 +71,10 @@ class MovedEstimator(Estimator):
     """
 
     def __init__(self, estimator: Estimator, strength: float, clean: torch.Tensor) -> None:
-        super().__init__()
-        self.estimator, self.strength, self.clean = estimator, strength, clean
-        self.idr_ch, self.knows = estimator.idr_ch, estimator.knows
+        super().__init__(estimator)
+        self.strength, self.clean = strength, clean
 
-    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idr, known = self.estimator.estimate(lq, extra)
-        return self._moved(idr), known
-
-    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        return self._moved(self.estimator.estimate_in_strips(lq, rows, advance))
-
-    def _moved(self, idr: torch.Tensor) -> torch.Tensor:
+    def change(self, idr: torch.Tensor) -> torch.Tensor:
         clean = self.clean if idr.dim() == 2 else self.clean[:, :, None, None]
         return clean + self.strength * (idr - clean)
 

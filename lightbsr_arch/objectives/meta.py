@@ -1,4 +1,4 @@
-"""MRDA's meta-learning: a network that a few steps of gradient descent adapt to a degradation, and its use."""
+"""MRDA's objectives: meta-learning of a network, and adaptation of this network while the teacher is trained."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from lightbsr_arch.option_types.sections import section
 
 
 class MetaOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Meta-learning. The defaults are MRDA's."""
+    """Options of the meta-learning. The defaults are MRDA's."""
 
     num_task: Annotated[Count, Meta(description="degradations per step")] = 5
     num_step: Annotated[Count, Meta(description="steps that adapt the network to a degradation")] = 5
@@ -25,7 +25,7 @@ class MetaOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class AdaptOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Adaptation of the meta-learned network. The defaults are MRDA's for five steps."""
+    """Options of the adaptation of the meta-learned network. The defaults are MRDA's for five steps."""
 
     lr: Annotated[
         tuple[Positive, ...],
@@ -37,10 +37,10 @@ class AdaptOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 class MetaLearning(Objective):
     """Trains a network so that a few steps adapt it to a degradation (MRDA, IEEE TIP 2023, second stage).
 
-    A step has several tasks. A task is the whole batch under one degradation. Copies of the weights are adapted to the
-    first half of its images by gradient descent on ``pixel_opt``. The loss is ``pixel_opt`` of the second half with the
-    adapted weights, as the mean over the tasks. As in the published code, its gradient is of first order: it does not
-    pass through the gradients of the adaptation.
+    A step has several tasks. A task is the whole batch under one degradation. For each task, a copy of the weights is
+    adapted to the first half of the images by gradient descent on ``pixel_opt``. The loss is the mean over the tasks of
+    ``pixel_opt`` of the second half with the adapted weights. As in the published code, its gradient is of first order:
+    it does not pass through the gradients of the adaptation.
     """
 
     option = "meta_opt"
@@ -72,7 +72,7 @@ class MetaLearning(Objective):
             text = f"{data.get('type')} has LR images, but train.meta_opt degrades each HR image several times"
             yield Finding(("datasets", "train", "type"), "dataset-unfit", text)
         if section(options, "degradation").get("per") == "batch":
-            text = "batch gives all tasks of train.meta_opt one degradation; use sample, and each task has its own"
+            text = "batch draws one degradation for all tasks of train.meta_opt; with sample, each task has its own"
             yield Finding(("degradation", "per"), "degradation-unfit", text)
 
     # ------------------------------------------------------------------------------------------ training
@@ -83,7 +83,9 @@ class MetaLearning(Objective):
             raise UserError("train.meta_opt trains in one process only: start without a launcher")
         self.net: Any = model.get_bare_model(model.net_g)
         if extra := getattr(self.net, "extra_input", None):
-            raise UserError(f"train.meta_opt: network_g also needs the {extra}; choose a network of LR images only")
+            raise UserError(
+                f"train.meta_opt: network_g also needs the {extra}; choose a network whose only input is LR"
+            )
         self.settings = msgspec.convert(self.opt, MetaOptions, strict=False)
         data = model.opt["datasets"]["train"]
         self.num_patch = data["batch_size_per_gpu"] * data.get("patches_per_item", 1)
@@ -116,7 +118,7 @@ class MetaLearning(Objective):
 
 @OBJECTIVE_REGISTRY.register()
 class MetaAdaptation(Objective):
-    """Gives the estimator a meta-learned network, which it adapts to every batch (MRDA, third stage).
+    """Loads a meta-learned network into the estimator, which adapts it to every batch (MRDA, third stage).
 
     The estimator is an ``MRDATeacher``. The objective adds no loss.
     """

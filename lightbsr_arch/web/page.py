@@ -30,7 +30,10 @@ def build(session: Session) -> gr.Blocks:
                     height=160,
                 )
                 model = gr.Dropdown(
-                    session.models, value=session.default, label="Model", info="auto: the one that fits each picture"
+                    session.models,
+                    value=session.default,
+                    label="Model",
+                    info="auto: the best fit for each picture",
                 )
                 strength = gr.Slider(
                     0,
@@ -38,7 +41,7 @@ def build(session: Session) -> gr.Blocks:
                     value=1,
                     step=0.05,
                     label="Strength",
-                    info="1 as estimated, less is softer, more is sharper; works with the iso models",
+                    info="1: as estimated; below 1: softer; above 1: sharper. Only the iso models support it",
                 )
                 button = gr.Button("Upscale", variant="primary")
                 messages = gr.Textbox(label="Messages", lines=2, interactive=False)

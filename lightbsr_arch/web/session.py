@@ -15,16 +15,17 @@ from PIL import Image
 
 from lightbsr.errors import UserError, reason_of
 from lightbsr.shipped import default_name, students
-from lightbsr_arch.analysis.inspection import Chooser, Inspected, Inspector, inspect_files
+from lightbsr_arch.analysis.inspected_files import Inspected, inspect_files
+from lightbsr_arch.analysis.inspection import Chooser, Inspector
 from lightbsr_arch.archs.part import Advance, Network
+from lightbsr_arch.data.image_io import read_header, read_image
 from lightbsr_arch.data.picture_files import PictureFile
-from lightbsr_arch.data.reader import Pixels, read_header, read_picture
 from lightbsr_arch.inference.files import plan, upscale_files
 from lightbsr_arch.inference.strength import with_checked_strength
 from lightbsr_arch.inference.upscaler import load_student
 
 AUTO = "auto"
-"""Name of the choice by `Chooser`, as in ``lightbsr upscale -m auto``."""
+"""Name under which `Chooser` chooses the weights, as in ``lightbsr upscale -m auto``."""
 
 PREVIEW_SIDE = 1600
 """Longest side of the pictures that the page compares, in pixels. The downloaded file has its full size."""
@@ -61,7 +62,7 @@ class Result:
 
 
 class Session:
-    """Upscales uploads into a folder of its own.
+    """Upscales uploaded pictures and writes the results into a folder.
 
     Args:
         folder: an existing folder.
@@ -104,7 +105,7 @@ class Session:
         if len(uploads) > self.limits.pictures:
             raise UserError(f"{len(uploads)} pictures; at most {self.limits.pictures} are upscaled at a time")
         if model not in self.models:
-            raise UserError(f"{model}: no shipped model; choose one of {', '.join(self.models)}")
+            raise UserError(f"{model}: not a shipped model; choose one of {', '.join(self.models)}")
         if model == AUTO and strength != 1:
             raise UserError(f"a strength needs one model; choose one instead of {AUTO}, or set the strength to 1")
         network, choose = self._model(model, strength)
@@ -138,13 +139,14 @@ class Session:
             raise UserError(outcome.reason)
         (inspected,) = inspect_files([PictureFile(upload, upload.name, upload.stem)], self._inspector)
         text = f"failed: {inspected.reason}" if inspected.reason else self._describe(inspected)
-        sr = read_picture(outcome.output).pixels
+        sr = read_image(outcome.output)
         height, width = sr.shape[:2]
         factor = min(1.0, PREVIEW_SIDE / max(height, width))
         size = max(1, round(width * factor)), max(1, round(height * factor))
         before, after = folder / "before.webp", folder / "after.webp"
-        for preview, pixels in ((before, read_picture(upload).pixels), (after, sr)):
-            _shown(pixels).resize(size, Image.Resampling.BICUBIC).save(preview, quality=95)
+        for preview, bgr in ((before, read_image(upload)), (after, sr)):
+            rgb = Image.fromarray(np.ascontiguousarray(bgr[..., ::-1]))
+            rgb.resize(size, Image.Resampling.BICUBIC).save(preview, quality=95)
         return Result(upload.name, Path(outcome.output), before, after, text), outcome.notices
 
     def _check(self, upload: Path) -> None:
@@ -161,12 +163,3 @@ class Session:
         for folder in self._folder.iterdir():
             if time.time() - folder.stat().st_mtime > KEPT_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _shown(pixels: Pixels) -> Image.Image:
-    """Return the colours of a picture in 8 bits, without alpha."""
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    if pixels.ndim == 3:
-        pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
-    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")

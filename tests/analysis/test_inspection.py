@@ -13,7 +13,8 @@ from PIL import Image
 from lightbsr import shipped
 from lightbsr.errors import UserError
 from lightbsr_arch.analysis.estimates import TARGETS, Fit, tensor_digest
-from lightbsr_arch.analysis.inspection import CLEAN, FILE, NETWORKS, REAL, Chooser, Inspector, choose, file_quality
+from lightbsr_arch.analysis.inspection import CLEAN, FILE, NETWORKS, REAL, Chooser, Inspector, choose
+from lightbsr_arch.analysis.jpeg_quality import file_quality
 from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.image_io import read_image

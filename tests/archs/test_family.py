@@ -114,7 +114,7 @@ def test_estimators_start_blind_to_flat_colours(cls):
 
 
 def test_a_pair_whose_idrs_differ_is_refused():
-    with pytest.raises(ValueError, match=r"DegreeEstimator gives an IDR of 2 channels, IDRDCRBNet takes 16"):
+    with pytest.raises(ValueError, match=r"the IDR of DegreeEstimator has 2 channels, but IDRDCRBNet needs 16"):
         BlindSR({"type": "DegreeEstimator"}, {"type": "IDRDCRBNet", "num_feat": 16, "num_block": 1})
 
 

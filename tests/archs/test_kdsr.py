@@ -84,7 +84,7 @@ def test_wrong_inputs_are_named():
 
 
 def test_a_pair_whose_idrs_differ_is_refused():
-    with pytest.raises(ValueError, match=r"KDIDEStudent gives an IDR of 8 channels, IDRDCRBNet takes 16"):
+    with pytest.raises(ValueError, match=r"the IDR of KDIDEStudent has 8 channels, but IDRDCRBNet needs 16"):
         BlindSR({"type": "KDIDEStudent", "num_feat": 8}, {"type": "IDRDCRBNet", "num_feat": 16, "num_block": 1})
 
 

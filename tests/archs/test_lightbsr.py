@@ -171,7 +171,7 @@ def test_mixed_pairs_build_where_their_idrs_fit(estimator, restorer):
     model = BlindSR(estimator, {**restorer, "scale": 2}).eval()
     with torch.inference_mode():
         assert model(torch.rand(2, 3, 9, 10)).shape == (2, 3, 18, 20)
-    with pytest.raises(ValueError, match=rf"gives an IDR of \d+ channels, {restorer['type']} takes 32: make their"):
+    with pytest.raises(ValueError, match=rf"has \d+ channels, but {restorer['type']} needs 32: make their"):
         BlindSR({**estimator, "num_feat": 16}, {**restorer, "scale": 2})
 
 

@@ -14,7 +14,8 @@ from lightbsr.commands import main
 from lightbsr.commands.inspect import table
 from lightbsr_arch.analysis import inspection
 from lightbsr_arch.analysis.estimates import Estimate, Fit
-from lightbsr_arch.analysis.inspection import CLEAN, REAL, Inspected, Reading
+from lightbsr_arch.analysis.inspected_files import Inspected
+from lightbsr_arch.analysis.inspection import CLEAN, REAL, Reading
 from lightbsr_arch.inference.upscaler import upscale
 
 PHOTO = Path(__file__).parents[2] / "examples/photos/held_out/0c49a5cce349.webp"

@@ -15,34 +15,14 @@ from PIL import Image
 
 from lightbsr.commands import main
 from lightbsr_arch import upscale
-from lightbsr_arch.checkpoint import Checkpoint, load
+from lightbsr_arch.checkpoint import load
 from lightbsr_arch.inference import files
 from lightbsr_arch.inference.pictures import FORMATS, Picture, encode, read_picture
 from lightbsr_arch.inference.strength import with_strength
 from tests.corpus import BROKEN_LINK, READ, base, too_deep, write_corpus
-from tests.inference.networks import network
 
 RGB = np.ascontiguousarray(base()[..., ::-1])
 SMALL = RGB[:9, :12]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    net = network("kdsr", scale=2)
-    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
-    Checkpoint(net.state_dict(), net.config).save(path)
-    return str(path)
-
-
-@pytest.fixture
-def run(weights, capfd):
-    """Return a function that runs the command and returns exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main(["upscale", *map(str, arguments), "-m", weights, "-q"])
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def save(path: Path, pixels: np.ndarray = SMALL, **options: object) -> Path:

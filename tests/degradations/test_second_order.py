@@ -24,6 +24,7 @@ from lightbsr_arch.degradations import (
     bicubic_resize,
     build_degradation,
     second_order,
+    second_order_round,
 )
 from lightbsr_arch.degradations.usm import usm_sharp
 from lightbsr_arch.seeds import seeded
@@ -98,8 +99,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, torch.Ten
 
         return call
 
-    for name in ("filter2D", "random_add_gaussian_noise_pt", "random_add_poisson_noise_pt"):
-        for module in (realesrnet_model, second_order):
+    noises = ("random_add_gaussian_noise_pt", "random_add_poisson_noise_pt")
+    for name, ours in {"filter2D": second_order, **dict.fromkeys(noises, second_order_round)}.items():
+        for module in (realesrnet_model, ours):
             monkeypatch.setattr(module, name, spied(name, getattr(module, name)))
     monkeypatch.setattr(F, "interpolate", spied("interpolate", F.interpolate))
     monkeypatch.setattr(DiffJPEG, "forward", spied("jpeg", DiffJPEG.forward))

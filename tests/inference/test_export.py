@@ -16,6 +16,7 @@ from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import export
 from tests.golden import golden, needs_golden
+from tests.inference.exports import refused, save_teacher
 from tests.inference.networks import network
 
 pytestmark = pytest.mark.slow
@@ -154,18 +155,8 @@ def test_published_weights(tmp_path):
     assert largest_difference(tmp_path / "net.onnx", load(weights), SIZES) < 1e-4
 
 
-def refused(args: list[str], capsys) -> str:
-    assert main(["export", *args]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("lightbsr export: ")
-    return error
-
-
 def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
-    teacher = BlindSR(
-        {"type": "KDIDETeacher", "num_feat": 8, "num_block": 1}, {"type": "IDRDCRBNet", "num_feat": 8, "num_block": 1}
-    )
-    Checkpoint(teacher.state_dict(), teacher.config).save(tmp_path / "teacher.safetensors")
+    save_teacher(tmp_path / "teacher.safetensors")
     out, kdsr = str(tmp_path / "out.onnx"), str(folder / "kdsr.safetensors")
     assert "teacher.safetensors: the weights of a teacher, which also sees the gt" in refused(
         [str(tmp_path / "teacher.safetensors"), out], capsys

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from lightbsr.commands import main
 from lightbsr.errors import UserError
-from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import export, export_ncnn
 from lightbsr_arch.inference.export_ncnn import run_net
+from tests.inference.exports import refused, save_teacher
 from tests.inference.networks import network
 
 pytest.importorskip("ncnn")
@@ -88,18 +88,8 @@ def test_weights_in_half_precision(folder, tmp_path, capsys, monkeypatch):
     assert 1e-6 < difference < export.TOLERANCE["fp16"]
 
 
-def refused(args: list[str], capsys) -> str:
-    assert main(["export", *args]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("lightbsr export: ")
-    return error
-
-
 def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
-    teacher = BlindSR(
-        {"type": "KDIDETeacher", "num_feat": 8, "num_block": 1}, {"type": "IDRDCRBNet", "num_feat": 8, "num_block": 1}
-    )
-    Checkpoint(teacher.state_dict(), teacher.config).save(tmp_path / "teacher.safetensors")
+    save_teacher(tmp_path / "teacher.safetensors")
     out, kdsr = str(tmp_path / "out.param"), str(folder / "kdsr.safetensors")
     assert "the weights of a teacher" in refused([str(tmp_path / "teacher.safetensors"), out], capsys)
     assert "must be named .onnx, or .param for ncnn" in refused([kdsr, str(tmp_path / "out.bin")], capsys)

@@ -14,13 +14,14 @@ import triton
 import triton.language as tl
 
 PIXELS_OF_A_PROGRAM = 1024
-"""Values of one program's tile, pixels times channels."""
+"""Number of values in the tile of one program: pixels times channels."""
 
 CHANNELS_OF_A_PROGRAM = 64
 """Largest number of channels of a tile in channels-last memory, where neighbouring channels are adjacent."""
 
 TILES_OF_A_SUM = 16
-"""Tiles that one program adds for the gradient of the kernels. More tiles leave fewer programs for small batches."""
+"""Number of tiles over which one program sums for the gradient of the kernels. With more tiles, small batches have
+fewer programs."""
 
 
 @triton.jit
@@ -108,7 +109,7 @@ def triton_depthwise_conv(x: torch.Tensor, kernel: torch.Tensor, flip: bool = Fa
 
 @torch.library.custom_op("lightbsr::dynamic_depthwise_conv_kernel_grad", mutates_args=())
 def _kernel_grad(x: torch.Tensor, grad: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the gradient with respect to the kernels, N x C x size x size, without atomic additions."""
+    """Return the gradient with respect to the kernels, N x C x size x size. No atomic additions are used."""
     n, channels, height, width = x.shape
     pixels, block = _tile(x)
     tiles = min(triton.cdiv(height * width, pixels), TILES_OF_A_SUM)

@@ -1,4 +1,4 @@
-"""Checks that build what the options describe, to find values that do not fit each other."""
+"""Checks that build the networks and losses of the options, and find values that do not fit each other."""
 
 from collections.abc import Iterator
 from inspect import signature
@@ -182,7 +182,7 @@ def _losses(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _kind_of(loss: nn.Module) -> str | None:
-    """Apply a loss to two images: a pixel loss gives a number, a perceptual loss one and that of the style."""
+    """Apply a loss to two images. A pixel loss returns a number. A perceptual loss returns two: features and style."""
     try:
         value = loss(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
     except Exception:

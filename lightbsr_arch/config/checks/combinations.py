@@ -148,7 +148,7 @@ def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
     if _is_kind(model, VideoBaseModel):
         for name, dataset in sections(options, "datasets"):
             if dataset.get("type") in IMAGE_DATASETS:
-                text = f"{dataset['type']} gives images, {options['model_type']} takes videos"
+                text = f"{dataset['type']} has images, but {options['model_type']} needs videos"
                 yield Finding(("datasets", name, "type"), "dataset-without-videos", text)
 
 

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Final
 
@@ -30,20 +30,24 @@ from lightbsr_arch.data.reader.tiff import TiffDecoder
 __all__ = [
     "PASSED_OVER",
     "PICTURE_SUFFIXES",
+    "STANDARD_STREAM",
     "Header",
     "Picture",
     "Pixels",
     "Source",
     "read_bytes",
     "read_header",
+    "read_input",
     "read_picture",
-    "read_standard_input",
 ]
 
 for _library in ("PIL", "tifffile"):  # their warnings about odd files would go to standard error
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
 Source = str | PathLike[str] | bytes
+
+STANDARD_STREAM = "-"
+"""Name of standard input or standard output, instead of a file."""
 
 _PNG: Final = {".png", ".apng"}
 _JPEG: Final = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
@@ -206,12 +210,16 @@ def read_bytes(source: Source, name: str | None) -> tuple[str, bytes]:
     raise UserError(f"{name}: {reason}")
 
 
-def read_standard_input() -> tuple[str, bytes]:
-    """Return the name of standard input for errors, and its bytes. Longer input is cut, and refused when decoded.
+def read_input(path: str | PathLike[str]) -> tuple[str, bytes]:
+    """Return the name for errors and the bytes of a file, or of standard input for the path ``STANDARD_STREAM``.
+
+    Longer input is cut, and refused when decoded.
 
     Raises:
-        UserError: standard input is closed.
+        UserError: the file cannot be read, or standard input is closed.
     """
+    if fspath(path) != STANDARD_STREAM:
+        return read_bytes(path, None)
     if sys.stdin is None:
         raise UserError("standard input: closed; redirect a picture to it")
     return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)

@@ -4,9 +4,7 @@ JPEG compression and subsampled YCbCr are decoded by libtiff, through Pillow.
 """
 
 import io
-import struct
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import tifffile
@@ -25,6 +23,7 @@ from lightbsr_arch.data.reader.base import (
 )
 from lightbsr_arch.data.reader.colour import set_rgb
 from lightbsr_arch.data.reader.metadata import ORIENTATION, attach, valid_dpi
+from lightbsr_arch.data.reader.tiff_pages import check_sizes, further_pages
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS: Final = {
@@ -52,13 +51,6 @@ _BY_LIBTIFF: Final = (_OLD_JPEG, 7)  # JPEG
 _COMPRESSIONS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000, *_BY_LIBTIFF)
 _PREDICTORS: Final = (1, 2)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_MOST_PAGES: Final = 1000
-_ROWS_PER_STRIP: Final = 278
-_SIZES: Final = (256, 257, 277, _ROWS_PER_STRIP, 284, 322, 323)
-"""Tags with one number: width, length, samples per pixel, rows per strip, planar configuration, size of tiles."""
-_WHOLE_NUMBERS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
-"""``struct`` formats of the integer types."""
-_LARGEST_SIDE: Final = 2**24
 _DPI_PER_UNIT: Final = {2: 1.0, 3: 2.54}
 _TEXT_TAGS: Final = (270, 271, 272, 305, 306, 315, 33432)
 """Tags whose texts are kept: description, make, model, software, date, artist, copyright."""
@@ -76,9 +68,9 @@ class TiffDecoder:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        _check_sizes(data)
+        check_sizes(data)
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            pages = [file.pages[0], *_further_pages(file)]
+            pages = [file.pages[0], *further_pages(file)]
             if file.is_imagej:  # tifffile lists only one page of ImageJ files whose pages are contiguous
                 refuse_frames(int((file.imagej_metadata or {}).get("images", 1)))
         page = pages[0]
@@ -250,48 +242,6 @@ class TiffDecoder:
         except Exception:  # Pillow supports fewer kinds of TIFF
             pass
         return exif if len(exif) else None
-
-
-def _check_sizes(data: bytes) -> None:
-    """Refuse absurd sizes, for which tifffile would build lists of billions of strips.
-
-    The function follows the chain of image file directories (TIFF 6.0, section 2, and BigTIFF). An entry has a tag, a
-    type, a count and a value.
-    """
-    order = ">" if data[:2] == b"MM" else "<"
-    is_big = data[2:4] in (b"+\0", b"\0+")
-    start, number, entry = (8, "Q", "HHQ8s") if is_big else (4, "H", "HHI4s")
-    offset = "Q" if is_big else "I"
-    entry_size = struct.calcsize(order + entry)
-    try:
-        (place,) = struct.unpack_from(order + offset, data, start)
-        for _ in range(_MOST_PAGES):
-            if not place:
-                return
-            (entries,) = struct.unpack_from(order + number, data, place)
-            place += struct.calcsize(order + number)
-            for tag, kind, count, value in struct.iter_unpack(
-                order + entry, data[place : place + entries * entry_size]
-            ):
-                if tag not in _SIZES or kind not in _WHOLE_NUMBERS:
-                    continue
-                if count != 1:
-                    raise RefusedError(f"damaged: TIFF tag {tag} has {count} values, expected 1")
-                (side,) = struct.unpack_from(order + _WHOLE_NUMBERS[kind], value)
-                if tag != _ROWS_PER_STRIP and side > _LARGEST_SIDE:  # 2**32 - 1 means one strip with all rows
-                    raise RefusedError(f"damaged: {side} pixels, rows or samples of a picture (TIFF tag {tag})")
-            (place,) = struct.unpack_from(order + offset, data, place + entries * entry_size)
-    except struct.error:
-        return  # tifffile names what is missing
-
-
-def _further_pages(file: tifffile.TiffFile) -> Iterator[Any]:
-    for number in range(1, _MOST_PAGES):
-        try:
-            page = file.pages[number]
-        except IndexError:
-            return
-        yield page.aspage() if isinstance(page, tifffile.TiffFrame) else page
 
 
 def _number(page: tifffile.TiffPage, code: int, default: int) -> int:

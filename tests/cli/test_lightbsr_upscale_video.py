@@ -14,13 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightbsr.commands import main
 from lightbsr_arch import upscale
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.checkpoint import Checkpoint, load
-from lightbsr_arch.inference.shots import SMOOTHING, CutDetector, SmoothedEstimator
-from lightbsr_arch.inference.video import read_video
-from tests.inference.networks import network
+from lightbsr_arch.checkpoint import load
+from lightbsr_arch.inference.video.shots import SMOOTHING, CutDetector, SmoothedEstimator
 
 av = pytest.importorskip("av", reason="videos need PyAV: pip install 'lightbsr-arch[video]'")
 
@@ -119,25 +116,6 @@ def psnr(video: np.ndarray, picture: np.ndarray) -> float:
     subsampled = frame.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=1, interpolation=flags)
     expected = subsampled.to_ndarray(format="rgb24", interpolation=flags).astype(float)
     return float(10 * np.log10(255**2 / np.mean((expected - video) ** 2)))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    net = network("kdsr", scale=2)
-    path = tmp_path_factory.mktemp("weights") / "net.safetensors"
-    Checkpoint(net.state_dict(), net.config).save(path)
-    return str(path)
-
-
-@pytest.fixture
-def run(weights, capfd):
-    """Return a function that runs the command and returns exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main(["upscale", *map(str, arguments), "-m", weights, "-q"])
-        return code, *capfd.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".mov"])
@@ -400,6 +378,9 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, weights):
 
 
 def test_properties_of_a_video(tmp_path):
+    from lightbsr_arch.inference.video.read import read_video
+
     video = read_video(write(tmp_path / "clip.mp4"))
-    assert (video.frames, video.height, video.width, video.deep, video.matrix) == (FRAMES, HEIGHT, WIDTH, False, 1)
+    assert (video.frames, video.height, video.width) == (FRAMES, HEIGHT, WIDTH)
+    assert (video.colours.deep, video.colours.matrix) == (False, 1)
     assert video.others == (1,)

@@ -1,7 +1,6 @@
-"""One degradation per shot of a video: frames share a smoothed IDR until a cut."""
+"""Restoration with one IDR per shot of a video. The IDR is smoothed over the frames of the shot."""
 
 from copy import deepcopy
-from typing import Any
 
 import cv2
 import numpy as np
@@ -10,17 +9,18 @@ from numpy.typing import NDArray
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.archs.part import Advance, Estimator, Network
+from lightbsr_arch.archs.part import Estimator, Network
 from lightbsr_arch.data.reader import Pixels
+from lightbsr_arch.inference.changed_idr import ChangedIdr
 
 SMOOTHING = 0.1
 """Weight of a new frame in the exponential average of the IDR."""
 
 LEAST_CHANGE = 0.06
-"""A cut changes a thumbnail by at least this share of the range, in the mean of its pixels."""
+"""At a cut, the mean difference between the pixels of two thumbnails is at least this share of the range."""
 
 LEAST_RATIO = 3.0
-"""A cut changes a thumbnail by at least this multiple of the mean change between the frames of the shot so far."""
+"""At a cut, this difference is also at least this multiple of its mean in the shot so far."""
 
 _THUMBNAIL = (32, 18)
 """Width and height of the thumbnails that are compared."""
@@ -54,36 +54,27 @@ class CutDetector:
         return False
 
 
-class SmoothedEstimator(Estimator):
+class SmoothedEstimator(ChangedIdr):
     """An estimator whose IDR is averaged over the frames of a shot, so that the restoration does not flicker.
 
-    The average is the plain mean of the first ``1 / SMOOTHING`` frames, and an exponential average after them. Of an
-    IDR map, only the mean over the frame is averaged. Its variation within the frame stays that of the frame, because
-    the content moves.
+    During the first ``1 / SMOOTHING`` frames, the average is the plain mean. After them, it is an exponential average.
+    If the IDR is a map, only its mean over the frame is averaged. The differences from this mean are those of the
+    frame itself, because the content moves.
 
     Args:
         estimator: the estimator of single frames.
     """
 
     def __init__(self, estimator: Estimator) -> None:
-        super().__init__()
-        self.estimator = estimator
-        self.idr_ch, self.knows = estimator.idr_ch, estimator.knows
+        super().__init__(estimator)
         self.start_shot()
 
     def start_shot(self) -> None:
-        """Forget the frames so far."""
+        """Start the average again."""
         self._mean: torch.Tensor | None = None
         self._frames = 0
 
-    def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idr, known = self.estimator.estimate(lq, extra)
-        return self._smoothed(idr), known
-
-    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
-        return self._smoothed(self.estimator.estimate_in_strips(lq, rows, advance))
-
-    def _smoothed(self, idr: torch.Tensor) -> torch.Tensor:
+    def change(self, idr: torch.Tensor) -> torch.Tensor:
         vector = as_vector(idr)
         self._frames += 1
         weight = max(1 / self._frames, SMOOTHING)
@@ -93,10 +84,10 @@ class SmoothedEstimator(Estimator):
 
 
 class ShotModel:
-    """A model for the frames of a video in their order.
+    """Selects the network for each frame of a video. The frames are given in their order.
 
     Args:
-        model: from `load_student`. A network without an IDR restores each frame by itself.
+        model: from `load_student`. A network without an IDR restores each frame independently.
     """
 
     def __init__(self, model: Network) -> None:
@@ -110,7 +101,7 @@ class ShotModel:
             self.network.estimator = self._smoothed
 
     def for_frame(self, frame: Pixels) -> Network:
-        """Return the network for the next frame, and forget the IDR if the frame starts a shot."""
+        """Return the network for the next frame. If the frame starts a shot, the average of the IDR starts again."""
         if self._cuts.is_cut(frame):
             self.shots += 1
             if self._smoothed:
