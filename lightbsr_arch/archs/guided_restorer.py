@@ -69,5 +69,5 @@ class GuidedRestorer(ResidualRestorer):
         head = self.first_features(lq)
         x = head
         for part in self.body:
-            x = part(x, **guides)
+            x = self.run_part(part, x, **guides)
         return self.image(head + self.after_body(x))

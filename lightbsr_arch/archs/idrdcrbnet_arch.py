@@ -93,7 +93,7 @@ class IDRDCRBNet(ResidualRestorer):
         head = self.head(self.mean_in.subtract(lq))
         x = head
         for block in self.body:
-            x = block(x, guides["vector"])
+            x = self.run_part(block, x, guides["vector"])
         return self.image(head + self.after_body(x))
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from basicsr.archs.arch_util import Upsample
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lightbsr_arch.archs.fast.row_streams import Strips, cut, not_taller, streamed
 from lightbsr_arch.archs.fast.upscale import upscale
@@ -26,9 +27,14 @@ class ResidualRestorer(Restorer):
     """Base class of restorers that return the RGB mean plus ``tail(upsample(head + after_body(body)))``.
 
     The input of the body is the output of the head. A subclass creates the layers in that order, and computes the body.
+
+    Attributes:
+        checkpoint_activations: whether training stores only the inputs of each part of the body. Backpropagation then
+            computes the part again, which needs less memory and more time.
     """
 
     published_names = SHELL_NAMES
+    checkpoint_activations = False
     mean_in: RGBMean
     mean_out: RGBMean
     head: nn.Conv2d
@@ -43,6 +49,12 @@ class ResidualRestorer(Restorer):
         steps = count(state, r"upsample\.(\d+)\.weight")  # one step of 3, or steps of 2
         after, before = state["upsample.0.weight"].shape[:2]
         return int(round((after / before) ** 0.5) ** steps)
+
+    def run_part(self, part: nn.Module, *inputs: torch.Tensor, **guides: torch.Tensor) -> Any:
+        """Return the output of a part of the body."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False, **guides)
+        return part(*inputs, **guides)
 
     def image(self, features: torch.Tensor) -> torch.Tensor:
         """Return the SR image of the last features."""
