@@ -152,7 +152,8 @@ class Stopwatch:
 
 def shown(report: dict[str, Any]) -> str:
     """Return the results as text and two tables in Markdown."""
-    rows, parts = [], []
+    rows: list[list[str]] = []
+    parts: list[list[str]] = []
     for name, step in report["steps"].items():
         for form, figures in report["entries"].get(name, {}).items():
             if "failed" in figures:

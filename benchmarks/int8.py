@@ -170,28 +170,27 @@ def compare(
     options.intra_op_num_threads = threads
     providers = ["CPUExecutionProvider"]
     sessions = {form: onnxruntime.InferenceSession(str(file), options, providers) for form, file in files.items()}
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
     for form, session in sessions.items():
         figures = []
         for lq, gt in pairs:
             sr = torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0])
             figures.append(METRICS["psnr_y"].compute(as_picture(sr), as_picture(gt), SCALE))
         megabytes = files[form].stat().st_size / 1e6
-        rows.append({"network": name, "form": form, "psnr_y": statistics.mean(figures), "megabytes": megabytes})
-    lq = np.random.default_rng(0).random((1, 3, *size), np.float32)
+        rows[form] = {"network": name, "form": form, "psnr_y": statistics.mean(figures), "megabytes": megabytes}
+    image = np.random.default_rng(0).random((1, 3, *size), np.float32)
     seconds: dict[str, list[float]] = {form: [] for form in sessions}
     for number in range(rounds + 1 if rounds else 0):
         for form, session in sessions.items():
             start = time.perf_counter()
-            session.run(None, {"lq": lq})
+            session.run(None, {"lq": image})
             if number:  # the first run is slower
                 seconds[form].append(time.perf_counter() - start)
-    for row in rows:
-        if seconds[str(row["form"])]:
-            pairs_of_times = zip(seconds[str(row["form"])], seconds["fp32"])
-            row["seconds"] = statistics.median(seconds[str(row["form"])])
-            row["of_fp32"] = statistics.median(mine / fp32 for mine, fp32 in pairs_of_times)
-    return rows
+    for form, times in seconds.items():
+        if times:
+            rows[form]["seconds"] = statistics.median(times)
+            rows[form]["of_fp32"] = statistics.median(mine / fp32 for mine, fp32 in zip(times, seconds["fp32"]))
+    return [*rows.values()]
 
 
 def shown(report: dict[str, Any]) -> str:
