@@ -22,10 +22,12 @@ import numpy as np
 import torch
 from machine import cores, describe
 from pages import table, write_between
+from published import random_student
 from strength import as_picture, ground_truth
 
 from lightbsr.errors import UserError
 from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.checkpoint import Checkpoint
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import Setting
 from lightbsr_arch.inference.export import export_onnx
@@ -75,11 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"timed runs of each form; 0 for none ({ROUNDS})")
     parser.add_argument("--output", type=Path, default=Path("int8.json"), metavar="FILE", help="results")
     parser.add_argument("--page", type=Path, help="also write the table into this page")
-    parser.add_argument("--tiny", action="store_true", help="one network and little calibration, for a dry run")
+    parser.add_argument("--tiny", action="store_true", help="a small network with random weights, for a dry run")
     args = parser.parse_args(arguments)
     if not args.images.is_dir():
         raise UserError(f"{args.images}: no such folder; expected ground-truth images, such as Set5")
-    names = args.model[:1] if args.tiny else args.model
     pairs = [(degraded(gt, args.sigma), gt) for gt in images(args.images, 0)]
     calibration = list(calibration_images(2 if args.tiny else CALIBRATION_IMAGES))
     report: dict[str, Any] = {
@@ -88,9 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "size": args.size,
         "rows": [],
     }
-    for name in names:
+    for name in ("tiny",) if args.tiny else args.model:
         with tempfile.TemporaryDirectory() as folder:
-            files = quantised(name, Path(folder), calibration, [*VARIANTS][-1:] if args.tiny else [*VARIANTS])
+            source = name
+            if args.tiny:
+                net = random_student("KDSR-M", tiny=True)
+                source = f"{folder}/{name}.safetensors"
+                Checkpoint(net.state_dict(), net.config).save(source)
+            files = quantised(source, Path(folder), calibration, [*VARIANTS][-1:] if args.tiny else [*VARIANTS])
             report["rows"] += compare(name, files, pairs, tuple(args.size), args.threads, args.rounds)
         write_whole(args.output, json.dumps(report, indent=2).encode() + b"\n")
     text = shown(report)
@@ -116,7 +122,7 @@ def calibration_images(number: int) -> Iterator[np.ndarray]:
         yield degraded(gt, CALIBRATION_SIGMAS[index % len(CALIBRATION_SIGMAS)]).numpy()
 
 
-def quantised(name: str, folder: Path, calibration: list[np.ndarray], variants: list[str]) -> dict[str, Path]:
+def quantised(name_or_path: str, folder: Path, calibration: list[np.ndarray], variants: list[str]) -> dict[str, Path]:
     """Return the ONNX files of a network in fp32 and in the variants of int8, by description."""
     try:
         import onnx
@@ -133,14 +139,14 @@ def quantised(name: str, folder: Path, calibration: list[np.ndarray], variants: 
             lq = next(self.rest, None)
             return None if lq is None else {"lq": lq}
 
-    source = folder / f"{name}.onnx"
-    export_onnx(name, source)
+    source = folder / "fp32.onnx"
+    export_onnx(name_or_path, source)
     nodes = onnx.load(str(source)).graph.node
     files = {"fp32": source}
     logging.getLogger().setLevel(logging.ERROR)  # it advises to run another tool first
     for number, variant in enumerate(variants):
         types, chosen = VARIANTS[variant]
-        files[variant] = folder / f"{name}_{number}.onnx"
+        files[variant] = folder / f"{number}.onnx"
         quantize_static(
             str(source),
             str(files[variant]),

@@ -1,4 +1,4 @@
-"""The benchmark of int8 quantises a shipped network, and measures PSNR-Y."""
+"""The benchmark of int8 quantises a network, and measures PSNR-Y."""
 
 import json
 from pathlib import Path
