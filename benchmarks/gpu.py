@@ -5,8 +5,8 @@
 
 An entry is a training step of a published recipe, or the inference of a published network for one picture size. The
 forms of an entry run in turn, and the table has the median of the ratios to the plain form. In the plain form, networks
-run in fp32, in NCHW memory and eagerly, and the dynamic convolution is a grouped convolution. Weights and pictures are
-random. A training step includes degradation, losses and optimiser. It does not include the reading of pictures.
+run in fp32, in NCHW memory and eagerly, layer by layer (``published.py``). Weights and pictures are random. A training
+step includes degradation, losses and optimiser. It does not include the reading of pictures.
 
 After each entry, the results so far are written to a JSON file. Entries that would begin after the time limit are left
 out and listed. `--entry` runs single entries, such as one of a SLURM array (`docs/gpu.md`).
@@ -27,7 +27,8 @@ from typing import Any
 
 import torch
 from machine import describe
-from recipe_steps import STEPS, batch_of, build_step, options_of, random_network, run_step
+from published import NETWORKS, make_plain, random_student
+from recipe_steps import STEPS, Step, batch_of, build_step, options_of, run_step
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.fast import dynamic_conv
@@ -42,21 +43,6 @@ LEAST_SECONDS = 0.5
 SIZES = ((180, 320), (360, 640), (720, 1280))
 """Height and width of the low-quality pictures."""
 
-NETWORKS: dict[str, dict[str, Any]] = {
-    "KDSR-M": {
-        "estimator": {"type": "KDIDEStudent", "num_feat": 64, "num_block": 9},
-        "restorer": {"type": "IDRDCRBNet", "num_feat": 64, "num_block": 53, "scale": 4},
-    },
-    "KDSR-L": {
-        "estimator": {"type": "KDIDEStudent", "num_feat": 128, "num_block": 5},
-        "restorer": {"type": "IDRDCRBNet", "num_feat": 128, "num_block": 28, "scale": 4},
-    },
-    "LightBSR": {
-        "estimator": {"type": "LightIDEStudent", "num_feat": 32},
-        "restorer": {"type": "LightBSRNet", "num_feat": 64, "num_group": 8, "num_block": 8, "idr_ch": 128, "scale": 4},
-    },
-}
-
 
 @dataclass(frozen=True)
 class Form:
@@ -67,10 +53,16 @@ class Form:
     triton: bool = False
     compiled: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Return whether the networks run layer by layer as published, see ``published``."""
+        return not (self.channels_last or self.triton or self.compiled)
+
     def __str__(self) -> str:
+        if self.plain:
+            return "plain" if self == PLAIN else f"plain, {self.dtype}"
         parts = [self.dtype, "channels_last" if self.channels_last else "NCHW"]
-        parts += ["Triton"] * self.triton + ["compile"] * self.compiled
-        return ", ".join(parts) if self != PLAIN else "plain"
+        return ", ".join(parts + ["Triton"] * self.triton + ["compile"] * self.compiled)
 
 
 PLAIN = Form()
@@ -153,13 +145,13 @@ def all_entries(folder: Path, device: torch.device, tiny: bool) -> Iterator[Entr
     """Yield the entries, the most important ones first. Those with a compilation come last."""
     sizes = ((24, 20),) if tiny else SIZES
     for name in STEPS:
-        yield Entry(f"train {name}", TRAINING, partial(training_step, name, folder, device, tiny))
+        yield Entry(f"train {name}", TRAINING, partial(training_step, STEPS[name], folder, device, tiny))
     for height, width in sizes:
         for name in NETWORKS:
             prepare = partial(one_picture, name, height, width, device, tiny)
             yield Entry(f"infer {name} {width}x{height}", INFERENCE, prepare)
     for name in ("KDSR-M student", "LightBSR student"):
-        prepare = partial(training_step, name, folder, device, tiny)
+        prepare = partial(training_step, STEPS[name], folder, device, tiny)
         yield Entry(f"train {name}, compiled", COMPILED_TRAINING, prepare)
     height, width = sizes[len(sizes) // 2]
     for name in ("KDSR-M", "LightBSR"):
@@ -167,28 +159,23 @@ def all_entries(folder: Path, device: torch.device, tiny: bool) -> Iterator[Entr
         yield Entry(f"infer {name} {width}x{height}, compiled", COMPILED_INFERENCE, prepare)
 
 
-def training_step(name: str, folder: Path, device: torch.device, tiny: bool, form: Form) -> Run:
+def training_step(step: Step, folder: Path, device: torch.device, tiny: bool, form: Form) -> Run:
     """Return a function that runs one training step."""
     amp = None if form.dtype == "fp32" else form.dtype
     forms = {"amp": amp, "channels_last": form.channels_last, "compile": form.compiled}
-    opt = options_of(STEPS[name], folder, device, tiny, **forms)
-    model, batch = build_step(opt), batch_of(opt, device)
+    opt = options_of(step, folder, device, tiny, **forms)
+    model, batch = build_step(opt, plain=form.plain), batch_of(opt, device)
     iterations = iter(range(1, 10**9))
     return lambda: run_step(model, batch, next(iterations))
 
 
 def one_picture(name: str, height: int, width: int, device: torch.device, tiny: bool, form: Form) -> Run:
     """Return a function that upscales a picture as a whole."""
-    section = {"type": "BlindSR", **NETWORKS[name]}
-    if tiny:
-        small = {"num_block": 1, "num_group": 1}
-        section |= {
-            part: {**NETWORKS[name][part], **{key: small[key] for key in small if key in NETWORKS[name][part]}}
-            for part in ("estimator", "restorer")
-        }
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[form.dtype]
     memory_format = torch.channels_last if form.channels_last else torch.contiguous_format
-    net = random_network(section).eval().to(device, dtype).to(memory_format=memory_format)
+    net = random_student(name, tiny).to(device, dtype).to(memory_format=memory_format)
+    if form.plain:
+        make_plain(net)
     if form.compiled:
         net.compile()
     lq = torch.rand(1, 3, height, width, device=device, dtype=dtype).contiguous(memory_format=memory_format)
@@ -200,7 +187,7 @@ def one_picture(name: str, height: int, width: int, device: torch.device, tiny: 
     return run
 
 
-def measure(entry: Entry, device: torch.device, deadline: float, tiny: bool) -> dict[str, Any]:
+def measure(entry: Entry, device: torch.device, deadline: float, tiny: bool, rounds: int = ROUNDS) -> dict[str, Any]:
     """Return seconds, memory and the ratio to the plain form per form, or the reason why a form failed."""
     results: dict[str, Any] = {}
     runs: dict[Form, tuple[Run, int]] = {}
@@ -213,7 +200,7 @@ def measure(entry: Entry, device: torch.device, deadline: float, tiny: bool) -> 
             runs.pop(form, None)
             _release(device)
     seconds: dict[Form, list[float]] = {form: [] for form in runs}
-    for number in range(1 if tiny else ROUNDS):
+    for number in range(1 if tiny else rounds):
         if number and time.monotonic() > deadline:
             break
         for form, (run, repeats) in runs.items():

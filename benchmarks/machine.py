@@ -10,7 +10,11 @@ from lightbsr_arch.bench.machine import processor
 
 def describe(*packages: str) -> str:
     """Return one line with the processor, the usable cores, Python, and the versions of some packages."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     names = [basicsr_distribution() if package == "basicsr" else package for package in packages]
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return f"{processor()}, {cores} core{'s' * (cores != 1)}; Python {platform.python_version()}, {versions}"
+    return f"{processor()}, {cores()} core{'s' * (cores() != 1)}; Python {platform.python_version()}, {versions}"
+
+
+def cores() -> int:
+    """Return the number of usable cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ import lightbsr_arch  # noqa: F401  # before BasicSR, which it makes importable
 
 # isort: split
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+from published import make_plain
 
 from lightbsr_arch.archs.part import kept_apart
 from lightbsr_arch.config.merge import read_options
@@ -29,10 +30,12 @@ class Step:
     Attributes:
         recipe: name of a file in ``options``.
         changes: changes of its ``train`` section.
+        data: changes of its ``datasets.train`` section.
     """
 
     recipe: str
     changes: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 PHASES = {"estimator_iter": 0, "scheduler_start": 0, "warmup_iter": -1, "start_from_teacher": "none"}
@@ -50,6 +53,18 @@ STEPS = {
 }
 
 
+_CPU_BATCH = {"batch_size_per_gpu": 4, "gt_size": 192}
+
+CPU_STEPS = {
+    "KDSR-M": Step("kdsr_m_x4_iso_student", data=_CPU_BATCH),
+    "LightBSR": Step("lightbsr_x4_iso_student", PHASES, _CPU_BATCH),
+    "kdsr_s_x4_iso": Step("weights/kdsr_s_x4_iso_student", PHASES),
+    "lightbsr_s_x4_iso": Step("weights/lightbsr_s_x4_iso_student", PHASES),
+    "kdsr_s_x4_real": Step("weights/kdsr_s_x4_real_student", PHASES),
+}
+"""Students of the published sizes with batches for a CPU, and students of the shipped weights."""
+
+
 def options_of(step: Step, folder: Path, device: torch.device, tiny: bool, **train: Any) -> dict[str, Any]:
     """Return complete options of a training run with random weights, in the form that models expect.
 
@@ -63,27 +78,38 @@ def options_of(step: Step, folder: Path, device: torch.device, tiny: bool, **tra
     opt = deepcopy(read_options(OPTIONS / f"{step.recipe}.yml").data)
     opt.update(num_gpu=int(device.type == "cuda"), is_train=True, dist=False, rank=0, world_size=1)
     opt["train"].update({key: value for key, value in step.changes.items() if key in opt["train"]}, **train)
+    opt["datasets"]["train"].update(step.data)
     opt["path"] = {"models": str(folder), "training_states": str(folder), "visualization": str(folder)}
     if opt["train"].get("perceptual_opt", "") is None:
         del opt["train"]["perceptual_opt"]
     if tiny:
         _shrink(opt)
     if teacher := opt.get("network_teacher"):
-        file = folder / f"{step.recipe}_teacher.pth"
+        file = folder / f"{Path(step.recipe).name}_teacher.pth"
         torch.save({"params": random_network(teacher).state_dict()}, file)
         opt["path"]["pretrain_network_teacher"] = str(file)
     if "network_teacher" not in opt and "contrast_opt" in opt["train"]:
-        file = folder / f"{step.recipe}_start.pth"  # otherwise the PCA of blur kernels is fitted first
+        file = folder / f"{Path(step.recipe).name}_start.pth"  # otherwise the PCA of blur kernels is fitted first
         torch.save({"params": random_network(opt["network_g"]).state_dict()}, file)
         opt["path"]["pretrain_network_g"] = str(file)
     return opt
 
 
-def build_step(opt: dict[str, Any]) -> Any:
-    """Return the model of complete options."""
+def build_step(opt: dict[str, Any], plain: bool = False) -> Any:
+    """Return the model of complete options. ``plain`` is the plain form of its networks, see ``published``."""
     logging.getLogger("basicsr").setLevel(logging.ERROR)  # BasicSR prints every layer of every network
     torch.manual_seed(0)
-    return MODEL_REGISTRY.get(opt["model_type"])(opt)
+    model = MODEL_REGISTRY.get(opt["model_type"])(opt)
+    if plain:
+        for net in networks_of(model):
+            make_plain(net)
+    return model
+
+
+def networks_of(model: Any) -> list[Any]:
+    """Return the network that a model trains, and its teacher if it has one."""
+    distillation = model.objectives.get("distill_opt")
+    return [model.get_bare_model(model.net_g), *([distillation.net_teacher] if distillation else [])]
 
 
 def batch_of(opt: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:

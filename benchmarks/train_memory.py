@@ -1,21 +1,24 @@
 """Peak memory of a training step of the published recipes. It is computed without a GPU, and nothing is allocated.
 
-    python benchmarks/train_memory.py [--batch 16 32] [--gpu-gb 24] [--only TEXT] [--tiny]
+    python benchmarks/train_memory.py [--batch 16 32] [--gpu-gb 24] [--only TEXT] [--tiny] [--page docs/gpu.md]
 
 The networks run on the meta device, where tensors have no content, and a dispatch mode adds up the bytes of all tensors
 that exist at the same time: weights, gradients, the optimiser's state, and what backpropagation needs. The step is in
 fp32 and channels-last memory, with the grouped form of the dynamic convolution. It includes the losses of the images
 and of the networks' knowledge. It does not include the degradation, the discriminator and the perceptual loss. The CUDA
-context, the workspaces of cuDNN and fragmentation need additional memory.
+context, the workspaces of cuDNN and fragmentation need additional memory. The second peak is that of
+`train.checkpoint_activations: true`.
 """
 
 import argparse
+import sys
 import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
+from pages import table, write_between
 
 import lightbsr_arch  # noqa: F401  # before BasicSR, which it makes importable
 
@@ -73,10 +76,12 @@ def main() -> None:
     parser.add_argument("--gpu-gb", type=float, help="also print the largest batch for a GPU with this memory")
     parser.add_argument("--only", default="", metavar="TEXT", help="only steps whose name contains TEXT")
     parser.add_argument("--tiny", action="store_true", help="small networks and pictures, for a dry run")
+    parser.add_argument("--page", type=Path, help="write the table into this page")
     args = parser.parse_args()
-    print(
-        f"{'step':34} {'batch':>6} {'LR':>5} {'weights GB':>11} {'peak GB':>8}" + "  largest batch" * bool(args.gpu_gb)
-    )
+    heads = ["step", "batch", "LR", "weights, GB", "peak, GB", "checkpointed, GB"]
+    if args.gpu_gb:
+        heads += ["largest batch", "checkpointed"]
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, step in STEPS.items():
             if args.only not in name or "GAN" in name:
@@ -84,11 +89,18 @@ def main() -> None:
             opt = options_of(step, Path(folder), torch.device("cpu"), args.tiny)
             for batch in args.batch or [opt["datasets"]["train"]["batch_size_per_gpu"]]:
                 weights, peak = measure(opt, batch)
-                row = f"{name:34} {batch:6} {lq_size(opt):5} {weights / 1e9:11.3f} {peak / 1e9:8.2f}"
+                less = measure(opt, batch, checkpointed=True)[1]
+                cells = [name, batch, lq_size(opt), f"{weights / 1e9:.3f}", f"{peak / 1e9:.2f}", f"{less / 1e9:.2f}"]
                 if args.gpu_gb:
-                    per_image = (measure(opt, 2 * batch)[1] - peak) / batch
-                    row += f"  {max(int(batch + (1e9 * args.gpu_gb - peak) / per_image), 0):13}"
-                print(row, flush=True)
+                    for at_batch, checkpointed in ((peak, False), (less, True)):
+                        per_image = (measure(opt, 2 * batch, checkpointed)[1] - at_batch) / batch
+                        cells.append(max(int(batch + (1e9 * args.gpu_gb - at_batch) / per_image), 0))
+                rows.append([*map(str, cells)])
+                print("; ".join(f"{head} {cell}" for head, cell in zip(heads, rows[-1])), file=sys.stderr, flush=True)
+    text = table(heads, rows)
+    print(text)
+    if args.page:
+        write_between(args.page, "train_memory", text)
 
 
 def lq_size(opt: dict[str, Any]) -> int:
@@ -97,11 +109,12 @@ def lq_size(opt: dict[str, Any]) -> int:
     return size // opt["scale"]
 
 
-def measure(opt: dict[str, Any], batch: int) -> tuple[int, int]:
+def measure(opt: dict[str, Any], batch: int, checkpointed: bool = False) -> tuple[int, int]:
     """Return the bytes of the weights and the peak of a training step."""
     meter = MemoryMeter()
     with torch.device("meta"):
         net = on_meta(opt["network_g"])
+        net.restorer.checkpoint_activations = checkpointed
         teacher = on_meta(opt["network_teacher"]).requires_grad_(False) if "network_teacher" in opt else None
         side, scale = lq_size(opt), opt["scale"]
         patches = opt["datasets"]["train"].get("patches_per_item", 1)

@@ -125,7 +125,7 @@ class LightBSRNet(ResidualRestorer):
         head = self.first_features(lq).contiguous(memory_format=torch.channels_last)
         x = head
         for group in self.body:
-            x, channel, spatial = group(x, channel, spatial)
+            x, channel, spatial = self.run_part(group, x, channel, spatial)
         return self.image(head + self.after_body(x))
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from basicsr.archs.arch_util import Upsample
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, not_taller, streamed
 from lightbsr_arch.archs.fast.upscale import upscale
@@ -37,10 +38,15 @@ class ResidualRestorer(Restorer):
         body: the parts of the body. Their arguments after the features have the names of the guides.
         mean: RGB mean of the training images, in [0, 1].
 
+    Attributes:
+        checkpoint_activations: whether training stores only the inputs of each part of the body. Backpropagation then
+            computes the part again, which needs less memory and more time.
+
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) and its ``guides`` to N x 3 x H*scale x W*scale.
     """
 
     published_names = SHELL_NAMES
+    checkpoint_activations = False
 
     def __init__(
         self,
@@ -81,6 +87,12 @@ class ResidualRestorer(Restorer):
         after, before = state["upsample.0.weight"].shape[:2]
         return int(round((after / before) ** 0.5) ** steps)
 
+    def run_part(self, part: nn.Module, *inputs: torch.Tensor, **guides: torch.Tensor) -> Any:
+        """Return the output of a part of the body."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False, **guides)
+        return part(*inputs, **guides)
+
     def image(self, features: torch.Tensor) -> torch.Tensor:
         """Return the SR image of the last features."""
         return self.mean_out.add(upscale(features, self.upsample, self.tail))
@@ -94,7 +106,7 @@ class ResidualRestorer(Restorer):
         head = self.first_features(lq)
         x = head
         for part in self.body:
-            x = part(x, **guides)
+            x = self.run_part(part, x, **guides)
         return self.image(head + self.after_body(x))
 
     def head_in_strips(self, lq: torch.Tensor, rows: int) -> Strips:

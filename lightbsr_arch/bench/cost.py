@@ -57,7 +57,7 @@ def measure_apart(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
 
 def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     """Measure a model in this process. The peak memory includes everything that the process did before."""
-    before = _peak_memory(device)
+    before = peak_memory(device)
     model = spec.load(scale, device)
     generator = torch.Generator().manual_seed(0)
     pair = Pair(
@@ -73,7 +73,7 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
         model(pair)
         _wait(device)
         seconds.append(time.perf_counter() - start)
-    memory = _peak_memory(device) - before
+    memory = peak_memory(device) - before
     known = model.net is not None or spec.weights == BICUBIC
     parameters = sum(parameter.numel() for parameter in model.net.parameters()) if model.net is not None else 0
     macs = None if model.net is None else count_macs(model.net, pair)
@@ -104,7 +104,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Return the peak memory of this process in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -8,7 +8,9 @@ import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs.part import Estimator
+from lightbsr_arch.archs.residual_restorer import ResidualRestorer
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
 from lightbsr_arch.models.composition import ComposedModel
 from lightbsr_arch.models.fitting import fit_estimator
@@ -23,8 +25,9 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
     """Trains any network that upscales images (EDSR, RCAN, SwinIR, ...) on images degraded on the fly.
 
     The YAML's ``degradation`` section describes the degradation. Besides BasicSR's keys, ``train`` may hold
-    ``grad_clip`` (largest norm of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile``, ``nan_loss``
-    (stop or skip) and ``scheduler_start`` (steps at a constant rate before the scheduler begins).
+    ``grad_clip`` (largest norm of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile``,
+    ``checkpoint_activations``, ``nan_loss`` (stop or skip) and ``scheduler_start`` (steps at a constant rate before the
+    scheduler begins).
 
     A training step draws the degradations of all processes from (manual_seed, iteration), and each process uses its own
     part. A resumed run therefore continues as the uninterrupted run would have.
@@ -63,9 +66,16 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
 
     def init_training_settings(self) -> None:
         self.generator = torch.Generator(self.device)
-        estimator = getattr(self.get_bare_model(self.net_g), "estimator", None)
+        net: Any = self.get_bare_model(self.net_g)
+        estimator = getattr(net, "estimator", None)
         if isinstance(estimator, Estimator):
             fit_estimator(estimator, self.opt, self.degradation)
+        if self.opt["train"].get("checkpoint_activations", False):
+            restorer = getattr(net, "restorer", net)
+            if not isinstance(restorer, ResidualRestorer):
+                name = type(restorer).__name__
+                raise UserError(f"train.checkpoint_activations: {name} does not support it; set it to false")
+            restorer.checkpoint_activations = True
         self.build_objectives()
         super().init_training_settings()
         if self.opt["train"].get("compile", False):

@@ -43,6 +43,13 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
     amp: Annotated[Literal["bf16", "fp16"] | None, Meta(description="mixed precision; null for fp32")] = None
     channels_last: Annotated[bool, Meta(description="NHWC memory format")] = False
     compile: Annotated[bool, Meta(description="torch.compile the networks")] = False
+    checkpoint_activations: Annotated[
+        bool,
+        Meta(
+            description="store only the inputs of the restorer's blocks, and compute the rest again for the gradients; "
+            "needs less memory and more time"
+        ),
+    ] = False
     nan_loss: Annotated[
         Literal["stop", "skip"], Meta(description="a loss that is not finite: stop the run, or skip the step")
     ] = "stop"

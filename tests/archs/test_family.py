@@ -49,6 +49,25 @@ def network(estimator: str, restorer: str, scale: int = 4) -> BlindSR:
     return model
 
 
+@pytest.mark.parametrize("restorer", ["IDRDCRBNet", "LightBSRNet", "DASRNet", "CdCLNet", "RDANet"])
+def test_checkpointed_activations_do_not_change_the_gradients(restorer):
+    lq = torch.rand(2, 3, 9, 10, generator=torch.Generator().manual_seed(0))
+    gradients, runs = [], []
+    for checkpointed in (False, True):
+        model = network("KDIDEStudent", restorer)
+        model.restorer.checkpoint_activations = checkpointed
+        model.restorer.body[0].register_forward_pre_hook(lambda *_, ran=checkpointed: runs.append(ran))
+        model(lq).square().mean().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert runs == [False, True, True]  # backpropagation runs the part again
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5, msg=name)
+    with torch.no_grad():
+        model(lq)
+    assert runs == [False, True, True, True]
+
+
 @pytest.mark.parametrize("restorer", RESTORERS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_estimator_guides_every_restorer(estimator, restorer):

@@ -309,3 +309,21 @@ def test_an_image_may_be_restored_under_the_idr_of_its_neighbour(tmp_path):
     log = train(model, 1, 1, batch())[0]
     assert torch.allclose(model.output, expected, atol=1e-6)
     assert log["l_pix"] == pytest.approx((expected - model.gt).abs().mean().item(), rel=1e-5)
+
+
+def test_checkpointed_activations_do_not_change_a_training(tmp_path):
+    plain, checkpointed = (
+        build(options(tmp_path, "BlindSRModel", kdsr("student"), checkpoint_activations=asked))
+        for asked in (False, True)
+    )
+    assert checkpointed.net_g.restorer.checkpoint_activations
+    assert not plain.net_g.restorer.checkpoint_activations
+    logs = [train(model, 1, 3, batch()) for model in (plain, checkpointed)]
+    for wanted, found in zip(*logs, strict=True):
+        assert found["l_pix"] == pytest.approx(wanted["l_pix"], rel=1e-5)
+    assert logs[0][2]["l_pix"] != logs[0][0]["l_pix"]
+
+
+def test_checkpointed_activations_of_another_network_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^train.checkpoint_activations: EDSR does not support it; set it to false$"):
+        build(options(tmp_path, "BlindSRModel", EDSR, checkpoint_activations=True))
