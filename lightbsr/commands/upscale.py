@@ -76,6 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
         "estimated); default %(default)g; docs/upscaling.md lists the models for which it works",
     )
+    for kind, effect in (("blur", "sharpens"), ("noise", "smooths")):
+        parser.add_argument(
+            f"--{kind}",
+            type=_degree,
+            metavar="D|auto",
+            help=f"degree of {kind} of the pictures, from 0 to 1; a higher one {effect} more. auto, the default: as "
+            "estimated; docs/upscaling.md lists the models for which it works",
+        )
     parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
     parser.add_argument(
         "--crf",
@@ -107,6 +115,18 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text}: expected a number") from None
 
 
+def _degree(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        degree = float(text)
+    except ValueError:
+        degree = math.nan
+    if not 0 <= degree <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 to 1, or auto")
+    return degree
+
+
 def _crf(text: str) -> float:
     crf = _number(text)
     if not 0 <= crf <= 51:
@@ -133,6 +153,11 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError("--json and the picture cannot both go to standard output")
     if args.outscale is not None and args.size is not None:
         raise UserError("--outscale and --size exclude each other; leave one out")
+    set_degrees = [f"--{kind}" for kind in ("blur", "noise") if getattr(args, kind) is not None]
+    if set_degrees and args.strength != 1:
+        raise UserError(f"{set_degrees[0]} and --strength exclude each other, as both change the IDR; leave one out")
+    if set_degrees and args.model == "auto":
+        raise UserError(f"{set_degrees[0]} needs one model: name it with -m instead of auto")
 
     from lightbsr_arch.inference.video import is_video_name
 
@@ -145,6 +170,7 @@ def _run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lightbsr_arch.analysis.inspection import Chooser
+    from lightbsr_arch.inference.degrees import with_degrees
     from lightbsr_arch.inference.files import Outcome, plan, upscale_files
     from lightbsr_arch.inference.strength import with_checked_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
@@ -157,7 +183,7 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError("--strength needs one model: name it with -m instead of auto")
     choose = Chooser(args.device, dtype) if args.model == "auto" else None
     model = choose.default if choose else load_student(args.model, args.device, dtype, args.outscale)
-    model = with_checked_strength(model, args.strength)
+    model = with_degrees(with_checked_strength(model, args.strength), args.blur, args.noise)
     finished = count(1)
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} pictures [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=len(jobs), bar_format=bar_format, disable=args.quiet) as bar:
@@ -217,6 +243,7 @@ def _upscale_video(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from lightbsr_arch.inference.degrees import with_degrees
     from lightbsr_arch.inference.strength import with_checked_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
     from lightbsr_arch.inference.video import check_target, read_video, upscale_video
@@ -225,7 +252,7 @@ def _upscale_video(args: argparse.Namespace) -> int:
     check_target(args.output)
     load_plugins()
     student = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
-    model = with_checked_strength(student, args.strength)
+    model = with_degrees(with_checked_strength(student, args.strength), args.blur, args.noise)
     video = read_video(args.inputs[0])
     bar_format = "{l_bar}{bar}| {n:.1f}/{total} frames [{elapsed}<{remaining}]{postfix}"
     has_started = False

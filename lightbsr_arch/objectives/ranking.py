@@ -87,8 +87,8 @@ class DegreeRanking(Objective):
         if train.get("freeze_restorer"):
             for key in ("freeze_estimator", "estimator_iter"):
                 if train.get(key):
-                    text = f"excludes train.{key}: it trains the estimator alone, from the first step to the last"
-                    yield Finding(("train", "freeze_restorer"), "options-conflict", text)
+                    text = f"trains only the degrees, from the first step to the last: leave out train.{key}"
+                    yield Finding(("train", "freeze_restorer"), "objectives-conflict", text)
         path = section(options, "path")
         if frozen and path.get("pretrain_network_g") is None and path.get("resume_state") is None:
             yield Finding(
