@@ -210,11 +210,16 @@ def read_standard_input() -> tuple[str, bytes]:
     """Return the name of standard input for errors, and its bytes. Longer input is cut, and refused when decoded.
 
     Raises:
-        UserError: standard input is closed.
+        UserError: standard input is closed, or cannot be read, such as a file that was opened for writing.
     """
     if sys.stdin is None:
         raise UserError("standard input: closed; redirect a picture to it")
-    return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    try:
+        return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"standard input: cannot be read: {error.strerror or error}; redirect a picture to it"
+        ) from None
 
 
 def _decoder(data: bytes) -> Decoder:
