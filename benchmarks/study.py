@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+from page import write_on_page
 from short_training import measure, train
 
 import lightbsr_arch
@@ -49,9 +50,6 @@ STEPS, TINY_STEPS = 600, 8
 CROP, CROPS, TINY_CROPS = 128, 4, 1
 IDR_CH = 32
 """Channels of every IDR, so that every estimator fits every restorer."""
-
-BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
-"""Lines of a page between which ``--page`` writes the table."""
 
 CONTRAST = {"type": "MomentumContrastLoss", "num_patch": 2, "queries": "first", "queue_size": 512, "momentum": 0.99}
 CONTRAST_OF_ALL = {"type": "MomentumContrastLoss", "num_patch": 2, "queue_size": 512}
@@ -386,19 +384,6 @@ def _knows(restorer: dict[str, Any]) -> set[str]:
     return {*registered(Restorer)[restorer["type"]].knows}
 
 
-def write_page(page: Path, table: str) -> None:
-    """Replace the lines of a page between ``BEGIN`` and ``END``.
-
-    Raises:
-        UserError: the page does not have these lines.
-    """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{page}: needs the lines {BEGIN} and {END}, between which the table is written")
-    write_whole(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())
-
-
 def run_all(study: Study, chosen: list[Entry]) -> Iterator[str]:
     """Run entries. Yield one line per entry, with the estimated remaining time, and go on after a failed one."""
     start, ran = time.monotonic(), 0
@@ -442,7 +427,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     study = Study(args.output, args.photos or _first(PHOTOS), args.images or _first(IMAGES), steps, args.tiny)
     if args.page:
         figure = "![PSNR-Y and 5-NN accuracy of estimators by restorers](images/study.png)"
-        write_page(args.page, f"{study.table()}\n\n{figure}")
+        write_on_page(args.page, "study", f"{study.table()}\n\n{figure}")
         study.plot(args.page.parent / "images/study.png")
         return 0
     study.check_data()
