@@ -69,7 +69,7 @@ def ground_truth(path: Path, crop: int, scale: int) -> torch.Tensor:
     rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
     height, width = (min(crop or side, side) // scale * scale for side in rgb.shape[:2])
     top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
-    cut = np.ascontiguousarray(rgb[top : top + height, left : left + width, :3])
+    cut = rgb[top : top + height, left : left + width, :3].copy()
     return torch.from_numpy(cut).permute(2, 0, 1)[None].float() / 255
 
 

@@ -48,6 +48,12 @@ def students() -> list[str]:
     return [name for name in names() if _metadata(name)["extra_input"] is None]
 
 
+def students_with(estimator: str) -> list[str]:
+    """Return the names of the shipped students whose estimator has this type."""
+    networks = {name: _metadata(name)["network"] for name in students()}
+    return [name for name, network in networks.items() if network.get("estimator", {}).get("type") == estimator]
+
+
 def default_name(outscale: float | None = None) -> str:
     """Return the name of the best shipped weights for pictures of unknown origin.
 

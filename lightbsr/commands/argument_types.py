@@ -26,6 +26,16 @@ def crf(text: str) -> float:
     return value
 
 
+def degree(text: str) -> float | None:
+    """Return a number from 0 to 1, or None for auto."""
+    if text == "auto":
+        return None
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text}: expected 0 to 1, or auto")
+    return value
+
+
 def rows(text: str) -> int | str:
     if text == "auto" or text.isdecimal():
         return text if text == "auto" else int(text)

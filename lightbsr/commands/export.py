@@ -47,13 +47,15 @@ def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.inference.export_ncnn import export_ncnn
     from lightbsr_arch.plugins import load_plugins
 
+    def start() -> None:
+        print(f"exporting {args.model}; a large network takes a minute or two ...", file=sys.stderr)
+
     load_plugins()
-    print(f"exporting {args.model}; a large network takes a minute or two ...", file=sys.stderr)
     if is_ncnn:
-        exported = export_ncnn(args.model, args.dst, args.dtype, args.split)
+        exported = export_ncnn(args.model, args.dst, args.dtype, args.split, start=start)
     else:
         opset = ONNX_OPSET if args.opset is None else args.opset
-        exported = export_onnx(args.model, args.dst, args.dtype, opset, args.split)
+        exported = export_onnx(args.model, args.dst, args.dtype, opset, args.split, start=start)
     kind, runtime = ("ncnn", "ncnn") if is_ncnn else (f"opset {exported.opset}", "onnxruntime")
     checked = (
         f"not compared with PyTorch: {runtime} is not installed"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 
 from lightbsr.errors import UserError, one_line
@@ -34,6 +35,8 @@ def run_command(run: Callable[[argparse.Namespace], int], args: argparse.Namespa
         args: its parsed arguments.
         label: the text in front of errors on stderr.
     """
+    if sys.stderr is None:  # closed, as after 2>&-; progress bars need it
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the program ends
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as on stderr, because file names may not be UTF-8
     try:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from lightbsr.commands.argument_types import crf, number, positive, rows, width_and_height
+from lightbsr.commands.argument_types import crf, degree, number, positive, rows, width_and_height
 from lightbsr.commands.outcome import ending_at_signals
 from lightbsr.defaults import DTYPES
 from lightbsr.errors import UserError, one_line
@@ -80,6 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
         "estimated); default %(default)g; docs/upscaling.md lists the models that support it",
     )
+    for kind, effect in (("blur", "sharpens"), ("noise", "smooths")):
+        parser.add_argument(
+            f"--{kind}",
+            type=degree,
+            metavar="D|auto",
+            help=f"degree of {kind} of the pictures, from 0 to 1; a higher one {effect} more. auto, the default: as "
+            "estimated; docs/upscaling.md lists the models for which it works",
+        )
     parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
     parser.add_argument(
         "--crf",
@@ -101,6 +109,11 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError("--json and the picture cannot both go to standard output")
     if args.outscale is not None and args.size is not None:
         raise UserError("--outscale and --size exclude each other; leave one out")
+    set_degrees = [f"--{kind}" for kind in ("blur", "noise") if getattr(args, kind) is not None]
+    if set_degrees and args.strength != 1:
+        raise UserError(f"{set_degrees[0]} and --strength exclude each other, as both change the IDR; leave one out")
+    if set_degrees and args.model == "auto":
+        raise UserError(f"{set_degrees[0]} needs one model: name it with -m instead of auto")
 
     from lightbsr_arch.inference.video import is_video_name
 
@@ -226,12 +239,13 @@ def _upscale_video(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> "Network":
-    """Return the model with its strength."""
+    """Return the model with its strength, or with the degrees that are set."""
+    from lightbsr_arch.inference.degrees import with_degrees
     from lightbsr_arch.inference.strength import with_checked_strength
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES, load_student
 
     model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
-    return with_checked_strength(model, args.strength)
+    return with_degrees(with_checked_strength(model, args.strength), args.blur, args.noise)
 
 
 def _size(args: argparse.Namespace) -> dict[str, Any]:

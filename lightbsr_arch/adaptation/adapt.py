@@ -57,8 +57,9 @@ def adapt(
     Args:
         model: a network of scale 4 that needs only the low-quality image, in fp32.
         pictures: low-quality pictures, 3 x H x W in [0, 1], on the model's device, with sides of at least 16 pixels.
+            The crops of a picture whose smaller side is less than 40 pixels have that side.
         estimator: estimates each picture's blur kernel.
-        steps: steps of Adam, each with four crops of 40 x 40 pixels.
+        steps: steps of Adam, each with four crops.
         lr: Adam's learning rate.
         seed: seed of the crops.
         step_done: called after each step.
@@ -66,15 +67,11 @@ def adapt(
     kernels = [estimator.kernel(lq[None]) for lq in pictures]
     rng = np.random.default_rng(seed)
     areas = np.array([lq.shape[1] * lq.shape[2] for lq in pictures], float)
-    side = min(CROP, *(min(lq.shape[1:]) for lq in pictures))
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
     losses = []
     for _ in range(steps):
         chosen = rng.choice(len(pictures), BATCH, p=areas / areas.sum())
-        lq = torch.stack([_crop(pictures[index], side, rng) for index in chosen])
-        kernel = torch.stack([kernels[index] for index in chosen])
-        difference = (degraded_again(model(lq), kernel, model.scale) - lq).abs() * detail_weights(lq)
-        loss = difference[..., BORDER:-BORDER, BORDER:-BORDER].mean()
+        loss = _reproduction_error(model, [(_crop(pictures[index], rng), kernels[index]) for index in chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -82,6 +79,17 @@ def adapt(
         step_done()
     few = min(10, steps)
     return Adaptation(kernels, float(np.mean(losses[:few])), float(np.mean(losses[-few:])))
+
+
+def _reproduction_error(model: Network, crops: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Return the mean error of crops with their kernels. Crops of the same side are restored together."""
+    sides = [lq.shape[1] for lq, _ in crops]
+    errors = []
+    for side in sorted({*sides}):
+        lq, kernel = (torch.stack(parts) for parts in zip(*(crop for crop in crops if crop[0].shape[1] == side)))
+        difference = (degraded_again(model(lq), kernel, model.scale) - lq).abs() * detail_weights(lq)
+        errors.append(sides.count(side) / len(sides) * difference[..., BORDER:-BORDER, BORDER:-BORDER].mean())
+    return torch.stack(errors).sum()
 
 
 def degraded_again(sr: torch.Tensor, kernel: torch.Tensor, scale: int) -> torch.Tensor:
@@ -100,6 +108,8 @@ def detail_weights(lq: torch.Tensor) -> torch.Tensor:
     return 0.5 + 0.5 * detail / detail.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
 
 
-def _crop(lq: torch.Tensor, side: int, rng: np.random.Generator) -> torch.Tensor:
+def _crop(lq: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Return a random square of ``CROP`` pixels per side, or of the smaller side of a smaller picture."""
+    side = min(CROP, *lq.shape[1:])
     top, left = (int(rng.integers(length - side + 1)) for length in lq.shape[1:])
     return lq[:, top : top + side, left : left + side]

@@ -7,7 +7,7 @@ network, is deprecated, and its files work only at the traced sizes.
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -58,7 +58,12 @@ class Exported:
 
 
 def export_onnx(
-    name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", opset: int = ONNX_OPSET, split: bool = False
+    name_or_path: str | Path,
+    dst: str | Path,
+    dtype: str = "fp32",
+    opset: int = ONNX_OPSET,
+    split: bool = False,
+    start: Callable[[], None] = lambda: None,
 ) -> Exported:
     """Write a student as an ONNX file. If onnxruntime is installed, its output is first compared with PyTorch's.
 
@@ -73,6 +78,7 @@ def export_onnx(
         opset: version of the ONNX operators.
         split: write two files instead: NAME_estimator.onnx computes ``idr`` from ``lq``, and NAME_restorer.onnx
             computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles with the IDR of the whole image.
+        start: called after the arguments have been checked, before the slow part.
 
     Raises:
         UserError: the weights are missing or belong to a teacher; onnxscript is not installed; the network cannot be
@@ -91,6 +97,7 @@ def export_onnx(
     lq = torch.rand(n, model.num_in_ch, height, width, generator=torch.Generator().manual_seed(0))
     graphs = graphs_of(model, lq, src, dst, split)
     refuse_folders(graph.dst for graph in graphs)
+    start()
     programs = []
     for graph in graphs:
         program = _program(graph, dtype, opset)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,13 @@ CHECKED_SIZE = (26, 51)
 """Height and width of the image for the check of the files."""
 
 
-def export_ncnn(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", split: bool = False) -> Exported:
+def export_ncnn(
+    name_or_path: str | Path,
+    dst: str | Path,
+    dtype: str = "fp32",
+    split: bool = False,
+    start: Callable[[], None] = lambda: None,
+) -> Exported:
     """Write a student as NAME.param, the layers, and NAME.bin, the weights.
 
     The input is ``data``, 3 x H x W, RGB in [0, 1]. The output is ``output``, 3 x H*scale x W*scale, not clamped. H and
@@ -54,6 +60,7 @@ def export_ncnn(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
             the computation.
         split: write two networks instead: NAME_estimator computes ``idr`` from ``data``, and NAME_restorer computes
             ``output`` from ``data`` and ``idr``.
+        start: called after the arguments have been checked, before the slow part.
 
     Raises:
         UserError: the weights are missing or belong to a teacher; pnnx is not installed; the network cannot be
@@ -71,6 +78,7 @@ def export_ncnn(name_or_path: str | Path, dst: str | Path, dtype: str = "fp32", 
     *lqs, checked = (torch.rand(1, model.num_in_ch, *size, generator=generator) for size in (*SIZES, CHECKED_SIZE))
     examples = [graphs_of(model, lq, src, dst, split) for lq in lqs]
     refuse_folders(graph.dst.with_suffix(suffix) for graph in examples[0] for suffix in (".param", ".bin"))
+    start()
 
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         pairs = []

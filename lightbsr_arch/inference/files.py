@@ -77,8 +77,11 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
 
     Raises:
         UserError: an input does not exist or contains no pictures, ``out`` has the extension of a format that cannot be
-            written, two pictures would be written to one file, or a picture would replace an input.
+            written or is standard output, which is closed, two pictures would be written to one file, or a picture
+            would replace an input.
     """
+    if out == STANDARD_STREAM and sys.stdout is None:
+        raise UserError("-o -: standard output is closed; redirect it to a file or a program")
     if "/" in suffix or os.sep in suffix:
         raise UserError(f"--suffix {suffix}: goes into a file's name and must not contain {os.sep}")
     if STANDARD_STREAM in inputs and len(inputs) > 1:

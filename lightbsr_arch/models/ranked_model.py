@@ -20,7 +20,8 @@ class RankedSRModel(BlindSRModel):
     objective_types = (DegreeRanking, Adversarial)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        # Otherwise distributed training waits for the gradients of a frozen estimator.
-        if (self.opt.get("train") or {}).get("freeze_estimator", False):
+        # Otherwise distributed training waits for the gradients of a frozen part.
+        train = self.opt.get("train") or {}
+        if train.get("freeze_estimator") or train.get("freeze_restorer"):
             self.opt["find_unused_parameters"] = True
         return super().model_to_device(net)

@@ -30,7 +30,8 @@ class DegreeRanking(Objective):
 
     MM-RealSR (ECCV 2022). The degradation makes several versions of each image, all of which are restored. The two
     anchors are restored with degrees of exactly 0 and 1, the other versions with their estimated degrees. With
-    ``freeze_estimator`` the loss is only logged.
+    ``freeze_estimator`` the loss is only logged. With ``freeze_restorer`` only the layers that compute the degrees are
+    trained, so that the effect of a degree on the image stays that of the initial weights.
     """
 
     option = "ranking_opt"
@@ -43,6 +44,10 @@ class DegreeRanking(Objective):
         freeze_estimator: Annotated[
             bool, Meta(description="train only the restorer; the ranking loss is logged, but not minimised")
         ] = False
+        freeze_restorer: Annotated[
+            bool,
+            Meta(description="train only the degrees, not the restorer nor the layer from degrees to IDR"),
+        ] = False
 
     # ------------------------------------------------------------------------------------------ options
 
@@ -50,11 +55,10 @@ class DegreeRanking(Objective):
     def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
         train = section(options, "train")
         is_frozen = train.get("freeze_estimator")
+        frozen = [key for key in ("freeze_estimator", "freeze_restorer") if train.get(key)]
         if not cls.asked(options):
-            if is_frozen:
-                yield Finding(
-                    ("train", "freeze_estimator"), "needs-objective", "is for train.ranking_opt, which is missing"
-                )
+            for key in frozen:
+                yield Finding(("train", key), "needs-objective", "is for train.ranking_opt, which is missing")
             return
         name = section(train, cls.option).get("type")
         loss = dict(iter(LOSS_REGISTRY)).get(str(name))
@@ -80,12 +84,17 @@ class DegreeRanking(Objective):
                 "nothing-to-train",
                 "leaves the first train.estimator_iter steps nothing to train",
             )
+        if train.get("freeze_restorer"):
+            for key in ("freeze_estimator", "estimator_iter"):
+                if train.get(key):
+                    text = f"trains only the degrees, from the first step to the last: leave out train.{key}"
+                    yield Finding(("train", "freeze_restorer"), "objectives-conflict", text)
         path = section(options, "path")
-        if is_frozen and path.get("pretrain_network_g") is None and path.get("resume_state") is None:
+        if frozen and path.get("pretrain_network_g") is None and path.get("resume_state") is None:
             yield Finding(
                 ("path", "pretrain_network_g"),
                 "missing-key",
-                "missing; train.freeze_estimator needs a trained estimator",
+                f"missing; train.{frozen[0]} needs trained weights",
             )
 
     # ------------------------------------------------------------------------------------------ training
@@ -106,6 +115,10 @@ class DegreeRanking(Objective):
         self.is_frozen: bool = model.opt["train"].get("freeze_estimator", False)
         net.estimator.adjust = with_exact_anchors
         net.estimator.requires_grad_(not self.is_frozen)
+        if model.opt["train"].get("freeze_restorer", False):
+            net.restorer.requires_grad_(False)
+            if net.estimator.to_idr is not None:
+                net.estimator.to_idr.requires_grad_(False)
 
     def losses(self, known: Knowledge) -> Losses:
         loss = self.cri_ranking(known["degrees"])

@@ -107,6 +107,18 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_a_small_picture_does_not_shrink_the_crops_of_others() -> None:
+    (item,) = degraded(ODD_BLUR)
+    seen: list[tuple[int, int]] = []
+    model = lightbsr_arch.load("kdsr_s_x4_iso")
+    model.register_forward_pre_hook(lambda _, inputs: seen.append((len(inputs[0]), inputs[0].shape[-1])))
+    adapt(model, [item["lq"][:, :60, :60], item["lq"][:, :30, :24]], Told(item["degradation"].kernel), steps=6)
+    crops = [side for count, side in seen for _ in range(count)]
+    assert {*crops} == {24, 40}
+    assert len(crops) == 6 * 4
+    assert crops.count(40) > crops.count(24)  # pictures are chosen by their area
+
+
 def write_lq(folder: Path, count: int = 1) -> None:
     folder.mkdir()
     for index, item in enumerate(degraded(ODD_BLUR, count)):

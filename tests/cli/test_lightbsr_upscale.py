@@ -399,6 +399,23 @@ def test_standard_input_and_output(tmp_path, weights, capfdbinary, monkeypatch):
     assert b"-: failed: standard input: not a picture that can be read" in capfdbinary.readouterr().err
 
 
+def test_closed_standard_streams_are_one_line(tmp_path, run, monkeypatch):
+    source = save(tmp_path / "a.png")
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)  # as after >&-
+        code, _, err = run(source, "-o", "-")
+    wanted = "lightbsr upscale: -o -: standard output is closed; redirect it to a file or a program\n"
+    assert (code, err) == (2, wanted)
+    with (tmp_path / "other").open("wb") as written, monkeypatch.context() as writing:
+        writing.setattr(sys, "stdin", io.TextIOWrapper(written))
+        code, _, err = run("-", "-o", tmp_path / "b.png")
+    assert code == 1
+    assert err.startswith("-: failed: standard input: cannot be read: ")
+    monkeypatch.setattr(sys, "stderr", None)  # as after 2>&-
+    code, out, _ = run(source, "-o", tmp_path / "c.png")
+    assert (code, out) == (0, f"1 upscaled x2, 0 skipped, 0 failed: {tmp_path}/c.png\n")
+
+
 def test_output_appears_whole_or_not_at_all(tmp_path, run, monkeypatch):
     save(tmp_path / "in" / "a.png")
     write_bytes = Path.write_bytes

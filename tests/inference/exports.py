@@ -9,9 +9,9 @@ from lightbsr_arch.checkpoint import Checkpoint
 
 
 def refused(args: list[str], capsys: Any) -> str:
-    """Run ``lightbsr export``, which must fail, and return its last line."""
+    """Run ``lightbsr export``, which must fail before it begins, and return its error."""
     assert main(["export", *args]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
+    (error,) = capsys.readouterr().err.splitlines()  # and no line that the export has begun
     assert error.startswith("lightbsr export: ")
     return error
 

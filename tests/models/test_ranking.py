@@ -126,6 +126,24 @@ def test_the_gan_stage_keeps_the_estimator(tmp_path, trained):
     assert logs[-1]["l_ranking"] == pytest.approx(ours.item())
 
 
+def test_a_frozen_restorer_leaves_only_the_degrees_to_train(tmp_path):
+    first = build(ranked(tmp_path, network(idr_ch=8)))
+    first.save(0, 1)
+    opt = ranked(tmp_path, network(idr_ch=8), freeze_restorer=True)
+    opt["path"] |= {"pretrain_network_g": str(tmp_path / "net_g_1.pth"), "param_key_g": "params"}
+    model = build(opt)
+    before = {key: value.clone() for key, value in model.net_g.state_dict().items()}
+    assert [set(log) for log in steps(model, 1, 3)] == [{"l_pix", "l_ranking"}] * 3
+    changed = {key for key, value in model.net_g.state_dict().items() if not torch.equal(value, before[key])}
+    degrees = {key for key in before if key.startswith("estimator.") and not key.startswith("estimator.to_idr.")}
+    assert changed == degrees
+    # The loss of the images reaches the degrees through the frozen layers.
+    opt["train"]["ranking_opt"] = {**LOSS, "loss_weight": 0.0}
+    without_ranking = build(opt)
+    steps(without_ranking, 1, 1)
+    assert not torch.equal(without_ranking.net_g.estimator.first[0].weight, before["estimator.first.0.weight"])
+
+
 def test_training_in_two_parts_is_the_uninterrupted_one(tmp_path):
     def fresh(**path):
         opt = ranked(tmp_path, estimator_iter=2)
@@ -181,6 +199,11 @@ MISTAKES = [
         "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n", "  freeze_estimator: true\n",
         ["train.freeze_estimator: needs-objective"],
     ),
+    ("  pixel_opt", "  freeze_restorer: true\n  pixel_opt", ["path.pretrain_network_g: missing-key"]),
+    (
+        "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n", "  freeze_restorer: true\n",
+        ["train.freeze_restorer: needs-objective"],
+    ),
     (
         "  ranking_opt: {type: DegreeRankingLoss, margin: 0.05}\n", "  estimator_iter: 5\n",
         ["train.estimator_iter: no-estimator-objective"],
@@ -208,3 +231,12 @@ def test_a_frozen_estimator_has_no_phase_of_its_own(tmp_path, monkeypatch):
     text = RANKED.replace("pretrain_network_g: ~", "pretrain_network_g: weights.pth")
     write("a.yml", text.replace("  pixel_opt", "  freeze_estimator: true\n  estimator_iter: 5\n  pixel_opt"))
     assert [line.partition(": ")[2] for line in problems("a.yml")] == ["train.freeze_estimator: nothing-to-train"]
+
+
+def test_a_frozen_restorer_excludes_other_phases(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("weights.pth", "")
+    text = RANKED.replace("pretrain_network_g: ~", "pretrain_network_g: weights.pth")
+    for other in ("estimator_iter: 5", "freeze_estimator: true"):
+        write("a.yml", text.replace("  pixel_opt", f"  freeze_restorer: true\n  {other}\n  pixel_opt"))
+        assert [line.partition(": ")[2] for line in problems("a.yml")] == ["train.freeze_restorer: objectives-conflict"]

@@ -216,13 +216,18 @@ def read_input(path: str | PathLike[str]) -> tuple[str, bytes]:
     Longer input is cut, and refused when decoded.
 
     Raises:
-        UserError: the file cannot be read, or standard input is closed.
+        UserError: the file cannot be read, or standard input is closed or cannot be read, as one opened for writing.
     """
     if fspath(path) != STANDARD_STREAM:
         return read_bytes(path, None)
     if sys.stdin is None:
         raise UserError("standard input: closed; redirect a picture to it")
-    return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    try:
+        return "standard input", sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"standard input: cannot be read: {error.strerror or error}; redirect a picture to it"
+        ) from None
 
 
 def _decoder(data: bytes) -> Decoder:
