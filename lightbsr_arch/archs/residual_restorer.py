@@ -1,6 +1,7 @@
 """The structure that most restorers share: head, body, a long skip connection, upsampler and tail."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,7 +91,8 @@ class ResidualRestorer(Restorer):
     def run_part(self, part: nn.Module, *inputs: torch.Tensor, **guides: torch.Tensor) -> Any:
         """Return the output of a part of the body."""
         if self.checkpoint_activations and torch.is_grad_enabled():
-            return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False, **guides)
+            run = partial(part, **guides)  # `checkpoint` has keywords of its own
+            return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
         return part(*inputs, **guides)
 
     def image(self, features: torch.Tensor) -> torch.Tensor:
