@@ -48,13 +48,13 @@ class EfficientNetDiscriminator(nn.Module):
         their stride.
         """
         patches = self.patches(images * 2 - 1)
+        size = (patches.shape[2], patches.shape[3])
         (part,) = enlarged_half(images)
-        verdicts = [self.heads[str(stride)](features) for stride, features in self.features(part).items()]
-        return torch.cat([*(_resized(verdict, patches.shape[2:]) for verdict in verdicts), patches], 1)
-
-
-def _resized(verdict: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    return F.adaptive_avg_pool2d(verdict, size)
+        verdicts = [
+            F.adaptive_avg_pool2d(self.heads[str(stride)](features), size)
+            for stride, features in self.features(part).items()
+        ]
+        return torch.cat([*verdicts, patches], 1)
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
