@@ -45,8 +45,12 @@ weights: $(READY)
 		$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_$${kind}_student/models/net_g_latest.pth \
 			options/weights/kdsr_s_x2_$$kind.yml -o experiments/kdsr_s_x2_$${kind}_start.pth && \
 		$(BIN)/basicsr train -opt options/weights/kdsr_s_x2_$$kind.yml --auto_resume || exit; done
+	$(BIN)/python benchmarks/start_control.py kdsr_s_x4_real kdsr_s_x4_iso options/weights/kdsr_s_x4_control.yml \
+		-o experiments/kdsr_s_x4_control_start.pth
+	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_control.yml --auto_resume
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
-		options/weights/kdsr_m_x4_iso.yml options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_real.yml
+		options/weights/kdsr_m_x4_iso.yml options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_real.yml \
+		options/weights/kdsr_s_x4_control.yml
 
 # Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.
 GPU_RECIPE ?= kdsr_m_x4_iso
