@@ -30,7 +30,10 @@ def degree(text: str) -> float | None:
     """Return a number from 0 to 1, or None for auto."""
     if text == "auto":
         return None
-    value = number(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"{text}: expected 0 to 1, or auto")
     return value

@@ -461,13 +461,13 @@ def test_whatever_a_picture_raises_fails_that_picture(tmp_path, run, monkeypatch
     for name in ("a.png", "b.png"):
         save(tmp_path / "in" / name)
 
-    def raise_for_a(source, name):
+    def raise_for_a(source):
         if str(source).endswith("a.png"):
             raise error
-        return read_bytes(source, name)
+        return read_input(source)
 
-    read_bytes = files.read_bytes
-    monkeypatch.setattr(files, "read_bytes", raise_for_a)
+    read_input = files.read_input
+    monkeypatch.setattr(files, "read_input", raise_for_a)
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, out) == (1, f"1 upscaled x2, 0 skipped, 1 failed: {tmp_path / 'out'}\n")
     assert err == f"{tmp_path / 'in' / 'a.png'}: failed: {said}\n"

@@ -2,11 +2,13 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 import lightbsr_arch
 from lightbsr.commands import main as lightbsr
@@ -15,10 +17,13 @@ from lightbsr.shipped import students_with
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.part import Network
 from lightbsr_arch.checkpoint import Checkpoint, load
+from lightbsr_arch.data.gt_dataset import to_tensor
+from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.inference.degrees import with_degrees
 from lightbsr_arch.inference.given_idr import estimate_idr
 from tests.inference.networks import IDRDCRBNET, network
 
+PHOTO = Path(__file__).parents[2] / "examples/photos/held_out/0c49a5cce349.webp"
 LQ = torch.rand(2, 3, 24, 20, generator=torch.Generator().manual_seed(0))
 MMREALSRNET = {
     "type": "MMRealSRNet", "num_feat": 8, "num_block": 1, "num_grow_ch": 4, "num_embed": 8, "num_hidden": 8,
@@ -167,8 +172,9 @@ def test_the_command_refuses_other_degrees(degree, capsys):
 
 
 @torch.inference_mode()
-def test_shipped_models_sharpen_with_blur_and_smooth_with_noise():
-    lq = LQ.repeat_interleave(3, dim=2).repeat_interleave(3, dim=3)
+def test_shipped_models_sharpen_a_photo_with_blur_and_smooth_with_noise():
+    photo = read_image(PHOTO)[:256, :256]
+    lq = F.avg_pool2d(to_tensor(photo)[None], 4)
 
     def energies(model, kind):
         srs = [with_degrees(model, **{"blur": 0.5, "noise": 0.5, kind: degree})(lq) for degree in (0, 0.5, 1)]
