@@ -31,6 +31,7 @@ SIZES = {"num_feat": "nf", "num_group": "ng", "num_block": "nb"}
 TAGS = {
     "ClassicalDegradation": ["photo", "deblur"],
     "SecondOrderDegradation": ["photo", "restoration", "denoise", "jpeg"],
+    "RankedSecondOrderDegradation": ["photo", "restoration", "denoise", "jpeg"],
 }
 """Ids of OpenModelDB's tags, by the degradation in training."""
 

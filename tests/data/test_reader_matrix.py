@@ -3,6 +3,7 @@
 import io
 import itertools
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 
@@ -172,6 +173,7 @@ def test_tiff_with_bits_in_the_other_order() -> None:
     assert fault(tiff(HEIGHT, WIDTH, strip, {258: ("H", [1]), 266: ("H", [2])}), samples(1, 1) * 255) is None
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the last tifffile for Python 3.10 does not decode fax")
 @pytest.mark.parametrize("compression", [2, 3, 4])
 def test_tiff_of_fax(compression: int) -> None:
     image = Image.fromarray(samples(1, 1)[..., 0] * 255).convert("1")
@@ -193,6 +195,7 @@ def test_tiff_of_jpeg_is_that_of_pillow(mode: str, subsampling: int) -> None:
         assert fault(file.getvalue(), wanted) is None
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the last Pillow for Python 3.10 does not decode it")
 def test_tiff_of_ycbcr_without_jpeg() -> None:
     ycbcr = Image.fromarray(samples(8, 3)).convert("YCbCr")
     tags = {258: ("H", [8, 8, 8]), 262: ("H", [6]), 277: ("H", [3]), 530: ("H", [1, 1])}
