@@ -11,10 +11,11 @@ network run in turn on a random image, and the table has the median of the time 
 import argparse
 import json
 import logging
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.checkpoint import Checkpoint
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import Setting
-from lightbsr_arch.inference.export import export_onnx
+from lightbsr_arch.inference.export import check_target, export_onnx
+from lightbsr_arch.inference.int8 import Chosen, dense_body_convolution, quantise
 from lightbsr_arch.io import write_whole
 
 MODELS = ("kdsr_s_x4_iso", "lightbsr_s_x4_iso")
@@ -44,25 +46,21 @@ ROUNDS = 7
 CONVOLUTIONS = ["Conv", "Gemm", "MatMul"]
 
 
-def _all(node: Any) -> bool:
+def _all(node: Any, shapes: Mapping[str, Sequence[int]]) -> bool:
     return True
 
 
-def _body(node: Any) -> bool:
+def _body(node: Any, shapes: Mapping[str, Sequence[int]]) -> bool:
     """Return whether a node is a convolution of the restorer's body, without head, upsampler, tail and estimator."""
     return node.op_type == "Conv" and "restorer.body." in node.input[1]
 
 
-def _dense_body(node: Any) -> bool:
-    """Return whether a node is a 3x3 convolution over all channels of the restorer's body."""
-    return _body(node) and node.input[1].endswith(".conv.weight")
-
-
-VARIANTS: dict[str, tuple[list[str] | None, Callable[[Any], bool]]] = {
+EXPORTED = "its 3x3 convolutions over all channels"
+VARIANTS: dict[str, tuple[list[str] | None, Chosen]] = {
     "all operations": (None, _all),
     "convolutions and linear layers": (CONVOLUTIONS, _all),
     "convolutions of the restorer's body": (["Conv"], _body),
-    "its 3x3 convolutions over all channels": (["Conv"], _dense_body),
+    EXPORTED: (["Conv"], dense_body_convolution),
 }
 """The types of operations that are quantised (None for all), and a condition on the node, by description."""
 
@@ -81,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if not args.images.is_dir():
         raise UserError(f"{args.images}: no such folder; expected ground-truth images, such as Set5")
+    check_target(args.output, "onnxruntime", "this script needs onnxruntime: pip install 'lightbsr-arch[onnx]'")
     pairs = [(degraded(gt, args.sigma), gt) for gt in images(args.images, 0)]
     calibration = list(calibration_images(2 if args.tiny else CALIBRATION_IMAGES))
     report: dict[str, Any] = {
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 net = random_student("KDSR-M", tiny=True)
                 source = f"{folder}/{name}.safetensors"
                 Checkpoint(net.state_dict(), net.config).save(source)
-            files = quantised(source, Path(folder), calibration, [*VARIANTS][-1:] if args.tiny else [*VARIANTS])
+            files = quantised(source, Path(folder), calibration, [EXPORTED] if args.tiny else [*VARIANTS])
             report["rows"] += compare(name, files, pairs, tuple(args.size), args.threads, args.rounds)
         write_whole(args.output, json.dumps(report, indent=2).encode() + b"\n")
     text = shown(report)
@@ -124,40 +123,15 @@ def calibration_images(number: int) -> Iterator[np.ndarray]:
 
 def quantised(name_or_path: str, folder: Path, calibration: list[np.ndarray], variants: list[str]) -> dict[str, Path]:
     """Return the ONNX files of a network in fp32 and in the variants of int8, by description."""
-    try:
-        import onnx
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.calibrate import CalibrationDataReader
-    except ImportError:
-        raise UserError("int8 needs onnxruntime and onnxscript: pip install 'lightbsr-arch[onnx]'") from None
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.rest = iter(calibration)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            lq = next(self.rest, None)
-            return None if lq is None else {"lq": lq}
-
     source = folder / "fp32.onnx"
     export_onnx(name_or_path, source)
-    nodes = onnx.load(str(source)).graph.node
     files = {"fp32": source}
     logging.getLogger().setLevel(logging.ERROR)  # it advises to run another tool first
     for number, variant in enumerate(variants):
         types, chosen = VARIANTS[variant]
         files[variant] = folder / f"{number}.onnx"
-        quantize_static(
-            str(source),
-            str(files[variant]),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=types,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in nodes if not chosen(node)],
-        )
+        shutil.copy(source, files[variant])
+        quantise(files[variant], ({"lq": lq} for lq in calibration), chosen, types)
     return files
 
 

@@ -53,9 +53,14 @@ def section(name: str, tiny: bool = False) -> dict[str, dict[str, Any]]:
 
 
 def random_student(name: str, tiny: bool = False) -> BlindSR:
-    """Return a network of ``NETWORKS`` with random weights. Its layer scales are not close to zero."""
+    """Return a network of ``NETWORKS`` with random weights. Its layer scales are not close to zero.
+
+    With PyTorch's initialisation of the estimator, the output has the range of images.
+    """
     torch.manual_seed(0)
-    model = BlindSR(**section(name, tiny)).eval()
+    parts = section(name, tiny)
+    parts["estimator"]["init"] = "pytorch"
+    model = BlindSR(**parts).eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if key.endswith("layer_scale"):  # at 1e-6, an error in a block would not be visible

@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write two networks, NAME_estimator, from lq to idr, and NAME_restorer, from lq and idr to sr, so that "
         "tiles can share the IDR of the whole picture",
     )
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        default=(),
+        metavar="PHOTO",
+        help="compute the 3x3 convolutions of the restorer's body in int8, calibrated on low-quality pictures (files, "
+        "folders and globs); ONNX only; docs/speed.md lists the gain in time and the loss in PSNR",
+    )
     parser.add_argument("--opset", type=int, metavar="N", help=f"version of the ONNX operators; default {ONNX_OPSET}")
 
 
@@ -42,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     is_ncnn = args.dst.suffix == ".param"
     if is_ncnn and args.opset is not None:
         raise UserError(f"{args.dst}: --opset is a version of ONNX, and .param is a file of ncnn; leave --opset out")
+    if is_ncnn and args.int8:
+        raise UserError(f"{args.dst}: --int8 writes ONNX, and .param is a file of ncnn; leave --int8 out")
 
     from lightbsr_arch.inference.export import export_onnx
     from lightbsr_arch.inference.export_ncnn import export_ncnn
@@ -55,13 +65,15 @@ def run(args: argparse.Namespace) -> int:
         exported = export_ncnn(args.model, args.dst, args.dtype, args.split, start=start)
     else:
         opset = ONNX_OPSET if args.opset is None else args.opset
-        exported = export_onnx(args.model, args.dst, args.dtype, opset, args.split, start=start)
+        exported = export_onnx(args.model, args.dst, args.dtype, opset, args.split, args.int8, start=start)
     kind, runtime = ("ncnn", "ncnn") if is_ncnn else (f"opset {exported.opset}", "onnxruntime")
-    checked = (
-        f"not compared with PyTorch: {runtime} is not installed"
-        if exported.difference is None
-        else f"differs from PyTorch in fp32 by at most {exported.difference:.1e}, for values in [0, 1]"
-    )
+    if exported.psnr is not None:
+        checked = f"PSNR {exported.psnr:.1f} dB relative to PyTorch in fp32, on the pictures of --int8"
+    elif exported.difference is None:
+        checked = f"not compared with PyTorch: {runtime} is not installed"
+    else:
+        checked = f"differs from PyTorch in fp32 by at most {exported.difference:.1e}, for values in [0, 1]"
+    dtype = "int8" if args.int8 else args.dtype
     names = ", ".join(str(file) for file in exported.files)
-    print(f"{names}: {kind}, {args.dtype}, {exported.bytes / 1e6:.1f} MB, {checked}")
+    print(f"{names}: {kind}, {dtype}, {exported.bytes / 1e6:.1f} MB, {checked}")
     return 0

@@ -7,7 +7,7 @@ network, is deprecated, and its files work only at the traced sizes.
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -27,10 +27,14 @@ from lightbsr.shipped import find_weights
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.part import Network, needs_lq_only
 from lightbsr_arch.checkpoint import Checkpoint, read_checkpoint
+from lightbsr_arch.inference.int8 import Feed, calibration_crops, quantise
 from lightbsr_arch.io import whole_file
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest accepted difference from PyTorch's fp32 output for images in [0, 1], by the dtype of the file."""
+
+LEAST_PSNR = 30.0
+"""Smallest accepted PSNR in dB of int8, relative to PyTorch's fp32 output for the pictures of the calibration."""
 
 EXAMPLE_SIZE = (2, 17, 22)
 """Batch, height and width of the images for export and for the check of the file."""
@@ -48,13 +52,15 @@ class Exported:
         opset: version of the ONNX operators; None for files of ncnn.
         bytes: size of the files together.
         difference: largest difference from PyTorch's fp32 output, for images in [0, 1]; None if the library that runs
-            the files is not installed.
+            the files is not installed, and for int8.
+        psnr: mean PSNR in dB of int8, relative to PyTorch's fp32 output for the pictures of the calibration.
     """
 
     files: tuple[Path, ...]
     opset: int | None
     bytes: int
     difference: float | None
+    psnr: float | None = None
 
 
 def export_onnx(
@@ -63,6 +69,7 @@ def export_onnx(
     dtype: str = "fp32",
     opset: int = ONNX_OPSET,
     split: bool = False,
+    int8: Sequence[str | Path] = (),
     start: Callable[[], None] = lambda: None,
 ) -> Exported:
     """Write a student as an ONNX file. If onnxruntime is installed, its output is first compared with PyTorch's.
@@ -78,11 +85,14 @@ def export_onnx(
         opset: version of the ONNX operators.
         split: write two files instead: NAME_estimator.onnx computes ``idr`` from ``lq``, and NAME_restorer.onnx
             computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles with the IDR of the whole image.
+        int8: low-quality pictures (folders, globs and files), for the calibration of int8. With pictures, the 3x3
+            convolutions of the restorer's body are computed in int8. The rest stays fp32, and ``dtype`` must be "fp32".
         start: called after the arguments have been checked, before the slow part.
 
     Raises:
-        UserError: the weights are missing or belong to a teacher; onnxscript is not installed; the network cannot be
-            exported or split; a file cannot be written; or its output differs from PyTorch's.
+        UserError: the weights are missing or belong to a teacher; onnxscript or, for int8, onnxruntime is not
+            installed; the network cannot be exported or split; a picture cannot be read; a file cannot be written; or
+            its output differs from PyTorch's.
     """
     src, dst = find_weights(name_or_path), Path(dst)
     if opset < ONNX_OPSET:
@@ -90,6 +100,10 @@ def export_onnx(
     if dst.suffix != ".onnx":
         raise UserError(f"{dst}: the exported file must be named .onnx, or .param for ncnn")
     check_target(dst, "onnxscript", "ONNX is written with onnxscript: pip install 'lightbsr-arch[onnx]'")
+    if int8:
+        check_target(dst, "onnxruntime", "int8 is calibrated with onnxruntime: pip install 'lightbsr-arch[onnx]'")
+        if dtype != "fp32":
+            raise UserError(f"{dst}: int8 replaces fp32 only; leave {dtype} out")
     checkpoint = read_checkpoint(src)
     model = checkpoint.build()
     needs_lq_only(model, src)
@@ -97,11 +111,15 @@ def export_onnx(
     lq = torch.rand(n, model.num_in_ch, height, width, generator=torch.Generator().manual_seed(0))
     graphs = graphs_of(model, lq, src, dst, split)
     refuse_folders(graph.dst for graph in graphs)
+    if int8 and model.num_in_ch != 3:
+        raise UserError(f"{src}: a network of {model.num_in_ch} channels; int8 needs one of 3")
+    crops = calibration_crops(int8) if int8 else []
     start()
     programs = []
     for graph in graphs:
         program = _program(graph, dtype, opset)
-        program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, dtype, opset, graph))
+        computed_in = "int8" if int8 else dtype
+        program.model.metadata_props.update(_metadata(src.stem, checkpoint, model.scale, computed_in, opset, graph))
         program.model.producer_name, program.model.producer_version = "lightbsr-arch", version("lightbsr-arch")
         for node in program.model.graph:
             node.metadata_props.clear()  # the properties name lines of source files
@@ -111,12 +129,21 @@ def export_onnx(
         unfinished = [stack.enter_context(whole_file(graph.dst)) for graph in graphs]
         for program, path in zip(programs, unfinished, strict=True):
             program.save(str(path), external_data=False)
-        with torch.inference_mode():
-            difference = _largest_difference(unfinished, lq, model(lq))
+        difference = _largest_difference(unfinished, lq, model)
         if difference is not None and not difference <= TOLERANCE[dtype]:
             raise UserError(f"{dst}: not written: onnxruntime differs from PyTorch by {difference:.1e}")
+        psnr = None
+        if int8:
+            for graph, path in zip(graphs, unfinished, strict=True):
+                _quantise(path, graph, model, crops)
+            difference, psnr = None, _psnr(unfinished, crops, model)
+            if not psnr >= LEAST_PSNR:
+                raise UserError(
+                    f"{dst}: not written: the PSNR of int8 relative to fp32 is {psnr:.1f} dB, below {LEAST_PSNR:g}; "
+                    "calibrate with other pictures, or leave int8 out"
+                )
     files = tuple(graph.dst for graph in graphs)
-    return Exported(files, opset, sum(file.stat().st_size for file in files), difference)
+    return Exported(files, opset, sum(file.stat().st_size for file in files), difference, psnr)
 
 
 @dataclass(frozen=True)
@@ -268,18 +295,50 @@ def _metadata(name: str, checkpoint: Checkpoint, scale: int, dtype: str, opset: 
     }
 
 
-def _largest_difference(paths: list[Path], lq: torch.Tensor, sr: torch.Tensor) -> float | None:
-    """Return the largest difference between onnxruntime's output for ``lq`` and ``sr``; None without onnxruntime.
-
-    With two files, the output of the first is the second input of the other.
-    """
+def _largest_difference(paths: list[Path], lq: torch.Tensor, model: Network) -> float | None:
+    """Return the largest difference between onnxruntime's output and PyTorch's; None without onnxruntime."""
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401 - only whether it is there
     except ImportError:
         return None
+    with torch.inference_mode():
+        difference = _run(_sessions(paths), lq) - model(lq)
+    return float(difference.abs().max())
+
+
+def _psnr(paths: list[Path], crops: list[torch.Tensor], model: Network) -> float:
+    """Return the mean PSNR in dB of onnxruntime's output relative to PyTorch's, for values in [0, 1]."""
+    sessions = _sessions(paths)
+    with torch.inference_mode():
+        errors = torch.stack([(_run(sessions, lq) - model(lq)).square().mean() for lq in crops])
+    return (-10 * errors.log10()).mean().item()
+
+
+def _quantise(path: Path, graph: Graph, model: Network, crops: list[torch.Tensor]) -> None:
+    """Quantise a written file in place. The crops are N x 3 x H x W."""
+
+    def feed(lq: torch.Tensor) -> Feed:
+        found = {"lq": lq.numpy()}
+        if "idr" in graph.inputs:
+            assert isinstance(model, BlindSR)
+            with torch.inference_mode():
+                found["idr"] = model.estimator(lq).numpy()
+        return found
+
+    with _quiet():
+        quantise(path, map(feed, crops))
+
+
+def _sessions(paths: list[Path]) -> list[Any]:
+    import onnxruntime
+
+    return [onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in paths]
+
+
+def _run(sessions: list[Any], lq: torch.Tensor) -> torch.Tensor:
+    """Return onnxruntime's SR image. With two files, the output of the first is the second input of the other."""
     known = {"lq": lq.numpy()}
-    for path in paths:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for session in sessions:
         (output,) = session.get_outputs()
         known[output.name] = session.run(None, {port.name: known[port.name] for port in session.get_inputs()})[0]
-    return (torch.from_numpy(known["sr"]) - sr).abs().max().item()
+    return torch.from_numpy(known["sr"])

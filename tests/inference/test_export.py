@@ -1,10 +1,13 @@
 """onnxruntime returns the same outputs as PyTorch for exported networks, at any batch, height and width."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -14,7 +17,7 @@ from lightbsr.commands import main
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, load
-from lightbsr_arch.inference import export
+from lightbsr_arch.inference import export, int8
 from tests.golden import golden, needs_golden
 from tests.inference.exports import refused, save_teacher
 from tests.inference.networks import network
@@ -146,6 +149,58 @@ def test_a_split_in_half_precision(folder, tmp_path):
     assert 1e-5 < exported.difference < export.TOLERANCE["fp16"]
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Return a folder of two low-quality pictures."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(3)
+    for number in range(2):
+        coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, (120, 40), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+def test_int8_replaces_the_3x3_convolutions_of_the_body(folder, photos, tmp_path, capsys):
+    dst, name = tmp_path / "int8.onnx", "kdsr"
+    assert main(["export", str(folder / f"{name}.safetensors"), str(dst), "--int8", str(photos)]) == 0
+    said = capsys.readouterr().out
+    assert "int8.onnx: opset 18, int8, " in said
+    psnr = float(re.search(r"PSNR (\S+) dB relative to PyTorch in fp32", said)[1])
+    (photo, _) = int8.calibration_crops([photos])
+    assert photo.shape == (1, 3, 40, 96)
+    session = onnxruntime.InferenceSession(str(dst), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        sr = load(folder / f"{name}.safetensors")(photo)
+    (given,) = session.run(None, {"lq": photo.numpy()})
+    assert -10 * np.log10(np.mean((given - sr.numpy()) ** 2)) == pytest.approx(psnr, abs=3)
+    assert 35 < psnr < 90  # above 90, nothing would be quantised
+    assert session.get_modelmeta().custom_metadata_map["dtype"] == "int8"
+    weights = {one.name: one for one in onnx.load(str(dst)).graph.initializer}
+    quantised = [one for name, one in weights.items() if name.endswith("_quantized") and len(one.dims) == 4]
+    expected = [
+        layer
+        for layer in load(folder / f"{name}.safetensors").restorer.body.modules()
+        if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (3, 3) and layer.groups == 1
+    ]
+    assert len(quantised) == len(expected) > 0
+    assert {one.data_type for one in quantised} == {onnx.TensorProto.INT8}
+    assert dst.stat().st_size < (folder / f"{name}.onnx").stat().st_size
+
+
+def test_int8_of_a_split_network_is_in_the_restorer(folder, photos, tmp_path):
+    exported = export.export_onnx(folder / "lightbsr.safetensors", tmp_path / "net.onnx", split=True, int8=[photos])
+    assert (exported.difference, 35 < exported.psnr < 90) == (None, True)
+    types = [{node.op_type for node in onnx.load(str(file)).graph.node} for file in exported.files]
+    assert ["QuantizeLinear" in one for one in types] == [False, True]
+
+
+def test_int8_far_from_fp32_is_not_written(folder, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "LEAST_PSNR", 100.0)
+    with pytest.raises(UserError, match=r"out.onnx: not written: the PSNR of int8 relative to fp32 is \d\d\.\d dB"):
+        export.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx", int8=[photos])
+    assert not list(tmp_path.iterdir())
+
+
 @needs_golden
 def test_published_weights(tmp_path):
     weights = tmp_path / "net.pth"
@@ -165,6 +220,9 @@ def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
     assert "there is no folder" in refused([kdsr, str(tmp_path / "none" / "out.onnx")], capsys)
     assert "opset 17: PyTorch writes 18 and later" in refused([kdsr, out, "--opset", "17"], capsys)
     assert "nothing: no such file" in refused(["nothing", out], capsys)
+    assert "int8 replaces fp32 only; leave fp16 out" in refused([kdsr, out, "--dtype", "fp16", "--int8", kdsr], capsys)
+    assert "out.param: --int8 writes ONNX" in refused([kdsr, str(tmp_path / "out.param"), "--int8", kdsr], capsys)
+    assert "none: no such" in refused([kdsr, out, "--int8", str(tmp_path / "none")], capsys)
     (tmp_path / "taken_estimator.onnx").mkdir()
     assert "taken_estimator.onnx: a folder" in refused([kdsr, str(tmp_path / "taken.onnx"), "--split"], capsys)
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not installed
