@@ -31,7 +31,8 @@ from lightbsr_arch.bench.metrics import METRICS
 from lightbsr_arch.checkpoint import Checkpoint
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import Setting
-from lightbsr_arch.inference.export import check_target, export_onnx
+from lightbsr_arch.inference.export import check_target
+from lightbsr_arch.inference.export_onnx import export_onnx
 from lightbsr_arch.inference.int8 import Chosen, dense_body_convolution, quantise
 from lightbsr_arch.io import write_whole
 

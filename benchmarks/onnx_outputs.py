@@ -18,7 +18,7 @@ from seams import random_network
 
 from lightbsr.shipped import default_name
 from lightbsr_arch.checkpoint import Checkpoint, load
-from lightbsr_arch.inference.export import export_onnx
+from lightbsr_arch.inference.export_onnx import export_onnx
 
 SIZES = [(1, 24, 20), (2, 37, 41), (1, 16, 50)]
 """Batch, height and width of the images on which the outputs are compared."""

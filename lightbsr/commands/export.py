@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if is_ncnn and args.int8:
         raise UserError(f"{args.dst}: --int8 writes ONNX, and .param is a file of ncnn; leave --int8 out")
 
-    from lightbsr_arch.inference.export import export_onnx
     from lightbsr_arch.inference.export_ncnn import export_ncnn
+    from lightbsr_arch.inference.export_onnx import export_onnx
     from lightbsr_arch.plugins import load_plugins
 
     def start() -> None:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from base64 import b64encode
+from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
@@ -116,16 +117,18 @@ def failures(summary: dict[str, Any]) -> list[str]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """Return one table per degradation. A published row without a mean covers only some conditions."""
+    """Return one table per degradation. Published models without a mean, and costs without a figure, are left out."""
     metrics = summary["metrics"]
+    costs = [cost for cost in summary["costs"] if _any(model.get(cost["name"]) for model in summary["models"])]
     lines = []
     marked: dict[str, None] = {}  # ordered and without repeats
     for degradation, conditions in summary["degradations"].items():
         mean = f", mean over {len(conditions)} conditions" if len(conditions) > 1 else ""
         lines += [f"## {_escaped(degradation)}, x{summary['scale']}{mean}", ""]
-        heads = [f"{cost['label']} ({cost['unit']})" for cost in summary["costs"]]
+        heads = [f"{cost['label']} ({cost['unit']})" for cost in costs]
         heads += [f"{_escaped(dataset)} {metric['label']}" for dataset in summary["datasets"] for metric in metrics]
         lines += [f"| Model | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+        partial = []
         for model in summary["models"]:
             rows = {
                 row["dataset"]: row
@@ -135,7 +138,11 @@ def markdown(summary: dict[str, Any]) -> str:
             }
             if not rows:
                 continue
-            cells = [_number(model.get(cost["name"]), cost["digits"], cost["size"]) for cost in summary["costs"]]
+            known = _any(row.get(metric["name"]) for row in rows.values() for metric in metrics)
+            if model["published"] and not known:
+                partial.append(_escaped(model["name"]))
+                continue
+            cells = [_number(model.get(cost["name"]), cost["digits"], cost["size"]) for cost in costs]
             for dataset in summary["datasets"]:
                 row = rows.get(dataset, {})
                 mark = "*" if row.get("errors") else ""
@@ -147,7 +154,10 @@ def markdown(summary: dict[str, Any]) -> str:
                 marked.update(dict.fromkeys(footnotes))
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
-    lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
+        if partial:
+            lines += [f"Published for some of the conditions only, see results.csv: {', '.join(partial)}.", ""]
+    if "macs" in {cost["name"] for cost in costs}:
+        lines += [f"MACs are multiply-adds. Cost at LR {WIDTH}x{HEIGHT} on {summary['machine']}.", ""]
     if any(model.get("sees") for model in summary["models"]):
         names = [f"{_escaped(model['name'])} ({model['sees']})" for model in summary["models"] if model.get("sees")]
         lines += [f"Teachers, with the extra input that is unavailable at test time: {', '.join(names)}.", ""]
@@ -162,6 +172,11 @@ def markdown(summary: dict[str, Any]) -> str:
     lines += [f"† {_escaped(line)}" for line in marked]
     lines += [f"\\* {_escaped(line)}" for line in failures(summary)] + [_escaped(line) for line in summary["notes"]]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _any(figures: Iterable[Any]) -> bool:
+    """Return whether a figure is known. Zero is a figure."""
+    return any(figure is not None for figure in figures)
 
 
 def _escaped(text: str) -> str:
@@ -187,7 +202,7 @@ def csv_table(summary: dict[str, Any]) -> str:
         model = models[row["model"], "published" in row]
         for name, values in [("mean", row), *((condition["name"], condition) for condition in row["conditions"])]:
             figures = [values.get(metric) for metric in metrics] + [model.get(cost) for cost in costs]
-            if any(figure is not None for figure in figures) or row.get("errors"):
+            if _any(figures) or row.get("errors"):
                 place = [row["model"], row["dataset"], row["degradation"], name]
                 writer.writerow([*place, *figures, row.get("published"), "; ".join(row.get("errors", []))])
     return text.getvalue()

@@ -17,7 +17,8 @@ from lightbsr.commands import main
 from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, load
-from lightbsr_arch.inference import export, int8
+from lightbsr_arch.inference import export_onnx, int8
+from lightbsr_arch.inference.export import TOLERANCE
 from tests.golden import golden, needs_golden
 from tests.inference.exports import refused, save_teacher
 from tests.inference.networks import network
@@ -35,7 +36,7 @@ def folder(tmp_path_factory):
     for name in ("kdsr", "lightbsr"):
         model = network(name)
         Checkpoint(model.state_dict(), model.config, CARD).save(folder / f"{name}.safetensors")
-        export.export_onnx(folder / f"{name}.safetensors", folder / f"{name}.onnx")
+        export_onnx.export_onnx(folder / f"{name}.safetensors", folder / f"{name}.onnx")
     return folder
 
 
@@ -81,7 +82,7 @@ def test_half_precision_takes_the_place_of_the_full_one(folder, tmp_path, capsys
     assert "not compared with PyTorch: onnxruntime is not installed" in said
     monkeypatch.undo()
     assert dst.stat().st_size < 0.8 * (folder / "lightbsr.onnx").stat().st_size
-    assert 1e-5 < largest_difference(dst, load(src), SIZES) < export.TOLERANCE["fp16"]
+    assert 1e-5 < largest_difference(dst, load(src), SIZES) < TOLERANCE["fp16"]
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +143,11 @@ def test_tiles_under_the_whole_pictures_idr_have_no_seams(halves):
 
 
 def test_a_split_in_half_precision(folder, tmp_path):
-    exported = export.export_onnx(folder / "lightbsr.safetensors", tmp_path / "net.onnx", "fp16", split=True)
+    exported = export_onnx.export_onnx(folder / "lightbsr.safetensors", tmp_path / "net.onnx", "fp16", split=True)
     assert [file.name for file in exported.files] == ["net_estimator.onnx", "net_restorer.onnx"]
     assert sorted(tmp_path.iterdir()) == sorted(exported.files)
     assert exported.bytes == sum(file.stat().st_size for file in exported.files)
-    assert 1e-5 < exported.difference < export.TOLERANCE["fp16"]
+    assert 1e-5 < exported.difference < TOLERANCE["fp16"]
 
 
 @pytest.fixture(scope="module")
@@ -188,16 +189,18 @@ def test_int8_replaces_the_3x3_convolutions_of_the_body(folder, photos, tmp_path
 
 
 def test_int8_of_a_split_network_is_in_the_restorer(folder, photos, tmp_path):
-    exported = export.export_onnx(folder / "lightbsr.safetensors", tmp_path / "net.onnx", split=True, int8=[photos])
+    exported = export_onnx.export_onnx(
+        folder / "lightbsr.safetensors", tmp_path / "net.onnx", split=True, int8=[photos]
+    )
     assert (exported.difference, 35 < exported.psnr < 90) == (None, True)
     types = [{node.op_type for node in onnx.load(str(file)).graph.node} for file in exported.files]
     assert ["QuantizeLinear" in one for one in types] == [False, True]
 
 
 def test_int8_far_from_fp32_is_not_written(folder, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "LEAST_PSNR", 100.0)
+    monkeypatch.setattr(export_onnx, "LEAST_PSNR", 100.0)
     with pytest.raises(UserError, match=r"out.onnx: not written: the PSNR of int8 relative to fp32 is \d\d\.\d dB"):
-        export.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx", int8=[photos])
+        export_onnx.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx", int8=[photos])
     assert not list(tmp_path.iterdir())
 
 
@@ -205,7 +208,7 @@ def test_int8_far_from_fp32_is_not_written(folder, photos, tmp_path, monkeypatch
 def test_published_weights(tmp_path):
     weights = tmp_path / "net.pth"
     torch.save(golden("kdsr_student_x4_f16b3r2", "w"), weights)
-    exported = export.export_onnx(weights, tmp_path / "net.onnx")
+    exported = export_onnx.export_onnx(weights, tmp_path / "net.onnx")
     assert exported.difference < 1e-4
     assert largest_difference(tmp_path / "net.onnx", load(weights), SIZES) < 1e-4
 
@@ -231,7 +234,7 @@ def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
 
 
 def test_a_file_that_differs_is_not_written(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(export.TOLERANCE, "fp32", 0.0)
+    monkeypatch.setitem(TOLERANCE, "fp32", 0.0)
     with pytest.raises(UserError, match=r"out.onnx: not written: onnxruntime differs from PyTorch by \d"):
-        export.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx")
+        export_onnx.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
