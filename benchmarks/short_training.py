@@ -32,7 +32,7 @@ def train(options: Path, overrides: Sequence[str] = (), *, folder: Path = Path()
     """
     command = [sys.executable, "-m", "lightbsr_arch.training", "train", "-opt", str(options), "--auto_resume"]
     command += ["--force_yml", *overrides] if overrides else []
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     output = log.open("wb") if log else None
     try:
         with subprocess.Popen(command, cwd=folder, stdout=output or subprocess.DEVNULL, stderr=output) as process:
@@ -51,7 +51,8 @@ def train(options: Path, overrides: Sequence[str] = (), *, folder: Path = Path()
         raise UserError(f"{options}: the training failed: {lines[-1] if lines else f'exit code {code}'}")
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
+def interrupt(signum: int, frame: FrameType | None) -> None:
+    """Handle a signal as the interruption by the keyboard is handled."""
     raise KeyboardInterrupt
 
 

@@ -20,19 +20,23 @@ entries that are complete.
 
 import argparse
 import json
+import os
 import re
+import signal
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from machine import describe
+from machine import cores, describe
 from pages import write_between
-from short_training import measure, train
+from short_training import interrupt, measure, train
 
 import lightbsr_arch
 from lightbsr.errors import UserError
@@ -47,7 +51,7 @@ PHOTOS = ("datasets/photos/train.lmdb", "datasets/demo/train.lmdb")
 IMAGES = ("datasets/Set5", "examples/photos/held_out")
 """Data by preference: the first that exists is the default."""
 
-STEPS, TINY_STEPS = 600, 8
+STEPS, TINY_STEPS = 2400, 8
 CROP, CROPS, TINY_CROPS = 128, 4, 1
 IDR_CH = 32
 """Channels of every IDR, so that every estimator fits every restorer."""
@@ -138,16 +142,16 @@ ESTIMATORS = {
 }
 
 RESTORERS: dict[str, dict[str, Any]] = {
-    "idrdcrbnet": {"type": "IDRDCRBNet", "num_feat": IDR_CH, "num_block": 8, "scale": 4},
-    "dasrnet": {"type": "DASRNet", "num_feat": 32, "num_group": 2, "num_block": 2, "idr_ch": IDR_CH, "scale": 4},
+    "idrdcrbnet": {"type": "IDRDCRBNet", "num_feat": IDR_CH, "num_block": 4, "scale": 4},
+    "dasrnet": {"type": "DASRNet", "num_feat": 32, "num_group": 2, "num_block": 1, "idr_ch": IDR_CH, "scale": 4},
     "lightbsrnet": {
-        "type": "LightBSRNet", "num_feat": 32, "num_group": 2, "num_block": 2, "idr_ch": IDR_CH, "scale": 4,
+        "type": "LightBSRNet", "num_feat": 32, "num_group": 2, "num_block": 1, "idr_ch": IDR_CH, "scale": 4,
     },
     "srmdnet": {"type": "SRMDNet", "num_feat": 48, "num_block": 8, "idr_ch": IDR_CH, "scale": 4},
-    "rdanet": {"type": "RDANet", "num_feat": 32, "num_block": 4, "idr_ch": IDR_CH, "scale": 4},
-    "cdclnet": {"type": "CdCLNet", "num_feat": 32, "num_group": 2, "num_block": 2, "idr_ch": IDR_CH, "scale": 4},
+    "rdanet": {"type": "RDANet", "num_feat": 32, "num_block": 2, "idr_ch": IDR_CH, "scale": 4},
+    "cdclnet": {"type": "CdCLNet", "num_feat": 32, "num_group": 2, "num_block": 1, "idr_ch": IDR_CH, "scale": 4},
     "mmrealsrnet": {
-        "type": "MMRealSRNet", "num_feat": 16, "num_block": 2, "num_grow_ch": 16, "num_embed": 64, "num_hidden": 64,
+        "type": "MMRealSRNet", "num_feat": 16, "num_block": 1, "num_grow_ch": 16, "num_embed": 64, "num_hidden": 64,
         "idr_ch": IDR_CH, "scale": 4,
     },
 }  # fmt: skip
@@ -385,22 +389,77 @@ def _knows(restorer: dict[str, Any]) -> set[str]:
     return {*registered(Restorer)[restorer["type"]].knows}
 
 
-def run_all(study: Study, chosen: list[Entry]) -> Iterator[str]:
-    """Run entries. Yield one line per entry, with the estimated remaining time. Continue after an entry that failed."""
-    start, ran = time.monotonic(), 0
-    for number, entry in enumerate(chosen, 1):
-        complete = study.result_file(entry).is_file()
+Outcome = tuple[Entry, str | None]
+"""An entry, and the reason if it failed."""
+
+
+def run_here(study: Study, chosen: list[Entry]) -> Iterator[Outcome]:
+    """Run entries one after the other."""
+    for entry in chosen:
         try:
-            result = study.run(entry)
+            study.run(entry)
         except UserError as error:
-            yield f"{entry.name} ({number} of {len(chosen)}): failed: {error}"
+            yield entry, str(error)
+        else:
+            yield entry, None
+
+
+def run_in_processes(chosen: list[Entry], jobs: int, flags: list[str]) -> Iterator[Outcome]:
+    """Run entries in processes of one thread each, several at a time, teachers before the others.
+
+    Args:
+        chosen: the entries.
+        jobs: number of processes at a time.
+        flags: arguments of this script that the processes have in common.
+
+    Raises:
+        KeyboardInterrupt: this program was interrupted or terminated. The trainings have saved their states.
+    """
+    running: list[subprocess.Popen[str]] = []
+
+    def run(entry: Entry) -> str | None:
+        command = [sys.executable, __file__, *flags, "--jobs", "1", "--only", entry.name]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        running.append(process)
+        printed, _ = process.communicate()
+        return printed.strip().splitlines()[-1].split(": failed: ")[-1] if process.returncode else None
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for teachers in (True, False):
+                phase = [entry for entry in chosen if (entry.estimator in TEACHERS) == teachers]
+                futures = {pool.submit(run, entry): entry for entry in phase}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            raise
+
+
+def reported(study: Study, outcomes: Iterable[Outcome], chosen: list[Entry]) -> Iterator[str]:
+    """Yield a line per outcome, with the estimated remaining time."""
+    start, ran = time.monotonic(), 0
+    before = {entry for entry in chosen if study.result_file(entry).is_file()}
+    for number, (entry, failure) in enumerate(outcomes, 1):
+        place = f"{entry.name} ({number} of {len(chosen)})"
+        if failure:
+            yield f"{place}: failed: {failure}"
             continue
-        ran += not complete
-        missing = sum(not study.result_file(one).is_file() for one in chosen[number:])
+        ran += entry not in before
+        missing = sum(not study.result_file(one).is_file() for one in chosen)
         minutes = (time.monotonic() - start) / max(ran, 1) * missing / 60
         eta = f"; about {minutes:.0f} min left" if missing and ran else ""
+        result = study.read(entry)
         figures = f"PSNR-Y {result['psnr_y']:.2f}, 5-NN {result['idr']['knn']:.1%}"
-        yield f"{entry.name} ({number} of {len(chosen)}): {'complete before, ' * complete}{figures}{eta}"
+        yield f"{place}: {'complete before, ' * (entry in before)}{figures}{eta}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -409,6 +468,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photos", help=f"training photos, a folder or LMDB; default {' or '.join(PHOTOS)}")
     parser.add_argument("--images", help=f"held-out images; default {' or '.join(IMAGES)}")
     parser.add_argument("--steps", type=int, help=f"steps of an entry, an even number; default {STEPS}")
+    parser.add_argument("--jobs", type=int, help="entries at a time, with one thread each; default one per core")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these entries, and teachers that they need")
     parser.add_argument("--tiny", action="store_true", help="one teacher and its student, small and short, as a test")
     kinds = ("all", "teachers", "others")
@@ -433,8 +493,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     study.check_data()
     print(describe("torch", "basicsr"), flush=True)
+    wanted = [known[name] for name in names]
+    chosen = [*dict.fromkeys([*(entry.teacher for entry in wanted if entry.teacher), *wanted])]
+    jobs = min(args.jobs or cores(), len(chosen))
+    if jobs > 1:
+        flags = ["--output", str(args.output), "--photos", str(study.photos), "--images", str(study.images)]
+        flags += ["--steps", str(steps), *(["--tiny"] if args.tiny else [])]
+        signal.signal(signal.SIGTERM, interrupt)
+        outcomes = run_in_processes(chosen, jobs, flags)
+    else:
+        outcomes = run_here(study, chosen)
     failed = False
-    for line in run_all(study, [known[name] for name in names]):
+    for line in reported(study, outcomes, chosen):
         print(line, flush=True)
         failed |= ": failed: " in line
         if study.results():
