@@ -4,6 +4,7 @@ Test modules may import BasicSR first, which on today's torchvision works only a
 """
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 import lightbsr_arch  # noqa: F401
@@ -18,6 +19,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lightbsr")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Give random weights and inputs the same values in each run."""
+    torch.manual_seed(0)
 
 
 WITH_MESSAGES = (
