@@ -338,13 +338,7 @@ def test_the_documented_sections_are_valid(folder, monkeypatch):
     (folder / "datasets").mkdir()
     pictures(folder / "datasets/Set5", 1)
     text = (Path(__file__).parents[2] / "docs/bench.md").read_text(encoding="utf-8")
-    _, *blocks = text.partition("\n## Rivals")[2].split("```yaml\n")
-    found = []
-    for block in blocks:
-        config = {"datasets": {"Set5": "datasets/Set5"}, **yaml.safe_load(block.partition("```")[0])}
-        Path("bench.yml").write_text(yaml.safe_dump(config, sort_keys=False))
-        found.append([model.name for model in read_config("bench.yml").models])
-    assert found == [
-        ["Real-ESRGAN", "Real-ESRGAN+", "mine", "HAT"],
-        ["bicubic", "kdsr_s_x4_iso", "kdsr_s_x4_real", "realesrgan-x4plus", "realsr-df2k"],
-    ]
+    _, block = text.partition("\n## Rivals")[2].split("```yaml\n")
+    config = {"datasets": {"Set5": "datasets/Set5"}, **yaml.safe_load(block.partition("```")[0])}
+    Path("bench.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert [model.name for model in read_config("bench.yml").models] == ["Real-ESRGAN", "Real-ESRGAN+", "mine", "HAT"]
