@@ -15,7 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,11 @@ ROUNDS = 7
 CONVOLUTIONS = ["Conv", "Gemm", "MatMul"]
 
 
-def _all(node: Any, shapes: Mapping[str, Sequence[int]]) -> bool:
+def _all(node: Any) -> bool:
     return True
 
 
-def _body(node: Any, shapes: Mapping[str, Sequence[int]]) -> bool:
+def _body(node: Any) -> bool:
     """Return whether a node is a convolution of the restorer's body, without head, upsampler, tail and estimator."""
     return node.op_type == "Conv" and "restorer.body." in node.input[1]
 

@@ -404,21 +404,21 @@ def run_here(study: Study, chosen: list[Entry]) -> Iterator[Outcome]:
             yield entry, None
 
 
-def run_in_processes(chosen: list[Entry], jobs: int, flags: list[str]) -> Iterator[Outcome]:
+def run_in_processes(study: Study, chosen: list[Entry], jobs: int) -> Iterator[Outcome]:
     """Run entries in processes of one thread each, several at a time, teachers before the others.
-
-    Args:
-        chosen: the entries.
-        jobs: number of processes at a time.
-        flags: arguments of this script that the processes have in common.
 
     Raises:
         KeyboardInterrupt: this program was interrupted or terminated. The trainings have saved their states.
     """
+    flags = ["--output", str(study.output), "--photos", str(study.photos), "--images", str(study.images)]
+    flags += ["--steps", str(study.steps), "--jobs", "1", *(["--tiny"] if study.tiny else [])]
     running: list[subprocess.Popen[str]] = []
 
     def run(entry: Entry) -> str | None:
-        command = [sys.executable, __file__, *flags, "--jobs", "1", "--only", entry.name]
+        if study.result_file(entry).is_file():
+            ((_, failure),) = run_here(study, [entry])
+            return failure
+        command = [sys.executable, __file__, *flags, "--only", entry.name]
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -430,6 +430,7 @@ def run_in_processes(chosen: list[Entry], jobs: int, flags: list[str]) -> Iterat
         printed, _ = process.communicate()
         return printed.strip().splitlines()[-1].split(": failed: ")[-1] if process.returncode else None
 
+    signal.signal(signal.SIGTERM, interrupt)
     with ThreadPoolExecutor(jobs) as pool:
         try:
             for teachers in (True, False):
@@ -437,7 +438,7 @@ def run_in_processes(chosen: list[Entry], jobs: int, flags: list[str]) -> Iterat
                 futures = {pool.submit(run, entry): entry for entry in phase}
                 for future in as_completed(futures):
                     yield futures[future], future.result()
-        except KeyboardInterrupt:
+        except BaseException:  # GeneratorExit, if the interruption came between two outcomes
             pool.shutdown(wait=False, cancel_futures=True)
             for process in running:
                 process.terminate()
@@ -496,13 +497,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = [known[name] for name in names]
     chosen = [*dict.fromkeys([*(entry.teacher for entry in wanted if entry.teacher), *wanted])]
     jobs = min(args.jobs or cores(), len(chosen))
-    if jobs > 1:
-        flags = ["--output", str(args.output), "--photos", str(study.photos), "--images", str(study.images)]
-        flags += ["--steps", str(steps), *(["--tiny"] if args.tiny else [])]
-        signal.signal(signal.SIGTERM, interrupt)
-        outcomes = run_in_processes(chosen, jobs, flags)
-    else:
-        outcomes = run_here(study, chosen)
+    outcomes = run_in_processes(study, chosen, jobs) if jobs > 1 else run_here(study, chosen)
     failed = False
     for line in reported(study, outcomes, chosen):
         print(line, flush=True)

@@ -5,11 +5,10 @@ import json
 import re
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from lightbsr_arch.config.load import load_options
+from tests.bench.toys import pictures
 
 ROOT = Path(__file__).parents[1]
 TEACHER, STUDENT = "kdideteacher_idrdcrbnet", "kdide_idrdcrbnet"
@@ -17,13 +16,7 @@ TEACHER, STUDENT = "kdideteacher_idrdcrbnet", "kdide_idrdcrbnet"
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Write four smooth pictures of 136 x 136 pixels."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        coarse = rng.integers(0, 256, (17, 17, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, (136, 136)))
-    return folder
+    return pictures(tmp_path_factory.mktemp("study") / "photos", 4, side=136)
 
 
 @pytest.fixture

@@ -37,11 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--int8",
-        nargs="+",
-        default=(),
-        metavar="PHOTO",
-        help="compute the 3x3 convolutions of the restorer's body in int8, calibrated on low-quality pictures (files, "
-        "folders and globs); ONNX only; docs/speed.md lists the gain in time and the loss in PSNR",
+        metavar="PHOTOS",
+        help="compute the 3x3 convolutions of the restorer's body in int8, calibrated on low-quality pictures (a "
+        "folder, glob or file); ONNX only; docs/speed.md lists the gain in time and the loss in PSNR",
     )
     parser.add_argument("--opset", type=int, metavar="N", help=f"version of the ONNX operators; default {ONNX_OPSET}")
 

@@ -20,5 +20,5 @@ def as_map(idr: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Repeat a vector for an image of that size, N x C x H/4 x W/4, rounded up. A map is returned unchanged."""
     if idr.dim() == 4:
         return idr
-    rows, columns = (-(-side // MAP_STRIDE) for side in (height, width))
+    rows, columns = ((side + MAP_STRIDE - 1) // MAP_STRIDE for side in (height, width))  # ONNX rounds towards zero
     return idr[:, :, None, None].expand(-1, -1, rows, columns)

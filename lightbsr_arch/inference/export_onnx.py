@@ -7,7 +7,7 @@ network, is deprecated, and its files work only at the traced sizes.
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from importlib.metadata import version
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from lightbsr.defaults import ONNX_OPSET
-from lightbsr.errors import UserError
+from lightbsr.errors import UserError, reason_of
 from lightbsr.shipped import find_weights
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.part import Network, needs_lq_only
@@ -51,7 +51,7 @@ def export_onnx(
     dtype: str = "fp32",
     opset: int = ONNX_OPSET,
     split: bool = False,
-    int8: Sequence[str | Path] = (),
+    int8: str | Path | None = None,
     start: Callable[[], None] = lambda: None,
 ) -> Exported:
     """Write a student as an ONNX file. If onnxruntime is installed, its output is first compared with PyTorch's.
@@ -67,14 +67,14 @@ def export_onnx(
         opset: version of the ONNX operators.
         split: write two files instead: NAME_estimator.onnx computes ``idr`` from ``lq``, and NAME_restorer.onnx
             computes ``sr`` from ``lq`` and ``idr``. A program can then restore tiles with the IDR of the whole image.
-        int8: low-quality pictures (folders, globs and files), for the calibration of int8. With pictures, the 3x3
+        int8: low-quality pictures (a folder, glob or file), for the calibration of int8. With pictures, the 3x3
             convolutions of the restorer's body are computed in int8. The rest stays fp32, and ``dtype`` must be "fp32".
         start: called after the arguments have been checked, before the slow part.
 
     Raises:
         UserError: the weights are missing or belong to a teacher; onnxscript or, for int8, onnxruntime is not
-            installed; the network cannot be exported or split; a picture cannot be read; a file cannot be written; or
-            its output differs from PyTorch's.
+            installed; the network cannot be exported, split or quantised; a picture cannot be read; a file cannot be
+            written; or its output differs from PyTorch's.
     """
     src, dst = find_weights(name_or_path), Path(dst)
     if opset < ONNX_OPSET:
@@ -116,8 +116,8 @@ def export_onnx(
             raise UserError(f"{dst}: not written: onnxruntime differs from PyTorch by {difference:.1e}")
         psnr = None
         if int8:
-            for graph, path in zip(graphs, unfinished, strict=True):
-                _quantise(path, graph, model, crops)
+            if not sum(_quantise(path, graph, model, crops) for graph, path in zip(graphs, unfinished)):
+                raise UserError(f"{src}: its restorer has no body of 3x3 convolutions for int8; leave int8 out")
             difference, psnr = None, _psnr(unfinished, crops, model)
             if not psnr >= LEAST_PSNR:
                 raise UserError(
@@ -226,8 +226,8 @@ def _psnr(paths: list[Path], crops: list[torch.Tensor], model: Network) -> float
     return (-10 * errors.log10()).mean().item()
 
 
-def _quantise(path: Path, graph: Graph, model: Network, crops: list[torch.Tensor]) -> None:
-    """Quantise a written file in place. The crops are N x 3 x H x W."""
+def _quantise(path: Path, graph: Graph, model: Network, crops: list[torch.Tensor]) -> int:
+    """Quantise a written file in place. The crops are N x 3 x H x W. Return the number of quantised nodes."""
 
     def feed(lq: torch.Tensor) -> Feed:
         found = {"lq": lq.numpy()}
@@ -238,7 +238,7 @@ def _quantise(path: Path, graph: Graph, model: Network, crops: list[torch.Tensor
         return found
 
     with _quiet():
-        quantise(path, map(feed, crops))
+        return quantise(path, map(feed, crops))
 
 
 def _sessions(paths: list[Path]) -> list[Any]:
@@ -252,5 +252,9 @@ def _run(sessions: list[Any], lq: torch.Tensor) -> torch.Tensor:
     known = {"lq": lq.numpy()}
     for session in sessions:
         (output,) = session.get_outputs()
-        known[output.name] = session.run(None, {port.name: known[port.name] for port in session.get_inputs()})[0]
+        inputs = {port.name: known[port.name] for port in session.get_inputs()}
+        try:
+            known[output.name] = session.run(None, inputs)[0]
+        except Exception as error:  # onnxruntime has no common type of its errors
+            raise UserError(f"not written: onnxruntime cannot run the network: {reason_of(error)}") from error
     return torch.from_numpy(known["sr"])

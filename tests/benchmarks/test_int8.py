@@ -3,23 +3,15 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from lightbsr.errors import UserError
+from tests.bench.toys import pictures
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Write two smooth pictures."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(2):
-        coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, (96, 80), interpolation=cv2.INTER_CUBIC))
-    return folder
+    return pictures(tmp_path / "images", 2, side=80)
 
 
 @pytest.mark.slow

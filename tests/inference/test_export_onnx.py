@@ -5,7 +5,6 @@ import re
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -19,6 +18,7 @@ from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.inference import export_onnx, int8
 from lightbsr_arch.inference.export import TOLERANCE
+from tests.bench.toys import pictures
 from tests.golden import golden, needs_golden
 from tests.inference.exports import refused, save_teacher
 from tests.inference.networks import network
@@ -26,6 +26,7 @@ from tests.inference.networks import network
 pytestmark = pytest.mark.slow
 
 SIZES = [(1, 16, 16), (2, 33, 21), (3, 5, 7), (1, 3, 50)]
+NAMES = {"kdsr": "kdsr", "lightbsr": "lightbsr", "vector": "a vector guides LightBSRNet"}
 CARD = {"summary": "a small network"}
 
 
@@ -33,8 +34,8 @@ CARD = {"summary": "a small network"}
 def folder(tmp_path_factory):
     """Return a folder of networks and, with the same names, their ONNX files."""
     folder = tmp_path_factory.mktemp("networks")
-    for name in ("kdsr", "lightbsr"):
-        model = network(name)
+    for name in NAMES:
+        model = network(NAMES[name])
         Checkpoint(model.state_dict(), model.config, CARD).save(folder / f"{name}.safetensors")
         export_onnx.export_onnx(folder / f"{name}.safetensors", folder / f"{name}.onnx")
     return folder
@@ -54,7 +55,7 @@ def largest_difference(onnx: Path, model: BlindSR, sizes: list[tuple[int, int, i
     return largest
 
 
-@pytest.mark.parametrize("name", ["kdsr", "lightbsr"])
+@pytest.mark.parametrize("name", NAMES)
 def test_any_size(name, folder):
     assert largest_difference(folder / f"{name}.onnx", load(folder / f"{name}.safetensors"), SIZES) < 1e-4
     assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".onnx"}
@@ -153,12 +154,7 @@ def test_a_split_in_half_precision(folder, tmp_path):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Return a folder of two low-quality pictures."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(3)
-    for number in range(2):
-        coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, (120, 40), interpolation=cv2.INTER_CUBIC))
-    return folder
+    return pictures(tmp_path_factory.mktemp("int8") / "photos", 2, side=80)
 
 
 def test_int8_replaces_the_3x3_convolutions_of_the_body(folder, photos, tmp_path, capsys):
@@ -167,8 +163,8 @@ def test_int8_replaces_the_3x3_convolutions_of_the_body(folder, photos, tmp_path
     said = capsys.readouterr().out
     assert "int8.onnx: opset 18, int8, " in said
     psnr = float(re.search(r"PSNR (\S+) dB relative to PyTorch in fp32", said)[1])
-    (photo, _) = int8.calibration_crops([photos])
-    assert photo.shape == (1, 3, 40, 96)
+    (photo, _) = int8.calibration_crops(photos)
+    assert photo.shape == (1, 3, 83, 80)
     session = onnxruntime.InferenceSession(str(dst), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         sr = load(folder / f"{name}.safetensors")(photo)
@@ -189,9 +185,7 @@ def test_int8_replaces_the_3x3_convolutions_of_the_body(folder, photos, tmp_path
 
 
 def test_int8_of_a_split_network_is_in_the_restorer(folder, photos, tmp_path):
-    exported = export_onnx.export_onnx(
-        folder / "lightbsr.safetensors", tmp_path / "net.onnx", split=True, int8=[photos]
-    )
+    exported = export_onnx.export_onnx(folder / "lightbsr.safetensors", tmp_path / "net.onnx", split=True, int8=photos)
     assert (exported.difference, 35 < exported.psnr < 90) == (None, True)
     types = [{node.op_type for node in onnx.load(str(file)).graph.node} for file in exported.files]
     assert ["QuantizeLinear" in one for one in types] == [False, True]
@@ -200,7 +194,7 @@ def test_int8_of_a_split_network_is_in_the_restorer(folder, photos, tmp_path):
 def test_int8_far_from_fp32_is_not_written(folder, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(export_onnx, "LEAST_PSNR", 100.0)
     with pytest.raises(UserError, match=r"out.onnx: not written: the PSNR of int8 relative to fp32 is \d\d\.\d dB"):
-        export_onnx.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx", int8=[photos])
+        export_onnx.export_onnx(folder / "kdsr.safetensors", tmp_path / "out.onnx", int8=photos)
     assert not list(tmp_path.iterdir())
 
 
@@ -213,7 +207,7 @@ def test_published_weights(tmp_path):
     assert largest_difference(tmp_path / "net.onnx", load(weights), SIZES) < 1e-4
 
 
-def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
+def test_what_is_refused(folder, photos, tmp_path, capsys, monkeypatch):
     save_teacher(tmp_path / "teacher.safetensors")
     out, kdsr = str(tmp_path / "out.onnx"), str(folder / "kdsr.safetensors")
     assert "teacher.safetensors: the weights of a teacher, which also sees the gt" in refused(
@@ -225,6 +219,11 @@ def test_what_is_refused(folder, tmp_path, capsys, monkeypatch):
     assert "nothing: no such file" in refused(["nothing", out], capsys)
     assert "int8 replaces fp32 only; leave fp16 out" in refused([kdsr, out, "--dtype", "fp16", "--int8", kdsr], capsys)
     assert "out.param: --int8 writes ONNX" in refused([kdsr, str(tmp_path / "out.param"), "--int8", kdsr], capsys)
+    srmd = BlindSR({"type": "KDIDEStudent", "num_feat": 16, "num_block": 1}, {"type": "SRMDNet", "idr_ch": 16})
+    Checkpoint(srmd.state_dict(), srmd.config).save(tmp_path / "srmd.safetensors")
+    with pytest.raises(UserError, match="its restorer has no body of 3x3 convolutions for int8; leave int8 out"):
+        export_onnx.export_onnx(tmp_path / "srmd.safetensors", out, int8=photos)
+    (tmp_path / "srmd.safetensors").unlink()
     assert "none: no such" in refused([kdsr, out, "--int8", str(tmp_path / "none")], capsys)
     (tmp_path / "taken_estimator.onnx").mkdir()
     assert "taken_estimator.onnx: a folder" in refused([kdsr, str(tmp_path / "taken.onnx"), "--split"], capsys)
