@@ -73,7 +73,7 @@ def test_a_tiny_study_has_all_figures_and_continues(study, photos, tmp_path):
         file.unlink()
     (out / f"results/{STUDENT}.json").unlink()
     before = (out / f"results/{TEACHER}.json").stat().st_mtime_ns
-    code, printed = study(*arguments)
+    code, printed = study(*arguments, "--jobs", 1)
     assert code == 0, printed
     assert re.search(rf"{TEACHER} .*complete before", printed)
     assert (out / f"results/{TEACHER}.json").stat().st_mtime_ns == before

@@ -365,8 +365,8 @@ def test_a_killed_worker_is_said_and_continued(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SIGKILL at random times, the same call completes the LMDB of an uninterrupted run."""
+def test_kills_at_random_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGKILL, the same call completes the LMDB of an uninterrupted run."""
     monkeypatch.setattr(lmdb_writer, "_BATCH_BYTES", 1 << 19)
     make_photos(tmp_path / "in", 12, (160, 160))
     (tmp_path / "in" / "broken.png").write_bytes(b"")
@@ -383,7 +383,7 @@ def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     rng = random.Random(0)
     states = []
-    for _ in range(20):
+    for _ in range(12):
         child = multiprocessing.get_context("fork").Process(target=run_in_a_group_of_its_own)
         child.start()
         time.sleep(rng.uniform(0, 1.1 * duration))
@@ -398,7 +398,7 @@ def test_twenty_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert content(tmp_path / "out.lmdb") == whole
         shutil.rmtree(tmp_path / "out.lmdb")
         shutil.rmtree(tmp_path / "out.lmdb.partial", ignore_errors=True)
-    assert states.count("unfinished") >= 5, states
+    assert states.count("unfinished") >= 3, states
 
 
 def wait_for_group_to_end(group: int) -> None:
