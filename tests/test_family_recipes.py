@@ -5,14 +5,13 @@ import re
 import subprocess
 import sys
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
 
 from lightbsr.errors import UserError
 from lightbsr_arch.config.load import load_options
+from tests.bench.toys import pictures
 from tests.models.helpers import build, train
 from tests.option_files import OPTIONS
 from tests.test_recipes import changes, learning_rates
@@ -23,13 +22,8 @@ SETTINGS = {"iso": ("iso", [0, 0]), "aniso_noise": ("aniso", [0, 25])}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Write eight smooth pictures of 96 x 96 pixels with different contrasts."""
     folder = tmp_path_factory.mktemp("family")
-    rng = np.random.default_rng(0)
-    for number in range(8):
-        coarse = rng.integers(0, 256, (12, 12, 3), np.uint8)
-        (folder / "pictures").mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / f"pictures/{number}.png"), cv2.resize(coarse, (96, 96)))
+    pictures(folder / "pictures", 8, side=96)
     return folder
 
 

@@ -1,16 +1,13 @@
 """The comparison of estimators and restorers trains, measures, and continues where it stopped."""
 
-import importlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from lightbsr_arch.config.load import load_options
 from tests.bench.toys import pictures
 
-ROOT = Path(__file__).parents[1]
 TEACHER, STUDENT = "kdideteacher_idrdcrbnet", "kdide_idrdcrbnet"
 
 
@@ -20,14 +17,13 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture
-def study(monkeypatch, capsys):
+def study(script, capsys):
     """Return a function that runs the script, and returns its exit code and standard output."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    script = importlib.import_module("study")
+    main = script("study").main
 
     def run(*arguments):
         capsys.readouterr()
-        code = script.main([*map(str, arguments)])
+        code = main([*map(str, arguments)])
         return code, capsys.readouterr().out
 
     return run

@@ -1,39 +1,21 @@
 """The tables of benchmarks/adapt_gain.py and benchmarks/degrees.py: figures, continuation, and the page."""
 
-import importlib
 import json
 import re
-from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from lightbsr.errors import UserError
 from lightbsr_arch.checkpoint import Checkpoint
+from tests.bench.toys import pictures
 from tests.inference.networks import network
 from tests.inference.test_degrees import controlled
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Write two smooth pictures of 96 x 96 pixels."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(2):
-        coarse = rng.integers(0, 256, (12, 12, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(coarse, (96, 96)))
-    return folder
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Return a function that imports a benchmark."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
+    return pictures(tmp_path / "photos", 2, side=96)
 
 
 def cells(line):
