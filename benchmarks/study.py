@@ -51,8 +51,7 @@ PHOTOS = ("datasets/photos/train.lmdb", "datasets/demo/train.lmdb")
 IMAGES = ("datasets/Set5", "examples/photos/held_out")
 """Data by preference: the first that exists is the default."""
 
-SCALE = 2
-"""At x2, steps are faster than at x4, and IDRs separate blurs after fewer steps."""
+SCALE: int = load_file(HERE / "study.yml").data["scale"]
 
 STEPS, TINY_STEPS = 3200, 8
 CROP, CROPS, TINY_CROPS = 128, 4, 1
