@@ -7,7 +7,7 @@
 # make docs   makes the documentation site in build/site; warnings are errors
 # make release  builds wheel and sdist in dist, checks them, and tags the commit; nothing is uploaded
 # make check  ruff, mypy, the rules on imports, and the schemas of .github
-# make reference  makes docs/options.md and options/schema.json again
+# make reference  makes docs/options.md, options/schema.json and the tables of docs/systems again
 # make messages   makes tests/config/messages.txt again
 # make fuzz   changes options and pictures at random for MINUTES each (30)
 
@@ -97,6 +97,7 @@ check: $(READY)
 reference: $(READY)
 	$(BIN)/lightbsr options --reference > docs/options.md.new && mv docs/options.md.new docs/options.md
 	$(BIN)/lightbsr options --schema > options/schema.json.new && mv options/schema.json.new options/schema.json
+	$(BIN)/python tools/system_tables.py
 
 messages: $(READY)
 	$(BIN)/python -m pytest --update-messages -m messages

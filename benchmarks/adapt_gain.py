@@ -135,7 +135,7 @@ def measure(entry: Entry, pictures: DegradedDataset, estimator: KernelEstimator)
 def table(models: Sequence[str], entries: Sequence[Entry], results: Results) -> str:
     """Return the means over pictures per model and degradation, as a Markdown table."""
     lines = [
-        "| weights | degradation | PSNR-Y before (dB) | gain (dB) | of the pictures, the least and the most |",
+        "| weights | degradation | PSNR-Y before (dB) | gain (dB) | smallest and largest gain (dB) |",
         "|---|---|---:|---:|---|",
     ]
     for model in models:

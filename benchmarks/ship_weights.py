@@ -205,7 +205,8 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         f"- Degradation in training: {degradation}.",
         f"- Training: {iterations} iterations in {card['time']} on one core, which was also used for other "
         f"work; {card['machine']}. Recipe: {recipe}.",
-        "- Known weaknesses: " + " ".join(card["bad_at"]),
+        "- Known weaknesses:",
+        *(f"  - {weakness}" for weakness in card["bad_at"]),
         "",
         f"The tables show PSNR-Y in dB, measured by `lightbsr bench {_bench(results)}`, with bicubic and "
         "published figures of full-sized networks.",

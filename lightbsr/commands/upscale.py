@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="S",
         help="strength of the restoration, from 0 (as if the picture were not blurred) to 1.5 (sharper than "
-        "estimated); default %(default)g; docs/upscaling.md lists the models that support it",
+        "estimated); default %(default)g; models whose output hardly follows it are refused",
     )
     for kind, effect in (("blur", "sharpens"), ("noise", "smooths")):
         parser.add_argument(
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=degree,
             metavar="D|auto",
             help=f"degree of {kind} of the pictures, from 0 to 1; a higher one {effect} more. auto, the default: as "
-            "estimated; docs/upscaling.md lists the models for which it works",
+            "estimated; for models with degrees of blur and noise, such as kdsr_s_x4_control",
         )
     parser.add_argument("--codec", choices=("h264", "hevc"), help="codec of a video (h264)")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Restoration with degrees of blur and of noise that the user sets, instead of the estimated ones.
 
-``benchmarks/degrees.py`` measures the effect on sharpness and PSNR; ``docs/upscaling.md`` has the figures.
+``benchmarks/degrees.py`` measures the effect on sharpness and PSNR; ``docs/systems/mmrealsr.md`` has the figures.
 """
 
 from copy import deepcopy
