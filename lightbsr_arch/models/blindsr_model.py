@@ -12,6 +12,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.archs.part import Estimator
 from lightbsr_arch.archs.residual_restorer import ResidualRestorer
 from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
+from lightbsr_arch.losses.smooth_areas import with_smooth_areas_of
 from lightbsr_arch.models.composition import ComposedModel
 from lightbsr_arch.models.fitting import fit_estimator
 from lightbsr_arch.models.stepping import SteppingModel
@@ -207,6 +208,11 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         """Return the images that ``output`` restores: the first of each ``num_patch`` neighbours, or all of them."""
         return images if self.of_neighbour else images[:: self.num_patch]
 
+    def textured(self, images: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+        """Return images for a loss of texture, with ``gt`` in the smooth areas if ``train.texture_std`` is set."""
+        smallest: float | None = self.opt["train"].get("texture_std")
+        return images if smallest is None else with_smooth_areas_of(gt, images, smallest)
+
     def image_losses(self) -> Losses:
         """Return BasicSR's losses of ``output`` against ``gt``."""
         output, gt = self.output.float(), self.first_patches(self.gt)
@@ -214,7 +220,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         if self.cri_pix:
             losses["l_pix"] = self.cri_pix(output, gt)
         if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(output, gt)
+            perceptual, style = self.cri_perceptual(self.textured(output, gt), gt)
             if perceptual is not None:
                 losses["l_percep"] = perceptual
             if style is not None:

@@ -37,6 +37,14 @@ class BlindSRTrainOptions(TrainOptions, kw_only=True):
             "the same degradation, which cannot carry the content of the image"
         ),
     ] = "self"
+    texture_std: Annotated[
+        Positive | None,
+        Meta(
+            description="the perceptual and GAN losses ignore smooth areas, in which the 11 x 11 pixels of HR around a "
+            "pixel have a smaller standard deviation of brightness than this (0.025 in Beby-GAN; HR is in [0, 1]); "
+            "null for all areas"
+        ),
+    ] = None
     grad_clip: Annotated[
         Positive | None, Meta(description="largest norm of network_g's gradient; null for no limit")
     ] = None

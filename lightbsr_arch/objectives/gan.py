@@ -89,16 +89,21 @@ class Adversarial(Objective):
 
     def losses(self, known: Knowledge) -> Losses:
         self.net_d.requires_grad_(False)  # until the discriminator's own step
-        return {"l_gan": self.cri_gan(self.net_d(self.model.output).float(), True, is_disc=False)}
+        restored = self.model.textured(self.model.output, self._real())
+        return {"l_gan": self.cri_gan(self.net_d(restored).float(), True, is_disc=False)}
+
+    def _real(self) -> torch.Tensor:
+        model = self.model
+        return model.first_patches(model.gt if model.opt["train"].get("gan_gt_usm", False) else model.gt_plain)
 
     def after_step(self, *, learnt: bool) -> str | None:
         """Train the discriminator."""
         model = self.model
-        real = model.first_patches(model.gt if model.opt["train"].get("gan_gt_usm", False) else model.gt_plain)
+        real = self._real()
         losses: Losses = {}
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad()
-        for name, images in (("real", real), ("fake", model.output.detach())):
+        for name, images in (("real", real), ("fake", model.textured(model.output.detach(), real))):
             with model.autocast():
                 verdict = self.net_d(images).float()
                 losses[f"l_d_{name}"] = loss = self.cri_gan(verdict, name == "real", is_disc=True)

@@ -142,6 +142,17 @@ def test_what_is_real_may_be_sharpened(sharpened, tmp_path, student_file):
     assert model.log_dict["out_d_real"] == pytest.approx(verdict.mean().item(), abs=1e-6)
 
 
+@pytest.mark.usefixtures("features")
+def test_losses_of_texture_teach_nothing_in_smooth_areas(tmp_path, student_file):
+    none = {"pixel_opt": {"type": "L1Loss", "loss_weight": 0.0}, "distill_opt": None, "perceptual_opt": PERCEPTUAL}
+    for texture_std, learns in ((1.0, False), (None, True)):
+        model = build(gan_options(tmp_path, student_file, **none, texture_std=texture_std))
+        before = snapshot(model.net_g)
+        (log,) = train(model, 1, 1, batch())
+        assert (log["l_percep"] > 0) == learns
+        assert bool(changed(model.net_g, before)) == learns
+
+
 def test_pairs_are_real_as_they_are(tmp_path, student_file):
     model = build(gan_options(tmp_path, student_file))
     gt = batch()["gt"]
