@@ -31,6 +31,8 @@ def find_weights(name_or_path: str | Path) -> Path:
     Raises:
         UserError: neither exists.
     """
+    if not str(name_or_path):
+        raise UserError(f"an empty name of weights; expected a file or one of {', '.join(names())}")
     with suppress(OSError, RuntimeError):  # a name that is too long, or the home of a missing user
         path = Path(name_or_path).expanduser()
         if path.is_file():

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
 from lightbsr_arch.archs.part import Network, State, add_kept_apart, kept_apart
+from lightbsr_arch.device import check_dtype, find_device
 from lightbsr_arch.io import write_whole
 from lightbsr_arch.stored_network import OLDEST_TYPE, check_network, class_of, on_meta, read_off_shapes
 from lightbsr_arch.weight_files import misfits, read_pth, read_safetensors, read_tensors, shown
@@ -70,17 +71,19 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu", dtype: to
     Args:
         name_or_path: the name of shipped weights, or a file: our ``.safetensors``, BasicSR's ``.pth`` of a registered
             network, or a checkpoint published by the authors of KDSR or LightBSR.
-        device: device of the network.
-        dtype: number format of the weights.
+        device: device of the network: "cpu", "cuda", "mps", or "auto" for the first available of "cuda", "mps", "cpu".
+        dtype: number format of the weights: ``torch.float32``, ``torch.bfloat16`` or ``torch.float16``.
 
     Returns:
         The network, usually a ``BlindSR``, in eval mode. ``model(lq)`` takes RGB, N x 3 x H x W in [0, 1], and
         returns the SR image in the same form (not clamped); a teacher also needs its privileged input.
 
     Raises:
-        UserError: the weights are missing, or the file is none of the above.
+        UserError: the weights or the device are missing, or the file is none of the above.
+        ValueError: ``dtype`` is no floating-point dtype of PyTorch.
     """
-    return read_checkpoint(find_weights(name_or_path)).build().to(device=device, dtype=dtype)
+    check_dtype(dtype)
+    return read_checkpoint(find_weights(name_or_path)).build().to(device=find_device(device), dtype=dtype)
 
 
 def convert(src: str | Path, dst: str | Path, pca: str | Path | None = None) -> Checkpoint:

@@ -5,6 +5,12 @@ import torch
 from lightbsr.errors import UserError
 
 
+def check_dtype(dtype: object) -> None:
+    """Raise `ValueError` for anything but a floating-point dtype of PyTorch."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype is a floating-point dtype such as torch.float16, not {dtype!r}")
+
+
 def find_device(name: str | torch.device = "auto") -> torch.device:
     """Return a usable device. "auto" is the first available of CUDA, MPS and CPU.
 

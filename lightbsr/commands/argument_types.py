@@ -12,6 +12,12 @@ def number(text: str) -> float:
         raise ArgumentTypeError(f"{text}: expected a number") from None
 
 
+def at_least_one(text: str) -> int:
+    if text.isdecimal() and 0 < len(text) < 10 and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"{text}: expected a whole number, at least 1")
+
+
 def positive(text: str) -> float:
     value = number(text)
     if not 0 < value < math.inf:
@@ -40,8 +46,10 @@ def degree(text: str) -> float | None:
 
 
 def rows(text: str) -> int | str:
-    if text == "auto" or text.isdecimal():
-        return text if text == "auto" else int(text)
+    if text == "auto":
+        return text
+    if text.isdecimal() and len(text) < 10:
+        return int(text)
     raise ArgumentTypeError(f"{text}: expected a number of rows, 0 or auto")
 
 

@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from lightbsr.defaults import NAMED_SETTINGS, SCALES
+from lightbsr.defaults import NAMED_SETTINGS, SCALES, SECOND_ORDER
 from lightbsr.errors import UserError, one_line
 
 HELP = "make the low-quality pictures that a model is tested on"
@@ -15,6 +15,9 @@ DESCRIPTION = (
     "except those whose source has changed. Use another OUT for another --scale or --downsample. A picture that fails "
     "is reported, and the others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
 )
+
+LARGEST_SIGMA = 10.0
+"""Largest width of the blur in pixels, half of the side of its kernel."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,20 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--sigma", type=float, nargs="+", metavar="PIXELS", help="width of the blur, or its widths along two axes"
     )
-    parser.add_argument(
-        "--theta", type=float, default=0.0, metavar="DEGREES", help="angle of the first axis of the blur (0)"
-    )
-    parser.add_argument(
-        "--noise", type=float, default=0.0, metavar="LEVEL", help="noise: standard deviation on the 0-255 scale (0)"
-    )
+    parser.add_argument("--theta", type=float, metavar="DEGREES", help="angle of the first axis of the blur (0)")
+    parser.add_argument("--noise", type=float, metavar="LEVEL", help="noise: standard deviation on the 0-255 scale (0)")
     parser.add_argument("--downsample", choices=("bicubic", "s-fold"), default="bicubic")
 
 
 def run(args: argparse.Namespace) -> int:
-    numbers = [*(args.sigma or ()), args.noise, args.theta]
+    _check_unused(args)
+    numbers = [*(args.sigma or ()), args.noise or 0.0, args.theta or 0.0]
     if len(numbers) > 4 or min(numbers[:-1]) < 0 or not all(map(math.isfinite, numbers)):
         raise UserError(
             "--sigma takes one number, or one for each axis; neither it nor --noise may be negative, and all are finite"
+        )
+    if max(args.sigma or (0,)) > LARGEST_SIGMA:
+        raise UserError(
+            f"--sigma {max(args.sigma):g}: the kernel of 21x21 pixels cannot hold such a blur; expected at most "
+            f"{LARGEST_SIGMA:g}"
         )
     source, out = args.src.resolve(), args.out.resolve()
     if out == source:
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             "name": args.src.name,
             "dataroot_gt": str(args.src),
             "io_backend": {"type": io_type(args.src)},
-            "settings": args.setting or [{"sigma": sigma, "theta": args.theta, "noise": args.noise}],
+            "settings": args.setting or [{"sigma": sigma, "theta": args.theta or 0.0, "noise": args.noise or 0.0}],
             "scale": args.scale,
             "downsample": args.downsample,
         },
@@ -83,3 +88,14 @@ def run(args: argparse.Namespace) -> int:
     counted = f"{len(dataset.keys)} pictures under {len(dataset.settings)} degradations"
     print(one_line(f"{args.out}: {summary}; {counted}"))
     return 1 if number["failed"] else 0
+
+
+def _check_unused(args: argparse.Namespace) -> None:
+    """Raise `UserError` for an option that the setting does not use."""
+    if args.setting is None:
+        return
+    for name in ("theta", "noise"):
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name} is for --sigma, but --setting {args.setting} has its own degradations")
+    if args.setting == SECOND_ORDER and args.downsample != "bicubic":
+        raise UserError(f"--downsample {args.downsample}: --setting {SECOND_ORDER} draws its own; leave it out")

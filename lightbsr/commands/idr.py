@@ -21,6 +21,12 @@ DESCRIPTION = (
     "half of the levels away. It writes a t-SNE plot, and the figures as JSON beside it."
 )
 
+LEVELS = {"sigma": (), "angle": ANGLES, "noise": NOISES, "jpeg": QUALITIES, "widths": WIDTHS}
+"""The options that set levels, with their defaults. Without --sigma, those of Gaussian8 are used."""
+
+USERS = {"sigma": ("sigma", "noise", "jpeg"), "widths": ("angle",)}
+"""The factors that use the levels of an option, if they are not only that of its name."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="names of shipped weights, or files, of one scale")
@@ -36,17 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=FACTORS,
         help="default: sigma angle noise jpeg",
     )
-    levels: dict[str, Any] = {"nargs": "+", "type": float, "metavar": "X"}
-    parser.add_argument("--sigma", **levels, default=(), help="isotropic blurs, in pixels; default Gaussian8's")
-    parser.add_argument("--angle", **levels, default=ANGLES, help="angles of a blur, in degrees; default 0 45 90 135")
-    parser.add_argument(
-        "--noise", **levels, default=NOISES, help="noise on the 0-255 scale, at the middle sigma; default 0 5 10 20"
-    )
-    parser.add_argument(
-        "--jpeg", **levels, default=QUALITIES, help="qualities, at the middle sigma; default 90 70 50 30"
-    )
+    levels: dict[str, Any] = {"nargs": "+", "type": float, "metavar": "X", "default": None}
+    parser.add_argument("--sigma", **levels, help="isotropic blurs, in pixels; default Gaussian8's")
+    parser.add_argument("--angle", **levels, help="angles of a blur, in degrees; default 0 45 90 135")
+    parser.add_argument("--noise", **levels, help="noise on the 0-255 scale, at the middle sigma; default 0 5 10 20")
+    parser.add_argument("--jpeg", **levels, help="qualities, at the middle sigma; default 90 70 50 30")
     levels["nargs"] = 2
-    parser.add_argument("--widths", **levels, default=WIDTHS, help="sigmas of the --angle blurs; default 4 1.5")
+    parser.add_argument("--widths", **levels, help="sigmas of the --angle blurs; default 4 1.5")
     parser.add_argument("--crop", type=int, default=128, metavar="N", help=f"side of the images' crops{default}")
     parser.add_argument("--crops", type=int, default=16, metavar="N", help=f"crops per image, at most{default}")
 
@@ -66,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     models = load_models(args.models, args.untrained)
     scale = next(iter(models.values())).scale
     names = [name for name in (*FACTORS, SECOND_ORDER) if name in args.factors]
-    factors = [factor(name, scale, args.sigma, args.angle, args.noise, args.jpeg, args.widths) for name in names]
+    levels: dict[str, Any] = {
+        name: default if getattr(args, name) is None else getattr(args, name) for name, default in LEVELS.items()
+    }
+    factors = [factor(name, scale, **levels) for name in names]
     readings = read_idrs(models, factors, source, args.crop - args.crop % scale, args.crops)
     report = make_report(models, factors, readings, args.images)
     png = io.BytesIO()
@@ -89,6 +94,10 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"the analysis needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     if args.output.suffix != ".png":
         raise UserError(f"-o {args.output}: the plot must be named .png")
+    for name in LEVELS:
+        users = USERS.get(name, (name,))
+        if getattr(args, name) is not None and not {*users} & {*args.factors}:
+            raise UserError(f"--{name}: is not used; it needs --factors {' or '.join(users)}")
     if args.crop < SMALLEST_CROP:
         raise UserError(f"--crop {args.crop}: the smallest is {SMALLEST_CROP}")
     if args.crops < 1:

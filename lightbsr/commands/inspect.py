@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--map",
         type=Path,
         metavar="OUT",
-        help="map of the places whose IDR differs from that of the whole photo; NAME.png, or a folder for several",
+        help="map of the places whose IDR differs from that of the whole photo: a file NAME.png, or for several photos "
+        "a folder, where each map has the name of its photo and .png",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")

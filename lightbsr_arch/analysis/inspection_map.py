@@ -49,6 +49,8 @@ class MapWriter:
     def refuse_inputs(self, pictures: Sequence[PictureFile]) -> None:
         """Raise `UserError` if a map would replace one of the pictures."""
         inputs = {os.path.realpath(picture.path) for picture in pictures}
+        if self._is_folder and os.path.realpath(self._out) in {str(Path(path).parent) for path in inputs}:
+            raise UserError(f"--map {self._out}: the folder of the photos; name another for the maps")
         for path in map(self._path, pictures):
             if os.path.realpath(path) in inputs:
                 raise UserError(f"--map {self._out}: {path} is an input and would be written over; use another --map")

@@ -13,7 +13,7 @@ from lightbsr_arch.data.degraded_dataset import DegradedDataset
 from lightbsr_arch.data.picture_sets import degraded_pictures, write_folder, write_lmdb
 
 
-def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[str], scale: int, as_lmdb: bool) -> None:
+def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[str], scale: int, as_lmdb: bool) -> int:
     """Write the pairs of benchmarks. Existing folders are left unchanged, and new ones appear when they are complete.
 
     Args:
@@ -23,12 +23,20 @@ def prepare_benchmarks(sources: Sequence[Path], out: Path, settings: Sequence[st
         scale: 2, 3 or 4.
         as_lmdb: write LMDBs, NAME.lmdb, instead of folders of PNGs.
 
+    Returns:
+        The number of folders or LMDBs, including those that existed.
+
     Raises:
-        UserError: two benchmarks have the same name, or pictures cannot be read or written.
+        UserError: two benchmarks have the same name, ``out`` is one of their folders, or pictures cannot be read or
+            written.
     """
+    targets: set[Path] = set()
     for name, source in _by_name(sources).items():
+        if out.resolve() == source.resolve():
+            raise UserError(f"{out}: the folder of the HR pictures; name another for the pairs")
         for setting in settings:
-            _prepare(source, out / name / f"x{scale}", setting, scale, as_lmdb)
+            targets |= _prepare(source, out / name / f"x{scale}", setting, scale, as_lmdb)
+    return len(targets)
 
 
 def _by_name(sources: Sequence[Path]) -> dict[str, Path]:
@@ -42,8 +50,12 @@ def _by_name(sources: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _prepare(source: Path, out: Path, setting: str, scale: int, as_lmdb: bool) -> None:
-    """Write the HR pictures of one benchmark and their LR pictures under one named setting, if they do not exist."""
+def _prepare(source: Path, out: Path, setting: str, scale: int, as_lmdb: bool) -> set[Path]:
+    """Write the HR pictures of one benchmark and their LR pictures under one named setting, if they do not exist.
+
+    Returns:
+        The folders, or the LMDBs without their extension.
+    """
     dataset = DegradedDataset(
         {
             "name": source.name,
@@ -61,3 +73,4 @@ def _prepare(source: Path, out: Path, setting: str, scale: int, as_lmdb: bool) -
             write_lmdb(target.with_name(target.name + ".lmdb"), view.keys, degraded_pictures(view, kind))
         else:
             write_folder(target, view.keys, degraded_pictures(view, kind))
+    return {*targets}

@@ -30,6 +30,9 @@ def verify_lmdb(path: Path, *, workers: int | None = None, quiet: bool = False) 
     except lmdb.Error as error:
         raise UserError(f"{path}: data.mdb is damaged ({error})") from None
 
+    if not lines:
+        faults.append("no entries")
+
     def check(line: MetaLine) -> str | None:
         return _entry_fault(line, environment)
 

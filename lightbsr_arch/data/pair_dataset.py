@@ -67,11 +67,6 @@ class PicturePairs:
         """Return the names of the HR pictures, in order."""
         return self.gt.keys()
 
-    def lq_keys(self) -> list[str]:
-        """Return the names of the LR pictures, in the same order."""
-        names = self.lq.keys()
-        return [names[partner] for partner in self._partners]
-
     def read(self, index: int) -> tuple[Picture, Picture]:
         """Return one HR and one LR picture, H x W x 3 uint8, BGR. HR is cropped to ``scale`` times the size of LR.
 

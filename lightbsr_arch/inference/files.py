@@ -87,6 +87,8 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
     if STANDARD_STREAM in inputs and len(inputs) > 1:
         raise UserError("- (standard input) is one picture and cannot be combined with other inputs")
     if out == STANDARD_STREAM or (Path(out).suffix.lower() in _CODECS and not Path(out).is_dir()):
+        if suffix:
+            raise UserError(f"--suffix {suffix}: is for an output folder; -o {out} already names the file")
         jobs = [_job_to_file(inputs, out, codec)]
     elif Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"{out}: a file without the name of a picture; name a folder")

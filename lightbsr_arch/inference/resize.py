@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,20 @@ def check_outscale(outscale: float, scale: int, limit: str = "") -> None:
         )
 
 
+def check_size(outscale: Any, fit_inside: Any) -> None:
+    """Raise `ValueError` if these are not valid arguments of `output_size`."""
+    if outscale is not None and not (isinstance(outscale, int | float | np.floating) and 0 < outscale < float("inf")):
+        raise ValueError(f"outscale is a positive number, not {outscale!r}")
+    if fit_inside is None:
+        return
+    if outscale is not None:
+        raise ValueError("outscale and fit_inside exclude each other")
+    is_pair = isinstance(fit_inside, tuple | list) and len(fit_inside) == 2
+    given = [most for most in fit_inside if most is not None] if is_pair else []
+    if not given or not all(isinstance(most, int | np.integer) and most > 0 for most in given):
+        raise ValueError(f"fit_inside is a height and a width in pixels, one of which may be None, not {fit_inside!r}")
+
+
 def output_size(
     height: int,
     width: int,
@@ -60,18 +75,13 @@ def output_size(
         ValueError: both are given, or a number is not positive.
         UserError: the output would be more than ``LARGEST_FACTOR`` times as large as the model's.
     """
+    check_size(outscale, fit_inside)
     if fit_inside is None:
         if outscale is None:
             return height * scale, width * scale
-        if not 0 < outscale < float("inf"):
-            raise ValueError(f"outscale is a positive number, not {outscale}")
         factor = Fraction(str(outscale))
     else:
-        if outscale is not None:
-            raise ValueError("outscale and fit_inside exclude each other")
-        sides = [(most, side) for most, side in zip(fit_inside, (height, width), strict=True) if most is not None]
-        if not sides or min(most for most, _ in sides) < 1:
-            raise ValueError(f"fit_inside is a height and a width, one of which may be None, not {fit_inside}")
+        sides = [(most, side) for most, side in zip(fit_inside, (height, width)) if most is not None]
         factor = min(Fraction(most, side) for most, side in sides)
     most = LARGEST_FACTOR * scale
     check_outscale(float(factor), scale, "" if fit_inside is None else f"--size {most * width}x{most * height}")

@@ -15,7 +15,7 @@ from lightbsr_arch.archs.fast.memory import release_freed, rows_that_fit
 from lightbsr_arch.archs.part import Advance, Network, needs_lq_only
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.device import find_device
-from lightbsr_arch.inference.resize import output_size, resized
+from lightbsr_arch.inference.resize import check_size, output_size, resized
 from lightbsr_arch.inference.self_ensemble import TURNS
 from lightbsr_arch.inference.self_ensemble import self_ensemble as mean_over_turns
 from lightbsr_arch.inference.tiling import sr_strips
@@ -41,7 +41,7 @@ def upscale(
 ) -> Image:
     """Upscale an image.
 
-        sr = lightbsr_arch.upscale(np.asarray(PIL.Image.open("photo.jpg")))
+        sr = lightbsr_arch.upscale(np.asarray(PIL.Image.open("photo.jpg").convert("RGB")))
 
     Args:
         image: NumPy, RGB: H x W x 3, or H x W grey; H x W x 4 or H x W x 2 with alpha last; uint8, uint16, or floats in
@@ -66,7 +66,8 @@ def upscale(
         image. Constant alpha stays constant.
 
     Raises:
-        ValueError: ``image`` has another form, dtype or range, or ``outscale`` and ``fit_inside`` are both given.
+        ValueError: ``image`` has another form, dtype or range, another argument has a wrong type or value, or
+            ``outscale`` and ``fit_inside`` are both given.
         UserError: the output would be more than twice as large as the model's, the model or device is missing, the
             weights are a teacher's, there is not enough memory, or fp16 overflows.
     """
@@ -74,8 +75,11 @@ def upscale(
         if device is not None or dtype is not None:
             raise ValueError("a loaded model keeps its device and dtype: use load(name, device, dtype)")
     else:
+        if not isinstance(model, str | Path | None):
+            raise ValueError(f"model is a network of lightbsr_arch.load, a name or a file, not {type(model).__name__}")
         model = load_student(model, device or "auto", dtype or torch.float32, outscale)
     check_tile(tile)
+    check_size(outscale, fit_inside)
     scale = model.scale
 
     def size(height: int, width: int) -> tuple[int, int]:
@@ -89,7 +93,11 @@ def upscale(
 
     if isinstance(image, torch.Tensor):
         return _upscale_tensor(image, size, strips)
-    return _upscale_array(np.asarray(image), size, strips)
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f'expected a NumPy array or a tensor, not {type(image).__name__}; of Pillow: np.asarray(im.convert("RGB"))'
+        )
+    return _upscale_array(image, size, strips)
 
 
 _Size = Callable[[int, int], tuple[int, int]]
@@ -108,7 +116,8 @@ def load_student(
         UserError: the weights are missing, a teacher's, or not for RGB, or the device is missing or cannot compute in
             that dtype.
     """
-    name_or_path = name_or_path or default_name(outscale)
+    if name_or_path is None:
+        name_or_path = default_name(outscale)
     model = load(name_or_path, find_device(device), dtype)
     needs_lq_only(model, name_or_path)
     for key in ("num_in_ch", "num_out_ch"):
@@ -190,6 +199,8 @@ def _upscale_tensor(image: torch.Tensor, size: _Size, strips: _Strips) -> torch.
 
 
 def _upscale_array(image: NDArray[Any], size: _Size, strips: _Strips) -> NDArray[Any]:
+    if not image.size:
+        raise ValueError(f"an empty image, {image.shape}")
     if image.ndim == 3 and image.shape[2] in (2, 4):
         colour = image[..., 0] if image.shape[2] == 2 else image[..., :3]
         alpha = image[..., -1]
@@ -198,11 +209,13 @@ def _upscale_array(image: NDArray[Any], size: _Size, strips: _Strips) -> NDArray
         share = 1.0 if same_everywhere else 0.5
         _fill(out[..., 0] if image.shape[2] == 2 else out[..., :3], colour, strips, share)
         if same_everywhere:
-            out[..., -1] = alpha.flat[0]
+            if np.issubdtype(image.dtype, np.floating):
+                _check_range(torch.from_numpy(alpha[:1, :1].astype(np.float32)))
+            out[..., -1] = alpha.flat[0].clip(0, 1) if np.issubdtype(image.dtype, np.floating) else alpha.flat[0]
         else:
             _fill(out[..., -1], alpha, strips, share)
         return out
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"expected H x W or H x W x 2, 3 or 4, not {image.shape}")
     out = np.empty((*size(*image.shape[:2]), *image.shape[2:]), image.dtype)
     _fill(out, image, strips, 1.0)
@@ -211,7 +224,7 @@ def _upscale_array(image: NDArray[Any], size: _Size, strips: _Strips) -> NDArray
 
 def _fill(out: NDArray[Any], image: NDArray[Any], strips: _Strips, share: float) -> None:
     """Upscale H x W or H x W x 3 into ``out``."""
-    if image.dtype in (np.uint8, np.uint16):
+    if image.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         largest = np.iinfo(image.dtype).max
     elif np.issubdtype(image.dtype, np.floating):
         largest = None

@@ -25,7 +25,8 @@ from lightbsr_arch.degradations import ClassicalDegradation, Draws, Setting
 from lightbsr_arch.degradations.classical import degrade
 from tests.models.helpers import kdsr, lightbsr
 
-SMALL = ["--crop", "32", "--crops", "2", "--sigma", "0.5", "1.5", "4", "--noise", "0", "20"]
+SMALL = ["--crop", "32", "--crops", "2", "--sigma", "0.5", "1.5", "4"]
+NOISE = ["--factors", "noise", "--noise", "0", "20"]
 
 
 def network(section: dict, seed: int = 0) -> BlindSR:
@@ -171,7 +172,7 @@ def test_the_command(images, tmp_path, capsys):
 
 def test_a_broken_picture_is_reported_and_the_rest_goes_on(images, tmp_path, capsys):
     student = save(network(kdsr("student")), tmp_path / "student.safetensors")
-    given = ["idr", student, "--images", str(images), "-o", str(tmp_path / "a.png"), *SMALL, "--factors", "noise"]
+    given = ["idr", student, "--images", str(images), "-o", str(tmp_path / "a.png"), *SMALL, *NOISE]
     assert main(given) == 0
     before = capsys.readouterr().out
     assert "| model | 5-NN | linear probe |" in before
@@ -200,7 +201,7 @@ def test_refusals(images, tmp_path, capsys, monkeypatch):
     torch.nn.init.constant_(diverged.estimator.mlp[0].weight, 1e38)
     torch.nn.init.constant_(diverged.estimator.mlp[2].weight, 1e38)
     diverged = save(diverged, tmp_path / "diverged.safetensors")
-    here = ["--images", images, "-o", tmp_path / "a.png", *SMALL, "--factors", "noise"]
+    here = ["--images", images, "-o", tmp_path / "a.png", *SMALL, *NOISE]
     assert "models of scale 2 and 3: analyse those of one scale" in refused(capsys, x2, x3, *here)
     assert "unfitted: holds no PCA of blur kernels" in refused(capsys, unfitted, *here)
     assert "diverged: its IDR holds NaN" in refused(capsys, diverged, *here)
@@ -223,6 +224,6 @@ def test_short_names_are_those_of_experiments_where_these_differ(images, tmp_pat
         models.mkdir(parents=True)
         torch.save({"params": network(kdsr("student")).state_dict()}, models / "net_g_latest.pth")
         paths.append(str(models / "net_g_latest.pth"))
-    given = ["idr", *paths, "--images", str(images), "-o", str(tmp_path / "a.png"), *SMALL, "--factors", "noise"]
+    given = ["idr", *paths, "--images", str(images), "-o", str(tmp_path / "a.png"), *SMALL, *NOISE]
     assert main([*given, "--json"]) == 0
     assert [*json.loads(capsys.readouterr().out)["models"]] == ["one", "two"]

@@ -52,6 +52,9 @@ def test_a_setting_is_a_folder_a_degradation(photos: Path, tmp_path: Path) -> No
         (["--sigma", "1", "inf"], "all are finite"),
         (["--sigma", "1", "--noise", "nan"], "all are finite"),
         (["--sigma", "1", "--theta", "inf"], "all are finite"),
+        (["--sigma", "11"], "the kernel of 21x21 pixels cannot hold such a blur; expected at most 10"),
+        (["--setting", "gaussian8", "--noise", "40"], "--noise is for --sigma, but --setting gaussian8 has its own"),
+        (["--setting", "second-order", "--downsample", "s-fold"], "--setting second-order draws its own"),
         (["--setting", "gaussian8"], "nothing: no such folder"),
     ],
 )

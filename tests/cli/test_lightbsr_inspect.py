@@ -124,7 +124,7 @@ def test_a_map_does_not_replace_an_input(folder, capsys):
     twin = folder / "in/noisy.png.png"
     twin.write_bytes(before)
     assert main(["inspect", str(photo), str(twin), "--map", str(folder / "in")]) == 2
-    assert f"{twin} is an input and would be written over" in capsys.readouterr().err
+    assert f"{folder / 'in'}: the folder of the photos; name another" in capsys.readouterr().err
     assert photo.read_bytes() == twin.read_bytes() == before
 
 

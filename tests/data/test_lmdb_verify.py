@@ -28,6 +28,11 @@ def test_a_good_one(good: Path) -> None:
     assert verify_lmdb(good, quiet=True) == (3, [])
 
 
+def test_no_entries_are_a_fault(good: Path) -> None:
+    (good / "meta_info.txt").write_text("")
+    assert faults(good)[-1] == "no entries"
+
+
 def test_names_each_fault(good: Path) -> None:
     image = np.zeros((40, 50, 3), np.uint8)
     change(good, "p000", encode_image(image, "bmp"))

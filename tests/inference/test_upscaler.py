@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import lightbsr_arch
 from lightbsr.errors import UserError
@@ -100,6 +101,8 @@ def test_any_memory_layout(model):
         (np.zeros(4, np.uint8), r"\(4,\)"),
         (np.full((4, 4, 3), 200.0), r"\[0, 1\], not 200 to 200"),
         (np.full((4, 4), np.nan), r"\[0, 1\], not nan"),
+        (np.zeros((0, 4, 4), np.uint8), r"empty image, \(0, 4, 4\)"),
+        (np.dstack([np.full((4, 4, 3), 0.5), np.full((4, 4), 255.0)]), r"\[0, 1\], not 255 to 255"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8"),
         (torch.zeros(4, 4), r"\(4, 4\)"),
         (torch.zeros(1, 2, 4, 4), r"\(1, 2, 4, 4\)"),
@@ -115,6 +118,38 @@ def test_what_is_no_image(model, image, message):
 def test_what_is_no_tile(model, tile):
     with pytest.raises(ValueError, match="tile is a number of rows"):
         lightbsr_arch.upscale(RGB, model, tile=tile)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fit_inside": 100}, "fit_inside is a height and a width in pixels, .* not 100"),
+        ({"fit_inside": (50.5, None)}, "fit_inside is a height and a width in pixels"),
+        ({"outscale": "3"}, "outscale is a positive number, not '3'"),
+        ({"outscale": 2, "fit_inside": (9, 9)}, "exclude each other"),
+    ],
+)
+def test_what_is_no_size(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        lightbsr_arch.upscale(RGB, model, **arguments)
+
+
+def test_what_is_no_model():
+    with pytest.raises(ValueError, match="expected a NumPy array or a tensor, not Image; of Pillow"):
+        lightbsr_arch.upscale(Image.new("P", (4, 4)), "kdsr_s_x2_iso")
+    with pytest.raises(ValueError, match=r"model is a network of lightbsr_arch.load, a name or a file, not Conv2d"):
+        lightbsr_arch.upscale(RGB, torch.nn.Conv2d(3, 3, 1))
+    with pytest.raises(UserError, match="an empty name of weights"):
+        lightbsr_arch.upscale(RGB, "")
+    with pytest.raises(ValueError, match=r"dtype is a floating-point dtype such as torch.float16, not 'fp16'"):
+        lightbsr_arch.load("kdsr_s_x2_iso", dtype="fp16")
+    with pytest.raises(UserError, match="device foo: expected auto, cpu, cuda or mps"):
+        lightbsr_arch.load("kdsr_s_x2_iso", "foo")
+
+
+def test_big_endian_is_what_it_means(model):
+    deep = RGB.astype(np.uint16) * 257
+    np.testing.assert_array_equal(lightbsr_arch.upscale(deep.astype(">u2"), model), lightbsr_arch.upscale(deep, model))
 
 
 def test_by_path_and_dtype(tmp_path):
