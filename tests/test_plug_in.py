@@ -27,7 +27,7 @@ from lightbsr_arch.objectives.base import OBJECTIVE_REGISTRY, EstimatorTrainOpti
 from lightbsr_arch.objectives.contrast import Contrast
 from lightbsr_arch.option_types import Loss
 from tests.config.conftest import problems, write
-from tests.config.test_cross_checks import PLAIN
+from tests.config.test_cross_checks import HR_ONLY
 from tests.models.helpers import build, options, train
 
 
@@ -264,7 +264,7 @@ def test_networks_of_no_plug_in_are_refused(tmp_path, monkeypatch):
 
 
 TOY_RUN = (
-    PLAIN.replace("SRModel", "ContrastiveSRModel")
+    HR_ONLY.replace("BlindSRModel", "ContrastiveSRModel")
     .replace("\npath:", "\ndegradation: {type: ClassicalDegradation}\npath:")
     .replace("  pixel_opt", "  toy_opt: {type: ToyContrastLoss}\n  estimator_iter: 1\n  pixel_opt")
 )

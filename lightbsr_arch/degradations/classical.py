@@ -85,7 +85,7 @@ def degrade(
     side, half = min(gt.shape[-2:]), parameters.kernel.shape[-1] // 2
     if side <= half:
         raise UserError(f"{side} pixels are too few for this blur: give images of at least {half + 1}")
-    # In batches of one, because `filter2D` shares the kernel. It reflects without the edge pixel, as `cv2.filter2D`.
+    # `filter2D` has one kernel per sample. It reflects without the edge pixel, as `cv2.filter2D`.
     blurred = filter2D(gt, parameters.kernel)
     small = bicubic_resize(blurred, 1 / scale) if downsample == "bicubic" else blurred[..., ::scale, ::scale]
     small = small * 255

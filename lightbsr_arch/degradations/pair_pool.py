@@ -28,12 +28,14 @@ class PairPool:
         The order is drawn from PyTorch's generator on the CPU.
         """
         n = len(batch[0])
+        size = math.ceil(self.size / n) * n
         # The options of a resumed run may have other sizes.
-        fits = [part.shape[1:] for part in self.parts] == [part.shape[1:] for part in batch] and len(self.order) >= n
-        if not fits:
+        fits = [part.shape[1:] for part in self.parts] == [part.shape[1:] for part in batch]
+        if not fits or len(self.order) != size:
             self.filled = 0
-            self.order = torch.arange(math.ceil(self.size / n) * n)
-            self.parts = [part.new_empty(len(self.order), *part.shape[1:]) for part in batch]
+            self.order = torch.arange(size)
+            # Not new_empty: a training state must be finite, and so must the rows that are not filled yet.
+            self.parts = [part.new_zeros(size, *part.shape[1:]) for part in batch]
         self.parts = [part.to(new.device) for part, new in zip(self.parts, batch)]  # moves a resumed pool
         if (room := len(self.order) - self.filled) > 0:
             for part, new in zip(self.parts, batch):

@@ -26,6 +26,7 @@ def bicubic_resize(images: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # later calls may need gradients
 def _resize_matrix(size: int, scale: float) -> torch.Tensor:
     """Return the linear map from a line of ``size`` pixels to the resized line, out x in."""
     size_out = math.ceil(size * scale - 1e-6)  # 1/3 of a multiple of 3 may exceed a whole number by rounding

@@ -34,6 +34,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     jpeg: int | None = None
 
     def __post_init__(self) -> None:
+        if min(self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)) < 0:
+            raise ValueError(f"sigma is at least 0, not {self.sigma}")
         if self.jpeg is not None and not 1 <= self.jpeg <= 100:
             raise ValueError(f"jpeg is a quality from 1 to 100, not {self.jpeg}")
 
@@ -41,7 +43,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def name(self) -> str:
         """Return the name in files and logs, such as "sigma1.8" or "sigma3.5x1.5_theta30_noise10_jpeg60"."""
         if isinstance(self.sigma, tuple):
-            name = f"sigma{self.sigma[0]:.1f}x{self.sigma[1]:.1f}_theta{self.theta:g}"
+            x, y = (f"{sigma:.1f}" if sigma == round(sigma, 1) else f"{sigma:g}" for sigma in self.sigma)
+            name = f"sigma{x}x{y}_theta{self.theta:g}"
         else:
             name = f"sigma{self.sigma:g}"
         name += f"_noise{self.noise:g}" if self.noise else ""

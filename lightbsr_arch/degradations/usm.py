@@ -30,6 +30,7 @@ def _blur(images: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # later calls may need gradients
 def _blur_matrix(size: int) -> torch.Tensor:
     """Return the linear map from a line of ``size`` pixels, reflected at its ends, to the blurred line."""
     kernel = torch.from_numpy(cv2.getGaussianKernel(RADIUS, 0)).view(1, 1, -1)

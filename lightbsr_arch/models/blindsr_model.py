@@ -41,9 +41,10 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
     If the estimator needs a PCA of blur kernels that no checkpoint contains, the PCA is fitted to kernels that are
     drawn from ``degradation`` with the run's seed.
 
-    Several processes train as one process with their joined batches would, except for batch normalisation (LightIDE),
-    which uses the statistics of each process's own samples. The published code synchronises them, which PyTorch
-    supports on GPUs only.
+    Several processes train as one process with their joined batches would, with three exceptions. Batch normalisation
+    (LightIDE) uses the statistics of each process's own samples. The published code synchronises them, which PyTorch
+    supports on GPUs only. Each process draws its own second-order degradations, and has its own pool of pairs; only the
+    pool of the first process is saved. MRDA's teacher adapts to the samples of each process.
 
     Attributes:
         gt: ground truth of the losses and the privileged estimators; the degradation may have sharpened it.

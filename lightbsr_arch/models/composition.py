@@ -52,10 +52,10 @@ class ComposedModel(PatchedSRModel):
     # ------------------------------------------------------------------------------------------ options
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         """Find mistakes that the check of the types does not find. The options may have any structure."""
         available = cls.available()
-        findings = [finding for objective in available for finding in objective.check(options, is_train=is_train)]
+        findings = [finding for objective in available for finding in objective.check(options)]
         yield from findings
         train = section(options, "train")
         if not train:
@@ -63,7 +63,9 @@ class ComposedModel(PatchedSRModel):
         if train.get("pixel_opt") is None and train.get("perceptual_opt") is None:
             yield Finding(("train", "pixel_opt"), "missing-key", "missing; training needs it or perceptual_opt")
         data = section(options, "datasets", "train")
-        if data and "dataroot_lq" not in data and "degradation" not in options:
+        if "dataroot_lq" in data:
+            yield from cls._unfit_pairs(options, data.get("type"))
+        elif data and "degradation" not in options:
             yield Finding(
                 ("degradation",), "missing-key", f"missing; {data.get('type')} has no LR images, which it makes"
             )
@@ -77,6 +79,19 @@ class ComposedModel(PatchedSRModel):
         able = {("train", objective.option) for objective in available if not objective.of_image}
         if fault is not None and able and not any(finding.key in able for finding in findings):
             yield Finding(("train", "estimator_iter"), "no-estimator-objective", fault)
+
+    @classmethod
+    def _unfit_pairs(cls, options: dict[str, Any], dataset: Any) -> Iterator[Finding]:
+        """Find what needs LR images that the model makes, in the options of a data set with its own."""
+        reasons = {f"train.{each.option}": each.degrades for each in cls.asked(options) if each.degrades}
+        if section(options, "train").get("idr_of") == "neighbour":
+            reasons["train.idr_of"] = "restores images with the IDR of others that share their degradation"
+        for option, reason in reasons.items():
+            text = f"{dataset} has LR images, but {option} {reason}: use GTDataset"
+            yield Finding(("datasets", "train", "type"), "dataset-unfit", text)
+        if not reasons and options.get("degradation") is not None:
+            text = f"is not used, because {dataset} has LR images; remove it, or use GTDataset"
+            yield Finding(("degradation",), "unused-key", text)
 
     @classmethod
     def equal_networks(cls, options: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
@@ -109,8 +124,8 @@ class ComposedModel(PatchedSRModel):
         shared.pop(1, None)
         if len(shared) > 1:
             raise UserError(f"{' and '.join(shared.values())} must agree: as many neighbours share a degradation")
-        for self.num_patch, self._patch_option in shared.items():
-            pass
+        if shared:
+            ((self.num_patch, self._patch_option),) = shared.items()
 
     def check_batch(self, size: int) -> None:
         """Refuse a batch that cannot be divided into neighbours which share a degradation."""

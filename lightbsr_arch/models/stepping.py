@@ -1,5 +1,6 @@
 """Training steps in mixed precision. A step changes no weights if a loss or a gradient is not finite."""
 
+import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ class SteppingModel(PatchedSRModel):
         self.logged.update((name, loss.detach()) for name, loss in losses.items())
         weights = optimizer.param_groups[0]["params"]
         finite = [self._all_ranks_finite(torch.stack(list(losses.values())).sum())]
-        if largest is not None and not scaler.is_enabled():
-            finite.append(nn.utils.clip_grad_norm_(weights, largest).isfinite())
+        if not scaler.is_enabled():
+            finite.append(nn.utils.clip_grad_norm_(weights, math.inf if largest is None else largest).isfinite())
         # This is the only line of a step in which the host waits for the device, except for the scaler of fp16.
         if not torch.stack(finite).all():
             bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
@@ -107,10 +108,10 @@ class SteppingModel(PatchedSRModel):
             return
         saved = Path(self.opt["path"]["training_states"]).glob("*.state")
         last = max((int(state.stem) for state in saved), default=None)
-        good = "no checkpoint was saved before it" if last is None else f"the last good checkpoint is of iter {last}"
+        restart = "start again" if last is None else f"continue with --auto_resume from iter {last}, the last good one"
         raise UserError(
-            f"iter {current_iter}: {fault} is not finite; {good}: continue from there with --auto_resume and a lower "
-            f"train.optim_g.lr or train.grad_clip; train.nan_loss: skip leaves out up to {MAX_SKIPPED_STEPS} such "
+            f"iter {current_iter}: {fault} is not finite; {restart}, with a lower train.optim_g.lr or train.grad_clip; "
+            f"train.nan_loss: skip leaves out up to {MAX_SKIPPED_STEPS} such "
             "steps in a row"
         )
 

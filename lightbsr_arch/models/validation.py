@@ -1,5 +1,6 @@
 """Validation of data sets with several settings, and of those without ground truth."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from basicsr.data import build_dataloader
 from basicsr.data.single_image_dataset import SingleImageDataset
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
@@ -70,6 +72,13 @@ class ValidatingModel(PatchedSRModel):
         for metric, value in self.metric_results.items():
             self._update_best_metric_result(name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    def _log_validation_metric_values(self, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
+        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        for metric, value in self.metric_results.items():
+            if math.isnan(value):
+                text = f"val.metrics.{metric} is no number on {dataset_name}: the restored pictures are not finite, or"
+                get_root_logger().warning(f"{text} crop_border leaves no pixels of one of them")
 
     @contextmanager
     def _without_gt(self) -> Iterator[None]:

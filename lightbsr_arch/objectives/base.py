@@ -83,6 +83,8 @@ class Objective:
         of_image: whether the objective needs restored images. Such an objective is not used in the phase that trains
             only the estimator.
         knowledge: names of the tensors that ``losses`` receives, out of ``BlindSR.knows``.
+        degrades: the reason why the model must make the LR images itself, or None. It completes a message of the form
+            "PairDataset has LR images, but train.meta_opt ...".
         num_patch: number of patches that must share a degradation. They are neighbours in the batch. The estimator sees
             all of them, each position in a pass of its own; the restorer sees the first.
         Options: the objective's keys at the top level of the options.
@@ -92,6 +94,7 @@ class Objective:
 
     option: ClassVar[str]
     of_image: ClassVar[bool] = False
+    degrades: ClassVar[str | None] = None
     knowledge: tuple[str, ...] = ()
     num_patch: int = 1
     Options: ClassVar[type[Struct]] = NoOptions
@@ -111,7 +114,7 @@ class Objective:
         return isinstance(train, dict) and train.get(cls.option) is not None
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         """Find mistakes that the check of the types does not find. The options may have any structure."""
         yield from ()
 

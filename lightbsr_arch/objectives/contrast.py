@@ -33,6 +33,7 @@ class Contrast(Objective):
         saved_as: the entries of the training state that hold the state dicts of the loss and of the moving average.
     """
 
+    degrades = "contrasts images that share a degradation with others"
     needs: ClassVar[str]
     saved_as: ClassVar[tuple[str, str]]
 

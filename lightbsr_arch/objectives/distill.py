@@ -62,7 +62,7 @@ class Distillation(Objective):
     # ------------------------------------------------------------------------------------------ options
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         train, model_type = section(options, "train"), options.get("model_type")
         if not train:
             return

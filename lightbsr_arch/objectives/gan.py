@@ -16,6 +16,14 @@ from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.training_state import resume_scaler
 
 
+def discriminator_checks(options: dict[str, Any]) -> Iterator[Finding]:
+    """Find what ``train.gan_opt`` lacks, in options of any structure."""
+    if "network_d" not in options:
+        yield Finding(("network_d",), "missing-key", "missing; train.gan_opt needs a discriminator")
+    if "optim_d" not in section(options, "train"):
+        yield Finding(("train", "optim_d"), "missing-key", "missing; train.gan_opt needs a discriminator's optimiser")
+
+
 @OBJECTIVE_REGISTRY.register()
 class Adversarial(Objective):
     """Trains against ``network_d``, with the steps of BasicSR's RealESRGANModel.
@@ -39,15 +47,10 @@ class Adversarial(Objective):
     # ------------------------------------------------------------------------------------------ options
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         train = section(options, "train")
         if cls.asked(options):
-            if "network_d" not in options:
-                yield Finding(("network_d",), "missing-key", "missing; train.gan_opt needs a discriminator")
-            if "optim_d" not in train:
-                yield Finding(
-                    ("train", "optim_d"), "missing-key", "missing; train.gan_opt needs a discriminator's optimiser"
-                )
+            yield from discriminator_checks(options)
         elif train:
             for key in (("network_d",), ("train", "optim_d"), ("path", "pretrain_network_d")):
                 if section(options, *key[:-1]).get(key[-1]) is not None:

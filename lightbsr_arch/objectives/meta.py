@@ -45,6 +45,7 @@ class MetaLearning(Objective):
 
     option = "meta_opt"
     of_image = True
+    degrades = "degrades each HR image several times"
 
     class TrainOptions(Struct, kw_only=True):
         meta_opt: Annotated[MetaOptions | None, Meta(description="meta-learning over degradations")] = None
@@ -52,7 +53,7 @@ class MetaLearning(Objective):
     # ------------------------------------------------------------------------------------------ options
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         train, data = section(options, "train"), section(options, "datasets", "train")
         if not train:
             return
@@ -68,9 +69,6 @@ class MetaLearning(Objective):
         if isinstance(size := data.get("batch_size_per_gpu"), int) and size < 2:
             text = f"{size}: train.meta_opt adapts to half of the images and needs at least 2"
             yield Finding(("datasets", "train", "batch_size_per_gpu"), "batch-too-small", text)
-        if "dataroot_lq" in data:
-            text = f"{data.get('type')} has LR images, but train.meta_opt degrades each HR image several times"
-            yield Finding(("datasets", "train", "type"), "dataset-unfit", text)
         if section(options, "degradation").get("per") == "batch":
             text = "batch draws one degradation for all tasks of train.meta_opt; with sample, each task has its own"
             yield Finding(("degradation", "per"), "degradation-unfit", text)
@@ -81,6 +79,8 @@ class MetaLearning(Objective):
         super().__init__(model)
         if model.opt["dist"]:
             raise UserError("train.meta_opt trains in one process only: start without a launcher")
+        if model.opt["num_gpu"] > 1:
+            raise UserError(f"num_gpu: {model.opt['num_gpu']}: train.meta_opt trains on one GPU; set num_gpu: 1")
         self.net: Any = model.get_bare_model(model.net_g)
         if extra := getattr(self.net, "extra_input", None):
             raise UserError(
@@ -138,7 +138,7 @@ class MetaAdaptation(Objective):
     # ------------------------------------------------------------------------------------------ options
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         train, path = section(options, "train"), section(options, "path")
         if not train:
             return
@@ -167,6 +167,8 @@ class MetaAdaptation(Objective):
                 f"train.adapt_opt.lr has {len(wanted)} rates, but network_g.estimator.num_step is {len(rates)}: make "
                 "them agree"
             )
+        if model.opt["num_gpu"] > 1 and not model.opt["dist"]:
+            raise UserError("train.adapt_opt adapts to whole batches: set num_gpu: 1, or start one process per GPU")
         rates.copy_(torch.tensor(wanted))
         path = model.opt["path"]
         if path.get("pretrain_network_meta") is not None and path.get("pretrain_network_g") is None:

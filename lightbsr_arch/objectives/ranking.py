@@ -35,6 +35,7 @@ class DegreeRanking(Objective):
     """
 
     option = "ranking_opt"
+    degrades = "ranks versions of each HR image that the model makes"
     knowledge = ("degrees",)
 
     class TrainOptions(EstimatorTrainOptions, kw_only=True):
@@ -52,7 +53,7 @@ class DegreeRanking(Objective):
     # ------------------------------------------------------------------------------------------ options
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         train = section(options, "train")
         is_frozen = train.get("freeze_estimator")
         frozen = [key for key in ("freeze_estimator", "freeze_restorer") if train.get(key)]
@@ -69,13 +70,8 @@ class DegreeRanking(Objective):
                 f"{name} ranks no degrees; choose DegreeRankingLoss",
             )
         able = " or ".join(name for name, made in DEGRADATION_REGISTRY if hasattr(made, "num_version"))
-        data, degradation = section(options, "datasets", "train"), section(options, "degradation")
-        if "dataroot_lq" in data:
-            text = (
-                f"{data.get('type')} has LR images, of which train.ranking_opt knows no order: use GTDataset and {able}"
-            )
-            yield Finding(("datasets", "train", "type"), "dataset-unfit", text)
-        elif degradation and not _versions(options):
+        degradation = section(options, "degradation")
+        if degradation and not _versions(options):
             text = f"{degradation.get('type')} makes one version of each image; train.ranking_opt needs {able}"
             yield Finding(("degradation", "type"), "degradation-unfit", text)
         if is_frozen and train.get("estimator_iter"):

@@ -40,7 +40,7 @@ class Training:
         self.saved = False
         self._folder = folder
         self._stop = stop
-        self._validated = -1
+        self._validated = self._saved_at = -1
 
     def run(self, opt: Options) -> None:
         """Train to the end.
@@ -55,7 +55,14 @@ class Training:
         if state:
             folder.resume()
             self.first = self.last = state["iter"]
+            if self.first > opt["train"]["total_iter"]:
+                raise UserError(
+                    f"{opt['path']['resume_state']}: iteration {self.first} is beyond train.total_iter, "
+                    f"{opt['train']['total_iter']}; raise train.total_iter to continue"
+                )
         log = _start_log(opt, folder)
+        if opt["auto_resume"] and not state:
+            log.info(f"No training state in {opt['path']['training_states']}: a new run starts.")
         data = TrainingData(opt, state["epoch"] if state else 0, self.first)
         val_loaders = [
             build_evaluation_loader(opt, dataset) for dataset in opt["datasets"].values() if dataset["phase"] == "val"
@@ -73,6 +80,7 @@ class Training:
         log.info(f"End of training. Time consumed: {timedelta(seconds=int(time.time() - start))}")
         folder.create()
         log.info("Save the latest model.")
+        self._save(model, data.epoch)  # from which a longer run can continue
         model.save(epoch=-1, current_iter=-1)
         self._validate(opt, model, val_loaders)
         if folder.tb_logger:
@@ -109,9 +117,9 @@ class Training:
                 messages({"epoch": data.epoch, "iter": iteration, "lrs": rates, **times, **model.get_current_log()})
             if iteration % logger_opt["save_checkpoint_freq"] == 0:
                 log.info("Saving models and training states.")
-                model.save(data.epoch, iteration)
+                self._save(model, data.epoch)
             if opt.get("val") is not None and iteration % opt["val"]["val_freq"] == 0:
-                self._validate(opt, model, val_loaders)
+                self._validate_or_save(opt, model, val_loaders, data.epoch)
             data_timer.start()
             iter_timer.start()
 
@@ -127,9 +135,25 @@ class Training:
             return  # the request is not changed, because a signal may have arrived
         self._stop.signum = signum
         if self.last > self.first:
-            model.save(epoch, self.last)
+            self._save(model, epoch)
             self.saved = True
         raise Stopped
+
+    def _save(self, model: Any, epoch: int) -> None:
+        """Save the last iteration, unless it is saved or the run started from it."""
+        if self.last > self._saved_at and self.last > self.first:
+            model.save(epoch, self.last)
+            self._saved_at = self.last
+
+    def _validate_or_save(self, opt: Options, model: Any, loaders: Iterable[Any], epoch: int) -> None:
+        """Validate. If this fails, save the last iteration before the error ends the run."""
+        try:
+            self._validate(opt, model, loaders)
+        except Exception as error:
+            self._save(model, epoch)
+            if not isinstance(error, UserError):
+                raise
+            raise UserError(f"{error}; iteration {self.last} is saved: --auto_resume continues from it") from None
 
     def _validate(self, opt: Options, model: Any, loaders: Iterable[Any]) -> None:
         """Validate once per iteration, and stop at the first signal.
@@ -161,7 +185,10 @@ def run_tests(opt: Options, folder: RunFolder) -> None:
     _prepare(opt, folder)
     log = _start_log(opt, folder)
     loaders = []
-    for _, dataset_opt in sorted(opt["datasets"].items()):
+    for name, dataset_opt in sorted(opt["datasets"].items()):
+        if dataset_opt["phase"] == "train":
+            log.info(f"datasets.{name} is for training: not tested.")
+            continue
         loaders.append(build_evaluation_loader(opt, dataset_opt))
         log.info(f"Number of test images in {dataset_opt['name']}: {len(loaders[-1].dataset)}")
     model = build_model(opt)

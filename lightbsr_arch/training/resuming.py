@@ -29,9 +29,14 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not Path(path["resume_state"]).is_file():
         raise UserError(f"{path['resume_state']}: no such file")
-    state: dict[str, Any] = read_pth(path["resume_state"])
-    check_state(state, path["resume_state"])
-    _point_to_networks(opt, state["iter"])
+    try:
+        state: dict[str, Any] = read_pth(path["resume_state"])
+        check_state(state, path["resume_state"])
+        _point_to_networks(opt, state["iter"])
+    except UserError as error:
+        if opt["auto_resume"]:
+            raise UserError(f"{error}; delete this .state to continue from an earlier one, or from the start") from None
+        raise
     return state
 
 

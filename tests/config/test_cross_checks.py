@@ -43,7 +43,11 @@ logger: {print_freq: 10, save_checkpoint_freq: 50, use_tb_logger: false}
 VAL_SET = PLAIN[PLAIN.index("  val:\n") : PLAIN.index("network_g")]
 MULTI_STEP = "{type: MultiStepLR, milestones: [50], gamma: 0.5}"
 TEST = PLAIN[: PLAIN.index("  train:\n")] + VAL_SET.replace("val", "test_1") + PLAIN[PLAIN.index("network_g") :]
-TEST = TEST[: TEST.index("train:\n  total")]
+TEST = TEST[: TEST.index("train:\n  total")].replace("pretrain_network_g: ~", "pretrain_network_g: net.pth")
+
+HR_ONLY = PLAIN.replace("SRModel", "BlindSRModel").replace(
+    "PairedImageDataset\n    dataroot_gt: .\n    dataroot_lq: .", "GTDataset\n    dataroot_gt: .", 1
+)
 
 MISTAKES = r"""
 upscale: 4 -> upscale: 2
@@ -60,6 +64,8 @@ num_worker_per_gpu: 0 -> # num_worker_per_gpu
     6: datasets.train.num_worker_per_gpu: missing-key
 gt_size: 96 -> gt_size: 96\n    prefetch_mode: cuda
     13: datasets.train.prefetch_mode: needs-pin-memory
+gt_size: 96 -> gt_size: 96\n    prefetch_mode: cpu
+    16: datasets.train.num_worker_per_gpu: too-few-workers
 scale: 4\nnum_gpu -> num_gpu
     1: scale: missing-key
 pixel_opt: {type: L1Loss} -> pixel_opt: {type: DegreeRankingLoss}
@@ -138,10 +144,8 @@ def test_basicsr_s_own_models_take_the_optimizers_that_basicsr_knows() -> None:
 
 
 def test_what_is_degraded_is_not_smaller_than_what_is_left_of_it() -> None:
-    text = PLAIN.replace("SRModel", "BlindSRModel").replace(
-        "path:", "degradation: {type: SecondOrderDegradation, gt_size: 128}\npath:"
-    )
-    assert refusals(text) == ["12: datasets.train.gt_size: crop-mismatch"]
+    text = HR_ONLY.replace("path:", "degradation: {type: SecondOrderDegradation, gt_size: 128}\npath:")
+    assert refusals(text) == ["11: datasets.train.gt_size: crop-mismatch"]
     assert refusals(text.replace("gt_size: 96", "gt_size: 160")) == []
 
 
@@ -183,11 +187,14 @@ def test_a_network_that_leaves_its_scale_out_has_the_default() -> None:
             "val: {save_img: true}",
             "14: val.suffix: missing-key",
         ),
+        ("val: {save_img: false}\n# no weights", "13: path.pretrain_network_g: missing-key"),
         ("", "1: val: missing-key"),
     ],
 )
 def test_testing_needs_other_options_than_training(val: str, refusal: str | None) -> None:
-    assert refusals(TEST + val, is_train=False) == ([] if refusal is None else [refusal])
+    write("net.pth", "")
+    text = TEST.replace("net.pth", "~") if "no weights" in val else TEST
+    assert refusals(text + val, is_train=False) == ([] if refusal is None else [refusal])
 
 
 def test_the_idr_of_a_neighbour_needs_an_idr_and_no_other_objective() -> None:
@@ -195,6 +202,21 @@ def test_the_idr_of_a_neighbour_needs_an_idr_and_no_other_objective() -> None:
     assert any(line.endswith(": train.idr_of: needs-idr") for line in refusals(text))
     student = (OPTIONS / "student.yml").read_text().replace("  pixel_opt", "  idr_of: neighbour\n  pixel_opt")
     assert any(line.endswith(": train.idr_of: objectives-conflict") for line in refusals(student))
+
+
+@pytest.mark.parametrize(
+    ("option", "refusal"),
+    [
+        ("contrast_opt: {type: MomentumContrastLoss}", "datasets.train.type: dataset-unfit"),
+        ("cyclic_opt: {type: FastMoCoLoss}", "datasets.train.type: dataset-unfit"),
+        ("idr_of: neighbour", "datasets.train.type: dataset-unfit"),
+        ("grad_clip: 1.0", "degradation: unused-key"),
+    ],
+)
+def test_what_needs_lr_images_of_the_model_refuses_pairs(option: str, refusal: str) -> None:
+    text = PLAIN.replace("SRModel", "ContrastiveSRModel").replace("  pixel_opt", f"  {option}\n  pixel_opt")
+    text = text.replace("path:", "degradation: {type: ClassicalDegradation, kernel: iso, sigma: [0.2, 4.0]}\npath:")
+    assert any(line.endswith(f": {refusal}") for line in refusals(text))
 
 
 def test_hr_images_alone_need_a_degradation() -> None:

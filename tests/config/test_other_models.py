@@ -167,6 +167,7 @@ def test_a_basicsr_file_for_testing_is_accepted() -> None:
         "MSRResNet, num_in_ch: 3, num_out_ch: 3, num_block: 1", "SwinIR, window_size: 8, img_size: 48"
     )
     write("a.yml", swinir + "val: {save_img: true, suffix: ~}\n")
+    write("net.pth", "")
     assert problems("a.yml", is_train=False) == []
 
 

@@ -59,6 +59,8 @@ def test_testing_needs_no_weights(run_folder: Path) -> None:
     train, val = PERCEPTUAL.index("  train:\n    name"), PERCEPTUAL.index("  val:\n    name")
     text = PERCEPTUAL[:train] + PERCEPTUAL[val:].replace("  val:\n    name", "  test_1:\n    name", 1)
     text = text.replace("val:\n  val_freq", "val:\n  suffix: x\n  val_freq")
+    text = text.replace("\npath:", "\npath:\n  pretrain_network_g: net.pth")
+    write("net.pth", "")
     write("options/student.yml", text)
     assert load_options("options/student.yml", is_train=False)["train"]["perceptual_opt"]["vgg_type"] == "vgg19"
 

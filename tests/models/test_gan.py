@@ -232,7 +232,7 @@ def with_nan_to_judge(model, current_iter):
 
 def test_nan_of_either_network_stops(tmp_path, student_file):
     model = build(gan_options(tmp_path, student_file))
-    with pytest.raises(UserError, match=r"iter 1: loss l_d_real is not finite; no checkpoint was saved before it"):
+    with pytest.raises(UserError, match=r"iter 1: loss l_d_real is not finite; start again, with a lower"):
         with_nan_to_judge(model, 1)
     with torch.no_grad():
         model.objectives["gan_opt"].net_d.conv9.bias.fill_(float("nan"))

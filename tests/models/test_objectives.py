@@ -16,7 +16,7 @@ from lightbsr_arch.option_types.problems import Finding
 from lightbsr_arch.option_types.sections import section
 from lightbsr_arch.training_state import check_state
 from tests.config.conftest import problems, write
-from tests.config.test_cross_checks import PLAIN
+from tests.config.test_cross_checks import HR_ONLY
 from tests.models.helpers import batch, build, lightbsr, options, train
 from tests.models.test_lightbsr import CONTRAST, patches
 from tests.models.test_training import EDSR
@@ -37,7 +37,7 @@ class Brightness(Objective):
         brightness_lr: Annotated[float, Meta(gt=0, description="rate of the scale")] = 0.1
 
     @classmethod
-    def check(cls, options: dict[str, Any], *, is_train: bool) -> Iterator[Finding]:
+    def check(cls, options: dict[str, Any]) -> Iterator[Finding]:
         if not cls.asked(options) and "brightness_lr" in section(options, "train"):
             yield Finding(
                 ("train", "brightness_lr"), "needs-brightness-loss", "is for brightness_opt, which is missing"
@@ -83,7 +83,7 @@ def bright_model() -> Iterator[None]:
 
 
 BRIGHT = (
-    PLAIN.replace("SRModel", "BrightModel")
+    HR_ONLY.replace("BlindSRModel", "BrightModel")
     .replace("\npath:", "\ndegradation: {type: ClassicalDegradation}\npath:")
     .replace("  pixel_opt", "  brightness_opt: {weight: 0.5}\n  brightness_lr: 0.2\n  pixel_opt")
 )
@@ -170,7 +170,7 @@ def test_an_option_of_other_models_is_refused(
         "start_from_teacher": "all",
     }
     monkeypatch.chdir(tmp_path)
-    text = PLAIN.replace("SRModel", model_type).replace("  pixel_opt", f"  {key}: {values[key]}\n  pixel_opt")
+    text = HR_ONLY.replace("BlindSRModel", model_type).replace("  pixel_opt", f"  {key}: {values[key]}\n  pixel_opt")
     write("a.yml", text)
     found = [line.partition(": ")[2] for line in problems("a.yml") if f"train.{key}" in line]
     assert found == [f"train.{key}: key-of-another-model"]

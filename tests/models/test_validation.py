@@ -91,6 +91,16 @@ def test_figures_by_setting_and_their_mean(photos, tmp_path):
     assert model.net_g.training
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_a_figure_that_is_no_number_is_told(photos, tmp_path):
+    opt = options(tmp_path, "KDTeacherModel", kdsr("teacher"))
+    opt["val"]["metrics"]["psnr_y"]["crop_border"] = 20  # of 32 pixels
+    lines: list[str] = []
+    get_root_logger().addFilter(lambda record: lines.append(record.getMessage()) or True)
+    build(opt).validation(loader(photos), 10, None, False)
+    assert any(line.startswith("val.metrics.psnr_y is no number on Toy: ") for line in lines)
+
+
 def test_a_teacher_without_ground_truth_is_told(tmp_path):
     model = build(options(tmp_path, "KDTeacherModel", kdsr("teacher")))
     model.feed_data({"lq": torch.rand(1, 3, 8, 8)})

@@ -138,8 +138,9 @@ def test_trains_validates_saves(folder: Path, whole: subprocess.CompletedProcess
     assert {int(number) for number in re.findall(r"@ (\d+) iter", whole.stderr)} <= {6, 11}
     experiment = folder / "experiments/whole"
     networks = sorted(file.name for file in (experiment / "models").iterdir())
-    assert networks == ["net_g_4.pth", "net_g_8.pth", "net_g_latest.pth"]
-    assert sorted(file.name for file in (experiment / "training_states").iterdir()) == ["4.state", "8.state"]
+    assert networks == ["net_g_11.pth", "net_g_4.pth", "net_g_8.pth", "net_g_latest.pth"]
+    states = sorted(file.name for file in (experiment / "training_states").iterdir())
+    assert states == ["11.state", "4.state", "8.state"]
     assert list((folder / "tb_logger/whole").iterdir())
     assert "training/__main__.py train -opt whole.yml" in (experiment / "whole.yml").read_text()
 
@@ -180,6 +181,34 @@ def test_resumed_run_is_the_uninterrupted_one(
     for key in ("params", "params_ema"):
         torch.testing.assert_close(ends[0][key], ends[1][key], rtol=0, atol=1e-6)
     assert [path.name for path in (folder / "experiments").glob("parts*")] == ["parts"]
+
+
+def test_a_finished_run_is_extended_and_not_shortened(folder: Path, whole: subprocess.CompletedProcess[str]) -> None:
+    assert whole.returncode == 0
+    latest = folder / "experiments/whole/models/net_g_latest.pth"
+    before = latest.read_bytes()
+    shorter = launch(folder, "train", "-opt", "whole.yml", "--auto_resume", "--force_yml", "train:total_iter=10")
+    assert shorter.returncode == 2
+    assert "11.state: iteration 11 is beyond train.total_iter, 10" in shorter.stderr
+    assert latest.read_bytes() == before
+    (folder / "broken").mkdir()
+    (folder / "broken/a.png").write_bytes(b"no picture")
+    longer = ["train:total_iter=13", "val:val_freq=12"]
+    longer += [f"datasets:val:dataroot_{kind}=broken" for kind in ("gt", "lq")]
+    failed = launch(folder, "train", "-opt", "whole.yml", "--auto_resume", "--force_yml", *longer)
+    assert failed.returncode == 2, failed.stderr
+    assert list(losses(failed.stderr)) == [12]
+    assert "iteration 12 is saved: --auto_resume continues from it" in failed.stderr
+    assert (folder / "experiments/whole/training_states/12.state").is_file()
+
+
+def test_a_file_for_training_can_be_tested(folder: Path, whole: subprocess.CompletedProcess[str]) -> None:
+    assert whole.returncode == 0
+    weights = "path:pretrain_network_g=experiments/whole/models/net_g_latest.pth"
+    done = launch(folder, "test", "-opt", "whole.yml", "--force_yml", "val:suffix=~", weights)
+    assert done.returncode == 0, done.stderr
+    assert "datasets.train is for training: not tested." in done.stderr
+    assert len(re.findall(r"# psnr: ([\d.]+)", done.stderr)) == 1
 
 
 def test_refused_state_is_one_line(folder: Path) -> None:

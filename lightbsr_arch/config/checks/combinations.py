@@ -20,6 +20,7 @@ from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of
 from lightbsr_arch.config.signatures import VggType
 from lightbsr_arch.losses.vgg_weights import layers
+from lightbsr_arch.objectives.gan import discriminator_checks
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
 
@@ -33,7 +34,7 @@ def cross_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Finding
     yield from _names(options)
     yield from dataset_checks(options, is_train=is_train)
     yield from _training(options) if is_train else _testing(options)
-    yield from _models(options, is_train)
+    yield from _models(options)
     yield from _perceptual(options)
     yield from _scales(options)
     if (count := channels(options)) is not None:
@@ -96,6 +97,13 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             ("datasets", "train", "prefetch_mode"), "needs-pin-memory", "cuda needs `pin_memory: true` beside it"
         )
+    if train.get("prefetch_mode") == "cpu" and workers == 0:
+        yield Finding(
+            ("datasets", "train", "num_worker_per_gpu"),
+            "too-few-workers",
+            "0 with `prefetch_mode: cpu` draws samples in a thread of the training process, whose random numbers they "
+            "would change; expected at least 1",
+        )
     val_sets = [name for name in datasets if phase_of(name) == "val"]
     if val_sets and options.get("val") is None:
         yield Finding(
@@ -116,6 +124,8 @@ def _training(options: dict[str, Any]) -> Iterator[Finding]:
 
 def _testing(options: dict[str, Any]) -> Iterator[Finding]:
     val = section(options, "val")
+    if "network_g" in options and section(options, "path").get("pretrain_network_g") is None:
+        yield Finding(("path", "pretrain_network_g"), "missing-key", "missing; testing needs the weights of network_g")
     if options.get("val") is None:
         yield Finding(("val",), "missing-key", "missing; testing needs a `val` section with save_img and metrics")
     elif val.get("save_img") is True and "suffix" not in val:
@@ -124,20 +134,15 @@ def _testing(options: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _models(options: dict[str, Any], is_train: bool) -> Iterator[Finding]:
+def _models(options: dict[str, Any]) -> Iterator[Finding]:
     """Run the check of the model, or the rules for BasicSR's models, which have none."""
     model = model_of(options.get("model_type"))
     if hasattr(model, "check"):
-        yield from model.check(options, is_train=is_train)
+        yield from model.check(options)
         return
     train = section(options, "train")
     if train.get("gan_opt") is not None:
-        if "network_d" not in options:
-            yield Finding(("network_d",), "missing-key", "missing; train.gan_opt needs a discriminator")
-        if "optim_d" not in train:
-            yield Finding(
-                ("train", "optim_d"), "missing-key", "missing; train.gan_opt needs a discriminator's optimiser"
-            )
+        yield from discriminator_checks(options)
     elif train and _is_kind(model, SRGANModel):
         yield Finding(
             ("train", "gan_opt"), "missing-key", f"missing; {options['model_type']} trains with a discriminator"
