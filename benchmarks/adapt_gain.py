@@ -10,6 +10,7 @@ writes the table between two lines of a page.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -62,8 +63,8 @@ class Entry:
     @property
     def key(self) -> str:
         """Return the key of the result, which changes if the file of the weights does."""
-        file = find_weights(self.model).stat()
-        return json.dumps([self.photos, self.index, self.model, file.st_size, BLURS[self.blur], LARGEST, self.steps])
+        digest = hashlib.sha256(find_weights(self.model).read_bytes()).hexdigest()
+        return json.dumps([self.photos, self.index, self.model, digest, BLURS[self.blur], LARGEST, self.steps])
 
 
 Results = dict[str, tuple[float, float]]

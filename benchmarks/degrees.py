@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 from pages import write_between
-from strength import as_picture, ground_truth, sharpness
+from strength import ground_truth, sharpness
 from tqdm import tqdm
 
 import lightbsr_arch
@@ -32,6 +32,9 @@ from lightbsr_arch.degradations.settings import SecondOrderSetting, Setting
 from lightbsr_arch.inference.degrees import KINDS, with_degrees
 from lightbsr_arch.inference.upscaler import load_student
 from lightbsr_arch.io import write_whole
+
+# isort: split
+from basicsr.utils import tensor2img
 
 HERE = Path(__file__).parent
 DEGREES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -81,9 +84,9 @@ def table(model: Network, gts: Sequence[torch.Tensor]) -> str:
         figures = np.empty((len(gts), len(changed), 2))
         for i, gt in enumerate(gts):
             lq = setting.degrade(gt, model.scale, "bicubic", Draws(torch.Generator().manual_seed(i))).lq
-            hr = as_picture(gt)
+            hr = tensor2img(gt)
             for j, one in enumerate(changed):
-                sr = as_picture(one(lq))
+                sr = tensor2img(one(lq))
                 figures[i, j] = METRICS["psnr_y"].compute(sr, hr, model.scale), sharpness(sr) / sharpness(hr)
         lower, higher = figures[:, 1:-1, 1], figures[:, 2:, 1]
         follows = (np.greater if kind == "blur" else np.less)(higher, lower).all(axis=1)
@@ -102,7 +105,7 @@ def write_strip(path: Path, model: Network, photo: Path) -> None:
     ).lq
     panels = []
     for degrees in STRIP:
-        sr = as_picture(lightbsr_arch.upscale(lq, with_degrees(model, **degrees)))
+        sr = tensor2img(lightbsr_arch.upscale(lq, with_degrees(model, **degrees)))
         side = min(STRIP_CROP * model.scale, *sr.shape[:2])
         top, left = ((length - side) // 2 for length in sr.shape[:2])
         panel = np.full((side + 24, side + 4, 3), 255, np.uint8)

@@ -10,7 +10,6 @@ from the file.
 """
 
 import argparse
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -42,7 +41,7 @@ from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.degradations import Draws, SecondOrderDegradation, Setting, bicubic_resize
 from lightbsr_arch.degradations.jpeg import compress
-from lightbsr_arch.io import write_whole
+from lightbsr_arch.io import write_arrays, write_whole
 
 SCALE = 4
 SIDES = (40, 80)
@@ -228,9 +227,7 @@ def _kept(path: Path | None, digests: dict[str, str]) -> Samples | None:
 
 
 def _keep(path: Path, samples: Samples, digests: dict[str, str]) -> None:
-    file = io.BytesIO()
-    np.savez_compressed(file, weights=np.array(json.dumps(digests)), **samples)  # type: ignore[arg-type]
-    write_whole(path, file.getvalue())
+    write_arrays(path, {"weights": np.array(json.dumps(digests)), **samples})
 
 
 # ------------------------------------------------------------------------------------------ tables

@@ -32,6 +32,7 @@ from recipe_steps import STEPS, Step, batch_of, build_step, options_of, run_step
 
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.fast import dynamic_conv
+from lightbsr_arch.bench.cost import wait_for
 from lightbsr_arch.io import write_whole
 
 ROUNDS = 5
@@ -257,17 +258,12 @@ def print_entry(name: str, measured: dict[str, Any]) -> None:
 
 def _seconds(run: Run, repeats: int, device: torch.device) -> float:
     """Return the mean seconds of consecutive runs."""
-    _wait(device)
+    wait_for(device)
     start = time.perf_counter()
     for _ in range(repeats):
         run()
-    _wait(device)
+    wait_for(device)
     return (time.perf_counter() - start) / repeats
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _release(device: torch.device) -> None:

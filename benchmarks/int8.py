@@ -24,7 +24,7 @@ import torch
 from machine import cores, describe
 from pages import table, write_between
 from published import random_student
-from strength import as_picture, ground_truth
+from strength import ground_truth
 
 from lightbsr.errors import UserError
 from lightbsr_arch.bench.metrics import METRICS
@@ -35,6 +35,9 @@ from lightbsr_arch.inference.export import check_target
 from lightbsr_arch.inference.export_onnx import export_onnx
 from lightbsr_arch.inference.int8 import Chosen, dense_body_convolution, quantise
 from lightbsr_arch.io import write_whole
+
+# isort: split
+from basicsr.utils import tensor2img
 
 MODELS = ("kdsr_s_x4_iso", "lightbsr_s_x4_iso")
 SCALE = 4
@@ -156,7 +159,7 @@ def compare(
         figures = []
         for lq, gt in pairs:
             sr = torch.from_numpy(session.run(None, {"lq": lq.numpy()})[0])
-            figures.append(METRICS["psnr_y"].compute(as_picture(sr), as_picture(gt), SCALE))
+            figures.append(METRICS["psnr_y"].compute(tensor2img(sr), tensor2img(gt), SCALE))
         megabytes = files[form].stat().st_size / 1e6
         rows[form] = {"network": name, "form": form, "psnr_y": statistics.mean(figures), "megabytes": megabytes}
     image = np.random.default_rng(0).random((1, 3, *size), np.float32)

@@ -17,11 +17,15 @@ import torch
 
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.bench.metrics import METRICS
+from lightbsr_arch.data.gt_dataset import to_tensor
+from lightbsr_arch.data.image_io import read_image
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import SecondOrderSetting, Setting
-from lightbsr_arch.inference.pictures import read_picture
 from lightbsr_arch.inference.strength import clean_idr
 from lightbsr_arch.inference.upscaler import load_student
+
+# isort: split
+from basicsr.utils import tensor2img
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.25, 1.5)
 
@@ -54,8 +58,8 @@ def print_row(model: BlindSR, setting: Setting | SecondOrderSetting, gts: list[t
         origin = clean if read.dim() == 2 else clean[:, :, None, None]
         for j, strength in enumerate(STRENGTHS):
             idr = origin + strength * (read - origin)
-            sr = as_picture(model.restorer(lq, model.restorer.guides(idr, *lq.shape[2:])))
-            hr = as_picture(gt)
+            sr = tensor2img(model.restorer(lq, model.restorer.guides(idr, *lq.shape[2:])))
+            hr = tensor2img(gt)
             psnr = METRICS["psnr_y"].compute(sr, hr, model.scale)
             figures[i, j] = psnr, sharpness(sr) / sharpness(hr)
     rises = (figures[:, 1:, 1] > figures[:, :-1, 1]).all(axis=1).mean()
@@ -65,17 +69,10 @@ def print_row(model: BlindSR, setting: Setting | SecondOrderSetting, gts: list[t
 
 def ground_truth(path: Path, crop: int, scale: int) -> torch.Tensor:
     """Return the middle of a picture, 1 x 3 x H x W in [0, 1], with sides that the scale divides."""
-    pixels = read_picture(path).pixels
-    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-    height, width = (min(crop or side, side) // scale * scale for side in rgb.shape[:2])
-    top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
-    cut = rgb[top : top + height, left : left + width, :3].copy()
-    return torch.from_numpy(cut).permute(2, 0, 1)[None].float() / 255
-
-
-def as_picture(image: torch.Tensor) -> np.ndarray:
-    """Return 1 x 3 x H x W as H x W x 3, BGR uint8, as BasicSR's metrics expect it."""
-    return (image[0].flip(0).permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
+    image = read_image(path)
+    height, width = (min(crop or side, side) // scale * scale for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return to_tensor(image[top : top + height, left : left + width])[None]
 
 
 def sharpness(picture: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.degradation_encoder import DegradationEncoder, map_in_strips, refuse_extra_input
+from lightbsr_arch.archs.degradation_encoder import DegradationEncoder, map_in_strips
 from lightbsr_arch.archs.estimator_init import Init
 from lightbsr_arch.archs.fast.row_streams import Strips
 from lightbsr_arch.archs.groups_in_strips import groups_in_strips
@@ -17,7 +17,7 @@ from lightbsr_arch.archs.idr import MAP_STRIDE, as_map, as_vector
 from lightbsr_arch.archs.idr_block import GROUP_NAMES, ConvNeXtBlock
 from lightbsr_arch.archs.lightbsrnet_arch import crop
 from lightbsr_arch.archs.mean_shift import DF2K_MEAN
-from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count, refuse_extra_input
 from lightbsr_arch.archs.residual_restorer import GuidedRestorer
 
 CONVNEXT_HALO = 3  # rows above and below that a depthwise 7x7 convolution depends on

@@ -17,7 +17,6 @@ from lightbsr_arch.archs.degradation_encoder import (
     SLOPE,
     DegradationEncoder,
     mean_in_strips,
-    refuse_extra_input,
     two_linear_layers,
 )
 from lightbsr_arch.archs.estimator_init import Init
@@ -25,7 +24,7 @@ from lightbsr_arch.archs.fast.row_streams import Strips, added, streamed
 from lightbsr_arch.archs.fast.upscale import upscale
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
-from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count
+from lightbsr_arch.archs.part import Advance, Arguments, Guides, State, count, refuse_extra_input
 from lightbsr_arch.archs.residual_restorer import GuidedRestorer
 
 PEAK = 255.0  # value of white inside the networks

@@ -4,8 +4,6 @@ DASR (CVPR 2021) introduced it with batch normalisation. LightBSR and CdCL use i
 normalisation.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -74,7 +72,7 @@ def _in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Ad
 
 
 class DegradationEncoder(Estimator):
-    """Base class of estimators that apply ``six_convolutions`` to the low-quality image and have no other input."""
+    """Base class of estimators with ``six_convolutions``, which mostly read the low-quality image and nothing else."""
 
     def __init__(self, num_in_ch: int, num_feat: int, batch_norm: bool) -> None:
         super().__init__()
@@ -93,14 +91,3 @@ class DegradationEncoder(Estimator):
     def from_state(cls, state: State) -> Arguments | None:
         num_feat, channels = state["features.0.weight"].shape[:2]
         return {"num_feat": num_feat} if channels == 3 else None  # a teacher's encoder has more inputs
-
-
-def refuse_extra_input(estimator: nn.Module, extra: Any) -> None:
-    """Check that an estimator without extra input receives none.
-
-    Raises:
-        ValueError: there is an extra input.
-    """
-    if extra is not None:
-        name = type(estimator).__name__
-        raise ValueError(f"{name} sees the low-quality image alone; only a teacher takes a privileged input")

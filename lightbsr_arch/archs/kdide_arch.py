@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
 from lightbsr_arch.archs.fast.row_streams import Mean, cut, streamed
-from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State, count
+from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State, count, refuse_extra_input
 
 SLOPE = 0.1  # slope of every LeakyReLU
 DETAIL_GAIN = 4.0  # gain of the teacher's first filters, because the difference between HR and LR is small
@@ -98,8 +98,7 @@ class KDIDEStudent(KDIDE):
             remove_mean_(self.features[0])
 
     def estimator_input(self, lq: torch.Tensor, extra: torch.Tensor | None) -> torch.Tensor:
-        if extra is not None:
-            raise ValueError("KDIDEStudent sees the low-quality image alone; only a teacher takes a privileged input")
+        refuse_extra_input(self, extra)
         return lq
 
     @classmethod

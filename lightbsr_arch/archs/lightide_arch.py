@@ -7,18 +7,17 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightbsr_arch.archs.degradation_encoder import (
     CONTRAST_NAMES,
+    DegradationEncoder,
     map_in_strips,
-    refuse_extra_input,
-    six_convolutions,
     two_linear_layers,
 )
 from lightbsr_arch.archs.degradation_prior import DegradationPrior, KnowsPrior, PriorForm
 from lightbsr_arch.archs.estimator_init import Init, remove_mean_
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State
+from lightbsr_arch.archs.part import Advance, Arguments, State, refuse_extra_input
 
 
-class LightIDE(Estimator):
+class LightIDE(DegradationEncoder):
     """The layers that teacher and student share. The IDR is a map, N x 4*num_feat x H/4 x W/4."""
 
     published_names = (
@@ -29,9 +28,7 @@ class LightIDE(Estimator):
     knows: tuple[str, ...] = ("idr",)
 
     def __init__(self, num_in_ch: int, num_feat: int) -> None:
-        super().__init__()
-        self.features = six_convolutions(num_in_ch, num_feat)
-        self.idr_ch = 4 * num_feat
+        super().__init__(num_in_ch, num_feat, batch_norm=True)
 
     def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
         """Return the input of the first convolution."""
@@ -69,8 +66,7 @@ class LightIDEStudent(LightIDE):
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 32, init: Init = "detail") -> None:
         super().__init__(num_in_ch, num_feat)
-        if init == "detail":  # batch normalisation preserves the scale, so only the mean is removed
-            remove_mean_(self.features[0])
+        self.start(init)
 
     def estimator_input(self, lq: torch.Tensor, extra: Any) -> torch.Tensor:
         refuse_extra_input(self, extra)

@@ -14,11 +14,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-from lightbsr_arch.archs.degradation_encoder import refuse_extra_input
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
 from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, not_taller, streamed
 from lightbsr_arch.archs.idr import as_vector
-from lightbsr_arch.archs.part import Advance, Arguments, Estimator, Guides, Restorer, State, count
+from lightbsr_arch.archs.part import Advance, Arguments, Estimator, Guides, Restorer, State, count, refuse_extra_input
 
 SLOPE = 0.2  # slope of the restorer's LeakyReLUs; the estimator has ReLUs
 BLOCK_HALO = 15  # rows above and below that a restorer's block depends on, because it has 15 3x3 convolutions in turn
@@ -141,9 +140,6 @@ class DegreeEstimator(Estimator):
         degrees = self.degrees(lq)
         idr = self.as_idr(degrees if self.adjust is None or not self.training else self.adjust(degrees))
         return idr, {"idr": idr, "degrees": degrees}
-
-    def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
-        return self.estimate(lq, extra)[0]
 
 
 class Affine(nn.Module):

@@ -19,14 +19,13 @@ from lightbsr_arch.archs.degradation_encoder import (
     SLOPE,
     DegradationEncoder,
     mean_in_strips,
-    refuse_extra_input,
     two_linear_layers,
 )
 from lightbsr_arch.archs.estimator_init import Init, he_init_
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.idrdcrbnet_arch import IDRDDC
 from lightbsr_arch.archs.inner_loop import adapt
-from lightbsr_arch.archs.part import Advance, Arguments, Network, State, count
+from lightbsr_arch.archs.part import Advance, Arguments, Network, State, count, refuse_extra_input
 from lightbsr_arch.archs.residual_restorer import ResidualRestorer
 from lightbsr_arch.degradations import bicubic_resize
 

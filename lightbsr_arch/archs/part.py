@@ -144,6 +144,17 @@ class Estimator(Part):
         return 0
 
 
+def refuse_extra_input(estimator: nn.Module, extra: Any) -> None:
+    """Check that an estimator without extra input receives none.
+
+    Raises:
+        ValueError: there is an extra input.
+    """
+    if extra is not None:
+        name = type(estimator).__name__
+        raise ValueError(f"{name} sees the low-quality image alone; only a teacher takes a privileged input")
+
+
 class Restorer(Part):
     """Upscales an image by ``scale``, with guides that it computes from an IDR.
 

@@ -57,9 +57,6 @@ class KnownDegradation(KnowsPrior):
         idr = self.prior(extra).to(lq)
         return idr, {"idr": idr}
 
-    def forward(self, lq: torch.Tensor, extra: Any = None) -> torch.Tensor:
-        return self.estimate(lq, extra)[0]
-
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
         """Return all arguments except ``num_noise_ch``, which no tensor depends on. Its default is used."""

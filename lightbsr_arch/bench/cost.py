@@ -68,10 +68,10 @@ def measure(spec: ModelSpec, scale: int, device: torch.device) -> Cost:
     model(pair)  # the first run is slower
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) < LONGEST:
-        _wait(device)
+        wait_for(device)
         start = time.perf_counter()
         model(pair)
-        _wait(device)
+        wait_for(device)
         seconds.append(time.perf_counter() - start)
     memory = peak_memory(device) - before
     known = model.net is not None or spec.weights == BICUBIC
@@ -99,7 +99,8 @@ def count_macs(net: nn.Module, pair: Pair) -> float | None:
     return macs
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

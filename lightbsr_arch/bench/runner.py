@@ -81,10 +81,10 @@ class Runner:
         jobs = list(self._plan())
         total = sum(len(job.wanted) for job in jobs)
         with tqdm(total=total, desc="pictures", unit="", disable=not total) as progress, ThreadPoolExecutor() as pool:
-            pending: deque[tuple[str, _Job, list[str], Future[Measured]]] = deque()
+            pending: deque[tuple[str, _Job, Future[Measured]]] = deque()
             for job in jobs:
-                for model, metrics, result in self._upscale(job, pool):
-                    pending.append((model, job, metrics, result))
+                for model, result in self._upscale(job, pool):
+                    pending.append((model, job, result))
                     while len(pending) > 4:
                         self._collect(*pending.popleft())
                 progress.update(len(job.wanted))
@@ -146,7 +146,7 @@ class Runner:
         scale, device = self.bench.scale, self.device.type
         return cache_key(self.digests[model], job.image, job.condition.digest, seed, scale, device, *what)
 
-    def _upscale(self, job: _Job, pool: ThreadPoolExecutor) -> Iterator[tuple[str, list[str], Future[Measured]]]:
+    def _upscale(self, job: _Job, pool: ThreadPoolExecutor) -> Iterator[tuple[str, Future[Measured]]]:
         """Run every model with a missing value on one LR image. Threads compute the metrics at the same time."""
         try:
             pair = job.pairs.make(job.index, job.condition)
@@ -166,7 +166,7 @@ class Runner:
                 self.cache.put(self._key(model, job, "crop", job.box, CROP), crop)
                 self.results.crops.setdefault(job.place, {})[model] = crop
             metrics = [name for name in wanted if name != "crop"]
-            yield model, metrics, pool.submit(_measure, metrics, sr, hr, self.bench.scale)
+            yield model, pool.submit(_measure, metrics, sr, hr, self.bench.scale)
 
     def _try(self, model: str, job: _Job, pair: Pair) -> Picture | None:
         """Return the SR picture. If the model fails, store the reason in the results and return None."""
@@ -185,7 +185,7 @@ class Runner:
             self.results.failures[model, job.place] = reason_of(error)
             return None
 
-    def _collect(self, model: str, job: _Job, metrics: list[str], result: Future[Measured]) -> None:
+    def _collect(self, model: str, job: _Job, result: Future[Measured]) -> None:
         for name, value in result.result().items():
             if isinstance(value, float):
                 self.cache.put(self._metric_key(model, job, name), {"value": value})
@@ -196,7 +196,7 @@ class Runner:
                 self.results.notes.append(str(value))
 
     def _keep_crops(self, job: _Job, pair: Pair, hr: Picture) -> None:
-        """Return HR, and LR with each pixel enlarged to ``scale`` x ``scale`` pixels."""
+        """Keep the crops of LR and HR for the viewer."""
         assert job.box is not None
         scale = self.bench.scale
         top, left = (start // scale for start in job.box)
