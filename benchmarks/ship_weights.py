@@ -5,9 +5,10 @@
     python benchmarks/ship_weights.py figures results/weights/results.json
 
 ``pack`` writes lightbsr_arch/weights/NAME.safetensors, in fp16, from experiments/, and adds information from the
-recipe, the logs and options/weights/cards.yml. ``figures`` adds the results of the bench, and writes NAME.md and, at
-scale 4, README's table. The bench may leave out models whose weights have not changed since their card was written. The
-other scales have benches of their own, such as bench_x2.yml.
+recipe, the logs and options/weights/cards.yml. A mixture of mix_weights.py is preferred to the last checkpoint.
+``figures`` adds the results of the bench, and writes NAME.md and, at scale 4, README's table. The bench may leave out
+models whose weights have not changed since their card was written. The other scales have benches of their own, such as
+bench_x2.yml.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 import yaml
 from machine import describe
+from mix_weights import MIXED
 
 from lightbsr import shipped
 from lightbsr.errors import UserError
@@ -75,7 +77,9 @@ def _pack(recipe: Path) -> None:
     recipes = {stage: read_options(file).data for stage, file in files.items()}
     options = recipes[role]
     network = {key: value for key, value in options["network_g"].items() if key != "type"}
-    state = read_checkpoint(Path("experiments", options["name"], "models", "net_g_latest.pth")).state
+    models = Path("experiments", options["name"], "models")
+    mixture = models / MIXED
+    state = read_checkpoint(mixture if mixture.exists() else models / "net_g_latest.pth").state
     texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     target = shipped.folder() / f"{name}{'_teacher' * (role == 'teacher')}.safetensors"
     card = {
@@ -168,21 +172,23 @@ def _readme_table(results: dict[str, Any]) -> str:
 
 
 def _add_to_cards(results: dict[str, Any]) -> None:
-    """Write PSNR-Y into the metadata, and the whole card as a text file."""
+    """Write texts and, for models that were measured, PSNR-Y into the metadata, and the whole card as a text file."""
     texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     for name in shipped.names():
-        rows = [row for row in results["rows"] if row["model"] == name]
-        if not rows:
-            continue
         path = shipped.find_weights(name)
         checkpoint = read_checkpoint(path)
+        if checkpoint.card["scale"] != results["scale"]:
+            continue
         checkpoint.card |= {key: texts[name][key] for key in ("summary", "data", "bad_at")}
-        checkpoint.card["psnr_y"] = {}
+        rows = [row for row in results["rows"] if row["model"] == name]
+        if rows:
+            checkpoint.card["psnr_y"] = {}
         for row in rows:
             by_dataset = checkpoint.card["psnr_y"].setdefault(row["degradation"], {})
             each = [round(condition["psnr_y"], 2) for condition in row["conditions"]]
             by_dataset[row["dataset"]] = round(row["psnr_y"], 2) if row["degradation"] == "gaussian8" else each
-        checkpoint.save(path)
+        if rows:  # a file of weights that only gets other texts would make the repository larger
+            checkpoint.save(path)
         write_whole(path.with_suffix(".md"), _card_text(name, checkpoint.card, results).encode())
         print(path.with_suffix(".md"))
 
@@ -212,7 +218,7 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         "published figures of full-sized networks.",
         "",
     ]
-    shown = [row for row in results["rows"] if row["model"] in (name, "bicubic") or "published" in row]
+    shown = [row for row in results["rows"] if row["model"] == "bicubic" or "published" in row]
     for degradation, conditions in results["degradations"].items():
         named = ", ".join(condition["name"] for condition in conditions)
         mean = "mean over" if degradation == "gaussian8" else "at"
@@ -223,12 +229,13 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
             f"| | {' | '.join(datasets)} |",
             "|---|" + "---|" * len(datasets),
         ]
-        table: dict[str, dict[str, str]] = {}
+        own = {dataset: _figures(values) for dataset, values in card["psnr_y"][degradation].items()}
+        table: dict[str, dict[str, str]] = {"bicubic": {}, name: own}
         for row in shown:
             if row["degradation"] == degradation and "psnr_y" in row:
-                values = [row["psnr_y"]] if degradation == "gaussian8" else [c["psnr_y"] for c in row["conditions"]]
+                values = row["psnr_y"] if degradation == "gaussian8" else [c["psnr_y"] for c in row["conditions"]]
                 model = f"{row['model']} (published)" if "published" in row else row["model"]
-                table.setdefault(model, {})[row["dataset"]] = " / ".join(map(_figure, values))
+                table.setdefault(model, {})[row["dataset"]] = _figures(values)
         lines += [f"| {model} | {' | '.join(cells.get(d, '') for d in datasets)} |" for model, cells in table.items()]
         lines.append("")
     return "\n".join(lines)
@@ -239,9 +246,9 @@ def _bench(results: dict[str, Any]) -> str:
     return f"options/weights/bench{'' if results['scale'] == README_SCALE else '_x' + str(results['scale'])}.yml"
 
 
-def _figure(psnr: float | None) -> str:
-    """Return a figure as text, or a dash for a condition that a paper lacks."""
-    return "–" if psnr is None else f"{psnr:.2f}"
+def _figures(psnr: Any) -> str:
+    """Return one or several figures as text, with a dash for a condition that a paper lacks."""
+    return " / ".join("–" if each is None else f"{each:.2f}" for each in (psnr if isinstance(psnr, list) else [psnr]))
 
 
 if __name__ == "__main__":

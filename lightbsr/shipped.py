@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightbsr.errors import UserError
@@ -61,7 +62,7 @@ def default_name(outscale: float | None = None) -> str:
 
     Weights that were trained on the second-order degradation come first, because real pictures are not only blurred.
     The next criterion is the scale: the smallest that is not below ``outscale``, or else the largest. The last is the
-    highest PSNR on Set5, Gaussian8.
+    highest mean PSNR-Y over the benchmarks, with the second-order degradation for those weights, else with Gaussian8.
 
     Raises:
         UserError: no student is shipped.
@@ -73,7 +74,8 @@ def default_name(outscale: float | None = None) -> str:
     def merit(name: str) -> tuple[bool, bool, int, float]:
         card, network = metadata[name]["card"], metadata[name]["network"]
         is_for_real = card.get("degradation", {}).get("type") == "SecondOrderDegradation"
-        psnr = card.get("psnr_y", {}).get("gaussian8", {}).get("Set5", 0.0)
+        figures = card.get("psnr_y", {}).get("second-order" if is_for_real else "gaussian8", {}).values()
+        psnr = fmean(each[0] if isinstance(each, list) else each for each in figures) if figures else 0.0
         scale = network.get("restorer", network).get("scale", 4)
         suffices = outscale is not None and scale >= outscale
         return is_for_real, suffices, -scale if suffices else scale, psnr

@@ -24,6 +24,7 @@ SETTINGS: dict[str, str | list[dict[str, float]]] = {
     "kdsr_s_x4_iso": BLUR,
     "lightbsr_s_x4_iso": BLUR,
     "kdsr_s_x4_real": "second-order",
+    "kdsr_s_x4_texture": "second-order",
     "kdsr_s_x4_control": "second-order",
     "kdsr_s_x2_iso": [{"sigma": 1.2}],
     "kdsr_s_x2_real": "second-order",
@@ -34,6 +35,7 @@ GAIN = {
     "kdsr_s_x4_iso": 3.5,
     "lightbsr_s_x4_iso": 3.5,
     "kdsr_s_x4_real": 0.5,
+    "kdsr_s_x4_texture": 0.5,
     "kdsr_s_x4_control": 0.3,
     "kdsr_s_x2_iso": 3.5,
     "kdsr_s_x2_real": 0.5,
@@ -63,7 +65,8 @@ def test_card_is_true(name: str) -> None:
     assert card["degradation"] == recipe["degradation"]
     assert list(card["iterations"].values())[-1] == recipe["train"]["total_iter"]
     if "pretrain_network_teacher" in recipe["path"]:
-        assert recipe["path"]["pretrain_network_teacher"].split("/")[1] == f"weights_{name}_teacher"
+        stage_before = name.replace("texture", "real")
+        assert recipe["path"]["pretrain_network_teacher"].split("/")[1] == f"weights_{stage_before}_teacher"
 
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     figures = card["psnr_y"]["gaussian8"]
