@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import types
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ import cv2
 import lmdb
 import numpy as np
 from machine import describe
+
+from lightbsr_arch.basicsr_patches.functional_tensor import provide_functional_tensor
 
 CROP, STEP, THRESH = 480, 240, 0
 PREPARE = Path(__file__).parents[1] / "datasets_prep" / "photos_to_lmdb.py"
@@ -106,9 +107,7 @@ def disk_usage(folder: Path) -> int:
 
 def run_basicsr(source: Path, out: Path) -> None:
     """Run BasicSR's extract_subimages.py, then its create_lmdb.py."""
-    shim = types.ModuleType("torchvision.transforms.functional_tensor")  # BasicSR imports it
-    shim.rgb_to_grayscale = None  # type: ignore[attr-defined]
-    sys.modules[shim.__name__] = shim
+    provide_functional_tensor()
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
     sub = out / "sub"

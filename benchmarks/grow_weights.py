@@ -11,11 +11,11 @@ initial weights. The script supports only KDSR, whose layers have no normalisati
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import torch
+from checkpoints import write_checkpoint
 
 from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.archs import BlindSR
@@ -24,7 +24,6 @@ from lightbsr_arch.archs.kdide_arch import KDIDEStudent
 from lightbsr_arch.archs.part import State
 from lightbsr_arch.checkpoint import load
 from lightbsr_arch.config.merge import read_options
-from lightbsr_arch.io import write_whole
 
 LQ_SIZE = 48
 
@@ -51,9 +50,7 @@ def main() -> int:
         relation = f"differs by {difference:.1e}"
     else:
         relation = f"scale {large.scale} from {small.scale}"
-    buffer = io.BytesIO()
-    torch.save({"params": state, "params_ema": state}, buffer)
-    write_whole(args.output, buffer.getvalue(), make_folder=True)
+    write_checkpoint(args.output, state)
     print(f"{args.output}: {_millions(large):.2f} M parameters from {_millions(small):.2f} M, {relation}")
     return 0
 

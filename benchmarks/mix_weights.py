@@ -8,16 +8,15 @@ result is experiments/NAME/models/net_g_mixed.pth, which ``ship_weights.py pack`
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import torch
+from checkpoints import write_checkpoint
 
 from lightbsr.errors import UserError, reason_of
 from lightbsr_arch.checkpoint import load, read_checkpoint
 from lightbsr_arch.config.merge import read_options
-from lightbsr_arch.io import write_whole
 
 MIXED = "net_g_mixed.pth"
 
@@ -38,9 +37,7 @@ def main() -> int:
         raise UserError(f"{models}: no checkpoint of iteration {args.after} or later; train {args.options} first")
     start = load(options["path"]["pretrain_network_g"]).state_dict()
     state = mixed(start, [read_checkpoint(file).state for file in files], args.share)
-    buffer = io.BytesIO()
-    torch.save({"params": state, "params_ema": state}, buffer)
-    write_whole(models / MIXED, buffer.getvalue())
+    write_checkpoint(models / MIXED, state)
     print(f"{models / MIXED}: mean of {len(files)} checkpoints, share {args.share:g}")
     return 0
 

@@ -67,7 +67,7 @@ def main() -> None:
 
 def random_network(size: str) -> BlindSR:
     torch.manual_seed(0)
-    model = BlindSR(*RANDOM[size]).eval()
+    model = BlindSR(**RANDOM[size]).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("layer_scale"):

@@ -11,11 +11,11 @@ initial weights, which the recipe trains.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import torch
+from checkpoints import write_checkpoint
 from strength import ground_truth
 
 from lightbsr.errors import UserError, reason_of
@@ -29,7 +29,6 @@ from lightbsr_arch.config.merge import read_options
 from lightbsr_arch.data.picture_files import find_pictures
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import Setting
-from lightbsr_arch.io import write_whole
 
 WORST_SIGMA = 4.0
 WORST_NOISE = 25.0
@@ -55,9 +54,7 @@ def main() -> int:
     net = controlled_network(args.options)
     pictures = find_pictures([str(args.images)])
     start_from(net, trained, sharper, [ground_truth(picture.path, CROP, net.scale) for picture in pictures])
-    buffer = io.BytesIO()
-    torch.save({"params": net.state_dict(), "params_ema": net.state_dict()}, buffer)
-    write_whole(args.output, buffer.getvalue(), make_folder=True)
+    write_checkpoint(args.output, net.state_dict())
     print(f"{args.output}: the restorers of {args.weights} and {args.sharper}; the degrees are not trained yet")
     return 0
 

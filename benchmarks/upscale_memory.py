@@ -13,24 +13,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from published import NETWORKS, section
 
 from lightbsr.commands import main as lightbsr
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.checkpoint import Checkpoint
 
-RANDOM: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "kdsr-m": ({"type": "KDIDEStudent"}, {"type": "IDRDCRBNet"}),
-    "kdsr-l": (
-        {"type": "KDIDEStudent", "num_feat": 128, "num_block": 5},
-        {"type": "IDRDCRBNet", "num_feat": 128, "num_block": 28},
-    ),
-    "lightbsr": ({"type": "LightIDEStudent"}, {"type": "LightBSRNet"}),
-}
+RANDOM = {name.lower(): section(name) for name in NETWORKS}
+"""Arguments of the networks of published sizes, which get random weights."""
 
 
 def main() -> None:
@@ -47,7 +41,7 @@ def main() -> None:
         model, source = args.model, Path(folder) / "lq.png"
         if model in RANDOM:
             torch.manual_seed(0)
-            net = BlindSR(*RANDOM[model])
+            net = BlindSR(**RANDOM[model])
             model = str(Path(folder) / "random.safetensors")
             Checkpoint(net.state_dict(), net.config).save(model)
         Image.fromarray(smooth_noise(args.height, args.width)).save(source)

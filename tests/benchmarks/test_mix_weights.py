@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import mix_weights
 from lightbsr.errors import UserError
 from lightbsr_arch.checkpoint import Checkpoint, load
 from tests.inference.networks import network
@@ -16,7 +15,7 @@ LAYER = "restorer.head.weight"
 
 
 @pytest.fixture
-def mix(tmp_path, monkeypatch):
+def mix(tmp_path, monkeypatch, script):
     """Return a function that mixes three checkpoints whose weights are 1, 2 and 6 times those of the start."""
     monkeypatch.chdir(tmp_path)
     start = network("kdsr")
@@ -31,7 +30,7 @@ def mix(tmp_path, monkeypatch):
 
     def mix(*arguments: str) -> float:
         monkeypatch.setattr(sys, "argv", ["mix_weights.py", "gan.yml", *arguments])
-        assert mix_weights.main() == 0
+        assert script("mix_weights").main() == 0
         mixed = load("experiments/gan/models/net_g_mixed.pth")
         ratio = mixed.state_dict()[LAYER] / start.state_dict()[LAYER]
         assert ratio.std() < 1e-5

@@ -6,7 +6,6 @@ import sys
 import pytest
 import torch
 
-from benchmarks import grow_weights
 from lightbsr.errors import UserError
 from lightbsr_arch.checkpoint import Checkpoint, load
 from tests.inference.networks import network
@@ -18,7 +17,7 @@ LARGER = {
 
 
 @pytest.fixture
-def grow(tmp_path, monkeypatch):
+def grow(tmp_path, monkeypatch, script):
     """Return a function that grows weights to a network_g, and the file that it writes."""
     for name in ("kdsr", "lightbsr"):
         net = network(name)
@@ -29,7 +28,7 @@ def grow(tmp_path, monkeypatch):
         (tmp_path / "options.yml").write_text(json.dumps({"name": "large", **options}))
         argv = [str(tmp_path / f"{weights}.safetensors"), str(tmp_path / "options.yml"), "-o", str(tmp_path / out)]
         monkeypatch.setattr(sys, "argv", ["grow_weights.py", *argv])
-        assert grow_weights.main() == 0
+        assert script("grow_weights").main() == 0
 
     return grow
 
