@@ -89,9 +89,6 @@ class ComposedModel(PatchedSRModel):
         for option, reason in reasons.items():
             text = f"{dataset} has LR images, but {option} {reason}: use GTDataset"
             yield Finding(("datasets", "train", "type"), "dataset-unfit", text)
-        if not reasons and options.get("degradation") is not None:
-            text = f"is not used, because {dataset} has LR images; remove it, or use GTDataset"
-            yield Finding(("degradation",), "unused-key", text)
 
     @classmethod
     def equal_networks(cls, options: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any], str]]:
