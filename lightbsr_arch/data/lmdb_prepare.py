@@ -88,7 +88,6 @@ def prepare_lmdb(
         report.skipped.sort()
         if len(report.skipped) == len(pictures):
             path, reason = report.skipped[0]
-            writer.discard()
             raise UserError(f"{out}: none of the {len(pictures)} pictures can be used; the first, {path}: {reason}")
         report.entries = writer.finish([picture.name for picture in pictures])
         report.bytes_put = writer.bytes_put
