@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightbsr_arch.io import write_whole
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs/systems"
 PAPERS = ROOT / "lightbsr_arch/bench/papers"
@@ -27,8 +29,7 @@ LONGEST_LIST = 4  # number of conditions whose figures share a cell; more condit
 
 def main() -> None:
     for page in sorted(PAGES.glob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(filled(text), encoding="utf-8")
+        write_whole(page, filled(page.read_text(encoding="utf-8")).encode())
 
 
 def filled(markdown: str) -> str:

@@ -12,12 +12,6 @@ def number(text: str) -> float:
         raise ArgumentTypeError(f"{text}: expected a number") from None
 
 
-def at_least_one(text: str) -> int:
-    if text.isdecimal() and 0 < len(text) < 10 and int(text) > 0:
-        return int(text)
-    raise ArgumentTypeError(f"{text}: expected a whole number, at least 1")
-
-
 def positive(text: str) -> float:
     value = number(text)
     if not 0 < value < math.inf:

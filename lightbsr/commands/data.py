@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-from lightbsr.commands.argument_types import at_least_one
 from lightbsr.commands.outcome import run_command
 from lightbsr.defaults import CODECS, PUBLISHED_SETTINGS, SCALES
 from lightbsr.errors import UserError, one_line
@@ -69,7 +68,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an existing target once the new one is complete"
     )
-    parser.add_argument("--workers", type=at_least_one, help="processes that crop and encode (one per core)")
+    parser.add_argument("--workers", type=int, help="processes that crop and encode (one per core)")
 
 
 def _prepare(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightbsr.defaults import ANGLES, FACTORS, NOISES, QUALITIES, SECOND_ORDER, SMALLEST_CROP, WIDTHS
+from lightbsr.defaults import FACTORS, SECOND_ORDER, SMALLEST_CROP
 from lightbsr.errors import UserError, one_line
 
 HELP = "analyse which degradations a model's IDR distinguishes"
@@ -21,11 +21,11 @@ DESCRIPTION = (
     "half of the levels away. It writes a t-SNE plot, and the figures as JSON beside it."
 )
 
-LEVELS = {"sigma": (), "angle": ANGLES, "noise": NOISES, "jpeg": QUALITIES, "widths": WIDTHS}
-"""The options that set levels, with their defaults. Without --sigma, those of Gaussian8 are used."""
-
-USERS = {"sigma": ("sigma", "noise", "jpeg"), "widths": ("angle",)}
-"""The factors that use the levels of an option, if they are not only that of its name."""
+USERS = {
+    "sigma": ("sigma", "noise", "jpeg"), "angle": ("angle",), "noise": ("noise",), "jpeg": ("jpeg",),
+    "widths": ("angle",),
+}  # fmt: skip
+"""The options that set levels, with the factors that use them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,9 +68,7 @@ def run(args: argparse.Namespace) -> int:
     models = load_models(args.models, args.untrained)
     scale = next(iter(models.values())).scale
     names = [name for name in (*FACTORS, SECOND_ORDER) if name in args.factors]
-    levels: dict[str, Any] = {
-        name: default if getattr(args, name) is None else getattr(args, name) for name, default in LEVELS.items()
-    }
+    levels = {name: getattr(args, name) for name in USERS if getattr(args, name) is not None}
     factors = [factor(name, scale, **levels) for name in names]
     readings = read_idrs(models, factors, source, args.crop - args.crop % scale, args.crops)
     report = make_report(models, factors, readings, args.images)
@@ -94,8 +92,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"the analysis needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     if args.output.suffix != ".png":
         raise UserError(f"-o {args.output}: the plot must be named .png")
-    for name in LEVELS:
-        users = USERS.get(name, (name,))
+    for name, users in USERS.items():
         if getattr(args, name) is not None and not {*users} & {*args.factors}:
             raise UserError(f"--{name}: is not used; it needs --factors {' or '.join(users)}")
     if args.crop < SMALLEST_CROP:

@@ -72,7 +72,7 @@ def _in_strips(features: nn.Sequential, lq: torch.Tensor, rows: int, advance: Ad
 
 
 class DegradationEncoder(Estimator):
-    """Base class of estimators with ``six_convolutions``, which mostly read the low-quality image and nothing else."""
+    """Base class of estimators with ``six_convolutions``. Those of students read only the low-quality image."""
 
     def __init__(self, num_in_ch: int, num_feat: int, batch_norm: bool) -> None:
         super().__init__()

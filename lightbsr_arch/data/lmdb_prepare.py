@@ -68,7 +68,7 @@ def prepare_lmdb(
         UserError: see `LmdbWriter`; no picture could be used; or a worker was killed.
     """
     if workers is not None and workers < 1:
-        raise UserError(f"workers: {workers}; expected at least 1")
+        raise UserError(f"--workers {workers}: expected at least 1")
     recipe = {**asdict(rule), "codec": codec, "sources": [_fingerprint(picture) for picture in pictures]}
     report = Report()
     with (
@@ -88,6 +88,7 @@ def prepare_lmdb(
         report.skipped.sort()
         if len(report.skipped) == len(pictures):
             path, reason = report.skipped[0]
+            writer.discard()
             raise UserError(f"{out}: none of the {len(pictures)} pictures can be used; the first, {path}: {reason}")
         report.entries = writer.finish([picture.name for picture in pictures])
         report.bytes_put = writer.bytes_put
@@ -160,7 +161,7 @@ def _workers(count: int, rule: CropRule, codec: str, start_method: str | None) -
     finally:
         for pipe, process in zip(pipes, processes):
             pipe.close()
-            process.terminate()
+            process.kill()  # a handler of SIGTERM is inherited, and need not end the process
         for process in processes:
             process.join()
 

@@ -99,6 +99,12 @@ class LmdbWriter:
             shutil.rmtree(self.partial)
         return lines
 
+    def discard(self) -> None:
+        """Delete the unfinished run, which has no entries. The target, if it exists, is left unchanged."""
+        with self._writing():
+            self._env.close()
+            shutil.rmtree(self.partial)
+
     def __enter__(self) -> "LmdbWriter":
         return self
 

@@ -95,7 +95,8 @@ def upscale(
         return _upscale_tensor(image, size, strips)
     if not isinstance(image, np.ndarray):
         raise ValueError(
-            f'expected a NumPy array or a tensor, not {type(image).__name__}; of Pillow: np.asarray(im.convert("RGB"))'
+            f"expected a NumPy array or a tensor, not {type(image).__name__}; "
+            'np.asarray(image.convert("RGB")) converts a Pillow image'
         )
     return _upscale_array(image, size, strips)
 
@@ -118,12 +119,13 @@ def load_student(
     """
     if name_or_path is None:
         name_or_path = default_name(outscale)
-    model = load(name_or_path, find_device(device), dtype)
+    device = find_device(device)
+    model = load(name_or_path, device, dtype)
     needs_lq_only(model, name_or_path)
     for key in ("num_in_ch", "num_out_ch"):
         if (channels := getattr(model, key)) != 3:
             raise UserError(f"{name_or_path}: a network with {key} {channels}; pictures are upscaled as RGB, by 3")
-    _check_dtype(find_device(device), dtype)
+    _check_dtype(device, dtype)
     return model
 
 
@@ -205,13 +207,15 @@ def _upscale_array(image: NDArray[Any], size: _Size, strips: _Strips) -> NDArray
         colour = image[..., 0] if image.shape[2] == 2 else image[..., :3]
         alpha = image[..., -1]
         out = np.empty((*size(*image.shape[:2]), image.shape[2]), image.dtype)
-        same_everywhere = bool((alpha == alpha.flat[0]).all())
+        first = alpha.flat[0]
+        same_everywhere = bool((alpha == first).all())
         share = 1.0 if same_everywhere else 0.5
         _fill(out[..., 0] if image.shape[2] == 2 else out[..., :3], colour, strips, share)
         if same_everywhere:
             if np.issubdtype(image.dtype, np.floating):
-                _check_range(torch.from_numpy(alpha[:1, :1].astype(np.float32)))
-            out[..., -1] = alpha.flat[0].clip(0, 1) if np.issubdtype(image.dtype, np.floating) else alpha.flat[0]
+                _check_range(torch.tensor(float(first)))
+                first = first.clip(0, 1)
+            out[..., -1] = first
         else:
             _fill(out[..., -1], alpha, strips, share)
         return out

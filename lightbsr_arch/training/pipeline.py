@@ -36,11 +36,11 @@ class Training:
     """
 
     def __init__(self, folder: RunFolder, stop: StopRequest) -> None:
-        self.first = self.last = 0
+        self.first = self.last = self._saved_at = 0
         self.saved = False
         self._folder = folder
         self._stop = stop
-        self._validated = self._saved_at = -1
+        self._validated = -1
 
     def run(self, opt: Options) -> None:
         """Train to the end.
@@ -54,7 +54,7 @@ class Training:
         state = load_resume_state(opt)
         if state:
             folder.resume()
-            self.first = self.last = state["iter"]
+            self.first = self.last = self._saved_at = state["iter"]
             if self.first > opt["train"]["total_iter"]:
                 raise UserError(
                     f"{opt['path']['resume_state']}: iteration {self.first} is beyond train.total_iter, "
@@ -140,8 +140,8 @@ class Training:
         raise Stopped
 
     def _save(self, model: Any, epoch: int) -> None:
-        """Save the last iteration, unless it is saved or the run started from it."""
-        if self.last > self._saved_at and self.last > self.first:
+        """Save the last iteration, unless it is saved."""
+        if self.last > self._saved_at:
             model.save(epoch, self.last)
             self._saved_at = self.last
 

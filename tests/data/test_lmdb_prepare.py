@@ -3,10 +3,12 @@ import os
 import random
 import shutil
 import signal
+import sys
 import threading
 import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import lmdb
@@ -150,7 +152,21 @@ def test_nothing_usable_leaves_no_target(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"none of the 1 pictures can be used; the first, .*a.png: empty file"):
         prepare(tmp_path / "in", tmp_path / "out.lmdb")
-    assert not (tmp_path / "out.lmdb").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the worker's replacement is inherited by fork")
+def test_a_worker_that_ignores_sigterm_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stubborn(pipe: Any, *_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        pipe.send("ready")
+        time.sleep(5)
+        (tmp_path / "survived").touch()
+
+    monkeypatch.setattr(lmdb_prepare, "_work", stubborn)
+    with lmdb_prepare._workers(1, RULE, "png", "fork") as (pipe,):
+        assert pipe.recv() == "ready"
+    assert not (tmp_path / "survived").exists()
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])

@@ -90,6 +90,19 @@ def test_no_pictures_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert capfd.readouterr().err == f"prepare_benchmarks: {tmp_path}/gone: no such folder\n"
 
 
+def test_the_end_is_told_and_the_source_is_no_target(
+    hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    assert run_script(monkeypatch, "prepare_benchmarks", hr, hr) == 2
+    assert (
+        capfd.readouterr().err
+        == f"prepare_benchmarks: {hr}: the folder of the HR pictures; name another for the pairs\n"
+    )
+    out = tmp_path / "out"
+    assert run_script(monkeypatch, "prepare_benchmarks", hr, out, "--settings", "setting1", "gaussian8") == 0
+    assert capfd.readouterr().out == f"{out}: 13 folders, complete\n"  # HR, 4 and 8
+
+
 def test_two_benchmarks_of_one_name_are_not_mixed(
     hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:

@@ -206,5 +206,17 @@ def test_a_test_setting_ends_with_jpeg():
         written = cv2.imencode(".jpg", tensor2img(before), [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
         assert np.array_equal(tensor2img(after), cv2.imdecode(written, cv2.IMREAD_COLOR))
     assert Setting(sigma=(2.0, 0.5), theta=30, noise=10, jpeg=60).name == "sigma2.0x0.5_theta30_noise10_jpeg60"
+    assert Setting(sigma=(3.46, 0.5)).name == "sigma3.46x0.5_theta0"
+    with pytest.raises(ValueError, match=r"sigma is at least 0, not -2\.0"):
+        Setting(sigma=-2.0)
     with pytest.raises(ValueError, match="jpeg is a quality from 1 to 100, not 0"):
         Setting(sigma=1.0, jpeg=0)
+
+
+def test_a_resize_in_inference_mode_leaves_nothing_that_breaks_gradients() -> None:
+    image = torch.rand(1, 3, 57, 43)  # a size that no other test has, so that its matrices are not cached
+    with torch.inference_mode():
+        bicubic_resize(image, 0.5)
+    bicubic_resize(image.requires_grad_(), 0.5).sum().backward()
+    assert image.grad is not None
+    torch.testing.assert_close(image.grad.sum(), torch.tensor(3.0 * 29 * 22))  # each output pixel has weights of sum 1

@@ -26,6 +26,7 @@ from lightbsr_arch.degradations import (
     second_order,
     second_order_round,
 )
+from lightbsr_arch.degradations.pair_pool import PairPool
 from lightbsr_arch.degradations.usm import usm_sharp
 from lightbsr_arch.seeds import seeded
 
@@ -283,3 +284,17 @@ def test_validation_and_bench_see_the_same_drawn_pictures(tmp_path: Any) -> None
         assert torch.equal(item["lq"], pair.lq[0])
         assert 10 < -10 * (bicubic_resize(item["gt"][None], 1 / 4)[0] - item["lq"]).square().mean().log10() < 40
     assert not torch.equal(view[0]["lq"], view[1]["lq"])
+
+
+def test_a_pool_that_is_not_full_can_be_saved_and_one_of_another_size_is_filled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *args: empty(*args).fill_(torch.nan))  # as on CUDA
+    pool = PairPool(8)
+    pool.exchange(torch.ones(4, 3))
+    assert all(part.isfinite().all() for part in pool.state_dict()["parts"])
+    larger = PairPool(16)
+    larger.load_state_dict(pool.state_dict())
+    larger.exchange(torch.ones(4, 3))
+    assert (len(larger.order), larger.filled) == (16, 4)

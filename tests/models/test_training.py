@@ -252,6 +252,15 @@ def poison(model):
         model.net_g.conv_last.bias.fill_(float("nan"))
 
 
+def test_a_gradient_that_is_not_finite_changes_no_weights(tmp_path):
+    model = build(options(tmp_path, "BlindSRModel", EDSR))
+    model.net_g.conv_last.weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = snapshot(model.net_g)
+    with pytest.raises(UserError, match="iter 1: the gradient is not finite; start again"):
+        train(model, 1, 1)
+    torch.testing.assert_close(snapshot(model.net_g), before, rtol=0, atol=0)
+
+
 def test_nan_stops_with_iteration_and_checkpoint(tmp_path):
     model = build(options(tmp_path, "BlindSRModel", EDSR))
     train(model, 1, 2)
