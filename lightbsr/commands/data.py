@@ -81,7 +81,7 @@ def _prepare(args: argparse.Namespace) -> int:
     report = prepare_lmdb(
         without(pictures, find_pictures(args.exclude)) if args.exclude else pictures,
         args.out,
-        CropRule(args.crop, args.step, args.thresh),
+        CropRule(args.crop, args.step, args.thresh, tuple(args.shrink)),
         args.codec,
         strict=args.strict,
         overwrite=args.overwrite,
@@ -133,7 +133,9 @@ def _df2k(args: argparse.Namespace) -> int:
     from lightbsr_arch.data.subimages import CropRule
 
     pictures = find_pictures(fetch_df2k(args.folder, args.download))
-    report = prepare_lmdb(pictures, args.out, CropRule(args.crop, args.step), args.codec, strict=True)
+    report = prepare_lmdb(
+        pictures, args.out, CropRule(args.crop, args.step, shrink=tuple(args.shrink)), args.codec, strict=True
+    )
     print(f"{args.out}: {len(report.entries)} entries")
     return 0
 
@@ -163,6 +165,14 @@ def _verify(args: argparse.Namespace) -> int:
 def _add_cutting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=int, default=480, help="side of the sub-images; 0 packs whole pictures (480)")
     parser.add_argument("--step", type=int, default=240, help="distance between sub-images (240)")
+    parser.add_argument(
+        "--shrink",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="FACTOR",
+        help="also pack each picture shrunk by these factors, such as 0.75 0.5 (Lanczos)",
+    )
     parser.add_argument(
         "--codec",
         choices=CODECS,

@@ -136,6 +136,7 @@ def _upscale_pictures(args: argparse.Namespace) -> int:
 
     jobs = plan(args.inputs, args.output, args.format, args.suffix)
     load_plugins()
+    _warn_of_slow_dtype(args)
     choose = Chooser(args.device, TORCH_DTYPES[args.dtype]) if args.model == "auto" else None
     model = choose.default if choose else _load(args)
     finished = count(1)
@@ -200,6 +201,7 @@ def _upscale_video(args: argparse.Namespace) -> int:
     from lightbsr_arch.inference.video.write import upscale_video
 
     load_plugins()
+    _warn_of_slow_dtype(args)
     model = _load(args)
     video = read_video(args.inputs[0])
     has_started = False
@@ -246,6 +248,14 @@ def _load(args: argparse.Namespace) -> "Network":
 
     model = load_student(args.model, args.device, TORCH_DTYPES[args.dtype], args.outscale)
     return with_degrees(with_checked_strength(model, args.strength), args.blur, args.noise)
+
+
+def _warn_of_slow_dtype(args: argparse.Namespace) -> None:
+    from lightbsr_arch.device import find_device, slow_dtype
+    from lightbsr_arch.inference.upscaler import TORCH_DTYPES
+
+    if reason := slow_dtype(find_device(args.device), TORCH_DTYPES[args.dtype]):
+        print(f"--dtype {args.dtype}: {reason}", file=sys.stderr)
 
 
 def _size(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from lightbsr.errors import UserError, reason_of
@@ -65,11 +65,18 @@ def prepare_lmdb(
         quiet: whether to show no progress bar.
 
     Raises:
-        UserError: see `LmdbWriter`; no picture could be used; or a worker was killed.
+        UserError: see `LmdbWriter`; no picture could be used; a picture has the key of another's shrunk version; or a
+            worker was killed.
     """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: expected at least 1")
-    recipe = {**asdict(rule), "codec": codec, "sources": [_fingerprint(picture) for picture in pictures]}
+    _check_keys(pictures, rule)
+    recipe = {
+        **asdict(rule),
+        "shrink": list(rule.shrink),
+        "codec": codec,
+        "sources": [_fingerprint(picture) for picture in pictures],
+    }
     report = Report()
     with (
         LmdbWriter(out, recipe, overwrite) as writer,
@@ -221,10 +228,17 @@ def _entries(picture: PictureFile, rule: CropRule, codec: str) -> Iterator[_Entr
         image = read_image(picture.path)
     except UserError as error:
         raise UserError(str(error).removeprefix(with_name)) from None
-    for suffix, top, left, height, width in rule.boxes(*image.shape[:2]):
-        crop = np.ascontiguousarray(image[top : top + height, left : left + width])
+    for suffix, crop in rule.cut(image):
+        height, width = crop.shape[:2]
         line = MetaLine(picture.key + suffix, codec, height, width, 3, CODECS[codec].level)
         yield _Entry(line, encode_image(crop, codec))
+
+
+def _check_keys(pictures: Sequence[PictureFile], rule: CropRule) -> None:
+    taken = {picture.key: picture for picture in pictures}
+    for picture, suffix in product(pictures, rule.suffixes[1:]):
+        if other := taken.get(picture.key + suffix):
+            raise UserError(f"{other.path} has the key of a version of {picture.path} that --shrink makes: rename one")
 
 
 def _fingerprint(picture: PictureFile) -> list[str | int]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
+from lightbsr_arch.device import slow_dtype
 from lightbsr_arch.objectives import Losses
 from lightbsr_arch.training_state import resume_scaler
 
@@ -30,6 +31,8 @@ class SteppingModel(PatchedSRModel):
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
+        if reason := slow_dtype(self.device, self.amp_dtype):
+            get_root_logger().warning(f"train.amp: {self.opt['train']['amp']}: {reason} (--force_yml train:amp=null)")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
         super().init_training_settings()
 

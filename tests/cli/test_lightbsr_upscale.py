@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightbsr.commands import main
@@ -531,3 +532,12 @@ def test_nothing_heavy_is_imported_for_help():
 
 
 assert len(READ) > 25  # each is upscaled above
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this version of PyTorch cannot be asked")
+def test_a_slow_dtype_is_named(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"})
+    source = save(tmp_path / "a.png")
+    assert run(source, "-o", tmp_path / "fp32.png")[2] == ""
+    code, _, err = run(source, "-o", tmp_path / "bf16.png", "--dtype", "bf16")
+    assert (code, err) == (0, "--dtype bf16: this CPU has no instructions for bf16; fp32 is faster on it\n")

@@ -105,6 +105,27 @@ def test_too_small_pictures_are_left_out_with_their_size(tmp_path: Path) -> None
     assert len(content(tmp_path / "out.lmdb")[0]) == len(report.entries) == 2 * 20
 
 
+def test_an_interrupted_run_with_shrunk_versions_continues(tmp_path: Path) -> None:
+    make_photos(tmp_path / "in", 2)
+    (tmp_path / "in" / "broken.png").write_text("no picture")
+    rule = CropRule(32, 32, 0, (0.5,))
+    with pytest.raises(UserError, match="not a picture"):
+        prepare(tmp_path / "in", tmp_path / "out.lmdb", rule, strict=True)
+    report = prepare(tmp_path / "in", tmp_path / "out.lmdb", rule)
+    suffixes = [*(f"_s{number:03d}" for number in range(1, 10)), *(f"_x0_5_s{number:03d}" for number in range(1, 5))]
+    assert [line.key for line in report.entries] == [
+        f"p00{number}{suffix}" for number in range(2) for suffix in suffixes
+    ]
+
+
+def test_a_picture_with_the_key_of_a_shrunk_version_is_named(tmp_path: Path) -> None:
+    (photo,) = make_photos(tmp_path / "in", 1)
+    other = shutil.copy(tmp_path / "in" / f"{photo}.png", tmp_path / "in" / f"{photo}_x0_5.png")
+    with pytest.raises(UserError, match=rf"{other} has the key of a version of .*{photo}\.png that --shrink makes"):
+        prepare(tmp_path / "in", tmp_path / "out.lmdb", CropRule(32, 16, 0, (0.5,)))
+    assert not (tmp_path / "out.lmdb.partial").exists()
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="workers inherit a broken reader")
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("what"), OSError("what"), EOFError("what"), RecursionError("what")]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightbsr.errors import UserError
 from lightbsr_arch.data.subimages import CropRule
@@ -57,3 +58,26 @@ def test_too_small_is_said_with_numbers() -> None:
 def test_senseless_numbers_are_refused(numbers: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match="at least 0, 1 and 0"):
         CropRule(*numbers)
+
+
+def test_shrunk_versions_are_cut_too() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    crops = dict(CropRule(20, 20, 0, (0.5, 0.25)).cut(image))
+    assert list(crops) == [*(f"_s{number:03d}" for number in range(1, 7)), "_x0_5_s001", "_x0_5_s002"]
+    np.testing.assert_array_equal(crops["_s005"], image[20:40, 20:40])
+    half = np.asarray(Image.fromarray(image).resize((30, 20), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(crops["_x0_5_s002"], half[:, 10:])
+    whole = dict(CropRule(0, shrink=(0.5,)).cut(image))
+    assert {key: crop.shape for key, crop in whole.items()} == {"": (40, 60, 3), "_x0_5": (20, 30, 3)}
+
+
+@pytest.mark.parametrize(
+    ("shrink", "text"),
+    [
+        ((0.5, 1.0), "--shrink 1: expected a factor between 0 and 1"),
+        ((0.5, 0.5), "--shrink 0.5 0.5: a factor is given twice"),
+    ],
+)
+def test_senseless_factors_are_refused(shrink: tuple[float, ...], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        CropRule(shrink=shrink)

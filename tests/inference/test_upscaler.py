@@ -10,7 +10,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.fast import memory
 from lightbsr_arch.checkpoint import Checkpoint
-from lightbsr_arch.device import find_device
+from lightbsr_arch.device import find_device, slow_dtype
 from lightbsr_arch.inference import upscaler
 from tests.inference.networks import IDRDCRBNET, network
 
@@ -189,6 +189,20 @@ def test_devices_that_are_not_there():
     )
     with pytest.raises(UserError, match=f"device {missing}: PyTorch finds none here"):
         find_device(missing)
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this version of PyTorch cannot be asked")
+def test_a_dtype_that_the_cpu_must_convert_is_named(monkeypatch):
+    has = {"architecture": "x86_64", "avx512_bf16": True, "avx512_fp16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    cpu = torch.device("cpu")
+    assert slow_dtype(cpu, torch.float16) == "this CPU has no instructions for fp16; fp32 is faster on it"
+    fast = [(cpu, torch.bfloat16), (cpu, torch.float32), (cpu, None), (torch.device("cuda"), torch.float16)]
+    assert [slow_dtype(*pair) for pair in fast] == [None] * 4
+    has["avx512_bf16"] = False
+    assert slow_dtype(cpu, torch.bfloat16) == "this CPU has no instructions for bf16; fp32 is faster on it"
+    has["architecture"] = "aarch64"
+    assert slow_dtype(cpu, torch.bfloat16) is None
 
 
 def test_an_overflow_is_said():

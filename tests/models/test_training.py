@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
 
 from lightbsr.errors import UserError
 from tests.models.helpers import batch, build, kdsr, options, train
@@ -336,3 +337,14 @@ def test_checkpointed_activations_do_not_change_a_training(tmp_path):
 def test_checkpointed_activations_of_another_network_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"^train.checkpoint_activations: EDSR does not support it; set it to false$"):
         build(options(tmp_path, "BlindSRModel", EDSR, checkpoint_activations=True))
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this version of PyTorch cannot be asked")
+def test_a_slow_mixed_precision_is_named(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(get_root_logger(), "warning", lines.append)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"})
+    for amp in (None, "bf16"):
+        build(options(tmp_path, "BlindSRModel", EDSR, amp=amp))
+    reason = "this CPU has no instructions for bf16; fp32 is faster on it"
+    assert lines == [f"train.amp: bf16: {reason} (--force_yml train:amp=null)"]
