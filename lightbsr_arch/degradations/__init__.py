@@ -5,6 +5,8 @@ from typing import Any
 from lightbsr_arch.degradations.classical import ClassicalDegradation, Degradation, Degraded, Parameters
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
+from lightbsr_arch.degradations.mixed import MixedDegradation
+from lightbsr_arch.degradations.pair_pool import Pooled
 from lightbsr_arch.degradations.ranked import RankedSecondOrderDegradation
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.resize import bicubic_resize
@@ -18,7 +20,9 @@ __all__ = [
     "Degraded",
     "Draws",
     "FixedSecondOrder",
+    "MixedDegradation",
     "Parameters",
+    "Pooled",
     "RankedSecondOrderDegradation",
     "SecondOrderDegradation",
     "Setting",

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from lightbsr_arch.degradations.classical import Degraded
+
 
 class PairPool:
     """Exchanges each batch of pairs for one that is drawn from many batches.
@@ -54,3 +56,33 @@ class PairPool:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.parts, self.order, self.filled = state["parts"], state["order"].cpu(), state["filled"]
+
+
+class Pooled:
+    """A degradation that mixes the pairs of many batches, with a pool that a training state contains.
+
+    Attributes:
+        pool: the pool, or None.
+    """
+
+    pool: PairPool | None
+
+    def mix(self, new: Degraded, group: int, is_sharpened: bool) -> Degraded:
+        """Exchange pairs with the pool, in groups of ``group`` neighbours that share a degradation.
+
+        ``gt_plain`` takes memory in the pool only if the ground truth may be sharpened (``is_sharpened``).
+        """
+        if self.pool is None:
+            return new
+        images = (new.lq, new.gt, new.gt_plain) if is_sharpened else (new.lq, new.gt)
+        groups = [part.unflatten(0, (-1, group)) for part in images]
+        lq, gt, *plain = (part.flatten(0, 1) for part in self.pool.exchange(*groups))
+        return Degraded(lq, None, gt, plain[0] if plain else gt)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the pool of pairs, so that a resumed run uses the same pairs."""
+        return {} if self.pool is None else self.pool.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.pool is not None:
+            self.pool.load_state_dict(state)

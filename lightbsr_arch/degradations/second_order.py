@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
 from lightbsr_arch.degradations.draws import Draws
-from lightbsr_arch.degradations.pair_pool import PairPool
+from lightbsr_arch.degradations.pair_pool import PairPool, Pooled
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.second_order_round import (
     KERNEL_PROB,
@@ -43,7 +43,7 @@ from lightbsr_arch.seeds import derive_seed, seeded
 
 
 @DEGRADATION_REGISTRY.register()
-class SecondOrderDegradation:
+class SecondOrderDegradation(Pooled):
     """Real-ESRGAN's degradation of photos in two rounds, or BSRGAN's. Options with a 2 belong to the second round.
 
     With the same random choices, the result equals that of BasicSR's ``RealESRNetModel``. Each sample has its own
@@ -161,12 +161,7 @@ class SecondOrderDegradation:
         return Degraded(lq.contiguous(), None, gt, plain)
 
     def _mix(self, new: Degraded, group: int = 1) -> Degraded:
-        if self.pool is None:
-            return new
-        images = (new.lq, new.gt, new.gt_plain) if self.gt_usm else (new.lq, new.gt)
-        groups = [part.unflatten(0, (-1, group)) for part in images]
-        lq, gt, *plain = (part.flatten(0, 1) for part in self.pool.exchange(*groups))
-        return Degraded(lq, None, gt, plain[0] if plain else gt)
+        return self.mix(new, group, self.gt_usm)
 
     def draw_kernels(self, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw the blur kernels of both rounds and the last sinc filters, each n x KERNEL_SIZE x KERNEL_SIZE."""
@@ -253,16 +248,6 @@ class SecondOrderDegradation:
                 f"{side} pixels are too few for the second-order degradation: give images of at least {least} (in "
                 "training, datasets.train.gt_size)"
             )
-
-    # ------------------------------------------------------------------------------------------ resuming
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the pool of pairs, so that a resumed run uses the same pairs."""
-        return {} if self.pool is None else self.pool.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self.pool is not None:
-            self.pool.load_state_dict(state)
 
 
 def _side_by_side(images: torch.Tensor, group: int) -> torch.Tensor:

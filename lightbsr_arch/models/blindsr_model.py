@@ -11,7 +11,7 @@ from torch import nn
 from lightbsr.errors import UserError
 from lightbsr_arch.archs.part import Estimator
 from lightbsr_arch.archs.residual_restorer import ResidualRestorer
-from lightbsr_arch.degradations import Draws, Parameters, SecondOrderDegradation, build_degradation
+from lightbsr_arch.degradations import Draws, Parameters, Pooled, build_degradation
 from lightbsr_arch.losses.smooth_areas import with_smooth_areas_of
 from lightbsr_arch.models.composition import ComposedModel
 from lightbsr_arch.models.fitting import fit_estimator
@@ -236,7 +236,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
 
     def more_training_state(self) -> dict[str, Any]:
         state = super().more_training_state()
-        if isinstance(self.degradation, SecondOrderDegradation):
+        if isinstance(self.degradation, Pooled):
             state["degradation"] = self.degradation.state_dict()
         return state
 
@@ -244,5 +244,5 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         super().resume_training(resume_state)
         # Only the first process saves its pool and continues with it. The other processes fill their pools anew.
         pool = resume_state.get("degradation")
-        if pool and isinstance(self.degradation, SecondOrderDegradation) and self.opt["rank"] == 0:
+        if pool and isinstance(self.degradation, Pooled) and self.opt["rank"] == 0:
             self.degradation.load_state_dict(pool)

@@ -16,7 +16,7 @@ from lightbsr_arch.checkpoint import read_checkpoint
 from lightbsr_arch.config.checks.datasets import channels
 from lightbsr_arch.config.registries import model_of, registered
 from lightbsr_arch.config.signatures import OWN, package
-from lightbsr_arch.degradations import Draws
+from lightbsr_arch.degradations import Draws, MixedDegradation
 from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding, KeyPath
 from lightbsr_arch.option_types.sections import section, sections
@@ -202,7 +202,9 @@ def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
         arguments["gt_size"] = None
     try:
         with seeded(0), torch.no_grad():
-            cls(scale, **arguments)(torch.rand(1, 3, size, size), Draws(torch.Generator().manual_seed(0)))
+            degradation = cls(scale, **arguments)
+            for one in degradation.parts if isinstance(degradation, MixedDegradation) else [degradation]:
+                one(torch.rand(1, 3, size, size), Draws(torch.Generator().manual_seed(0)))
     except Exception as error:
         text = str(error).removeprefix("degradation.") or type(error).__name__
         yield Finding(("degradation",), "degradation-fails", f"cannot degrade images of {size} x {size} pixels: {text}")
