@@ -41,6 +41,10 @@ weights: $(READY)
 	$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_iso_student/models/net_g_latest.pth \
 		options/weights/kdsr_m_x4_iso.yml -o experiments/kdsr_m_x4_iso_start.pth
 	$(BIN)/basicsr train -opt options/weights/kdsr_m_x4_iso.yml --auto_resume
+	test -d datasets/photos/multi.lmdb || \
+		$(BIN)/lightbsr data prepare $(PHOTOS) datasets/photos/multi.lmdb --crop 256 --step 256 --shrink 0.75 0.5 \
+			--codec bmp --exclude examples/photos/held_out
+	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo.yml --auto_resume
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_texture.yml --auto_resume
 	$(BIN)/python benchmarks/mix_weights.py options/weights/kdsr_s_x4_texture.yml
 	for kind in iso real; do \
@@ -52,7 +56,7 @@ weights: $(READY)
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_control.yml --auto_resume
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
 		options/weights/kdsr_m_x4_iso.yml options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_real.yml \
-		options/weights/kdsr_s_x4_control.yml options/weights/kdsr_s_x4_texture.yml
+		options/weights/kdsr_s_x4_control.yml options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo.yml
 
 # Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.
 GPU_RECIPE ?= kdsr_m_x4_iso

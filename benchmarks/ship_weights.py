@@ -194,8 +194,6 @@ def _add_to_cards(results: dict[str, Any]) -> None:
 
 
 def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
-    options = [f"{key} {value}" for key, value in card["degradation"].items() if key != "type"]
-    degradation = ", ".join([card["degradation"]["type"], *options])
     stages = card["iterations"]
     iterations = " + ".join(f"{count:,} ({stage})" for stage, count in stages.items())
     recipe = card["recipe"] + {"student": " and its teacher", "teacher": ""}.get(
@@ -208,7 +206,7 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         "",
         f"- Data: {card['data']}.",
         f"- Licence: {card['licence']}.",
-        f"- Degradation in training: {degradation}.",
+        f"- Degradation in training: {shipped.degradation_text(card['degradation'])}.",
         f"- Training: {iterations} iterations in {card['time']} on one core, which was also used for other "
         f"work; {card['machine']}. Recipe: {recipe}.",
         "- Known weaknesses:",

@@ -60,9 +60,11 @@ def students_with(estimator: str) -> list[str]:
 def default_name(outscale: float | None = None) -> str:
     """Return the name of the best shipped weights for pictures of unknown origin.
 
-    Weights that were trained on the second-order degradation come first, because real pictures are not only blurred.
-    The next criterion is the scale: the smallest that is not below ``outscale``, or else the largest. The last is the
-    highest mean PSNR-Y over the benchmarks, with the second-order degradation for those weights, else with Gaussian8.
+    Weights for real pictures come first: those that were trained on the second-order degradation, alone or in a
+    mixture. The next criterion is the scale: the smallest that is not below ``outscale``, or else the largest. Then
+    come weights that were trained on a mixture, because they also keep the detail of good pictures. The last criterion
+    is the highest mean PSNR-Y over the benchmarks, with the second-order degradation for weights for real pictures,
+    else with Gaussian8.
 
     Raises:
         UserError: no student is shipped.
@@ -71,16 +73,34 @@ def default_name(outscale: float | None = None) -> str:
     if not metadata:
         raise UserError("no weights are shipped with this installation; name a file of weights")
 
-    def merit(name: str) -> tuple[bool, bool, int, float]:
+    def merit(name: str) -> tuple[bool, bool, int, bool, float]:
         card, network = metadata[name]["card"], metadata[name]["network"]
-        is_for_real = card.get("degradation", {}).get("type") == "SecondOrderDegradation"
+        degradation = card.get("degradation", {}).get("type")
+        is_mixed = degradation == "MixedDegradation"
+        is_for_real = is_mixed or degradation == "SecondOrderDegradation"
         figures = card.get("psnr_y", {}).get("second-order" if is_for_real else "gaussian8", {}).values()
         psnr = fmean(each[0] if isinstance(each, list) else each for each in figures) if figures else 0.0
         scale = network.get("restorer", network).get("scale", 4)
         suffices = outscale is not None and scale >= outscale
-        return is_for_real, suffices, -scale if suffices else scale, psnr
+        return is_for_real, suffices, -scale if suffices else scale, is_mixed, psnr
 
     return max(metadata, key=merit)
+
+
+def degradation_text(options: Any) -> str:
+    """Return the degradation of a card as a phrase, which gives the types and shares of the parts of a mixture."""
+    if not isinstance(options, dict):
+        return str(options)
+    if options.get("type") == "MixedDegradation":
+        shares = [odds / sum(options["prob"]) for odds in options["prob"]]
+        parts = (f"{share:.0%} {part['type']}" for share, part in zip(shares, options["parts"]))
+        return f"MixedDegradation of {', '.join(parts)}"
+    rest = ", ".join(f"{key} {_range(value)}" for key, value in options.items() if key != "type")
+    return f"{options['type']}, {rest}" if "type" in options else rest
+
+
+def _range(value: Any) -> str:
+    return " to ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)
 
 
 def _metadata(name: str) -> dict[str, Any]:

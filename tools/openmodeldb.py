@@ -32,6 +32,7 @@ TAGS = {
     "ClassicalDegradation": ["photo", "deblur"],
     "SecondOrderDegradation": ["photo", "restoration", "denoise", "jpeg"],
     "RankedSecondOrderDegradation": ["photo", "restoration", "denoise", "jpeg"],
+    "MixedDegradation": ["photo", "restoration", "denoise", "jpeg"],
 }
 """Ids of OpenModelDB's tags, by the degradation in training."""
 

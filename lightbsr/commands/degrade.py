@@ -10,10 +10,11 @@ from lightbsr.errors import UserError, one_line
 
 HELP = "make the low-quality pictures that a model is tested on"
 DESCRIPTION = (
-    "Blur and downsample a folder (or LMDB) of good pictures and add noise, as validation and lightbsr bench do. The "
-    "results are reproducible. Each degradation has a folder: OUT/sigma2.6/NAME.png. Existing pictures are kept, "
-    "except those whose source has changed. Use another OUT for another --scale or --downsample. A picture that fails "
-    "is reported, and the others continue. Exit status: 0 all done; 1 some failed; 2 nothing was started."
+    "Blur and downsample a folder (or LMDB) of good pictures, and add noise and JPEG compression, as validation and "
+    "lightbsr bench do. The results are reproducible. Each degradation has a folder: OUT/sigma2.6/NAME.png. Existing "
+    "pictures are kept, except those whose source has changed. Use another OUT for another --scale or --downsample. A "
+    "picture that fails is reported, and the others continue. Exit status: 0 all done; 1 some failed; 2 nothing was "
+    "started."
 )
 
 LARGEST_SIGMA = 10.0
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--theta", type=float, metavar="DEGREES", help="angle of the first axis of the blur (0)")
     parser.add_argument("--noise", type=float, metavar="LEVEL", help="noise: standard deviation on the 0-255 scale (0)")
+    parser.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG compression of this quality, 1 to 100 (none)")
     parser.add_argument("--downsample", choices=("bicubic", "s-fold"), default="bicubic")
 
 
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "--sigma takes one number, or one for each axis; neither it nor --noise may be negative, and all are finite"
         )
+    if args.jpeg is not None and not 1 <= args.jpeg <= 100:
+        raise UserError(f"--jpeg {args.jpeg}: expected a quality from 1 to 100")
     if max(args.sigma or (0,)) > LARGEST_SIGMA:
         raise UserError(
             f"--sigma {max(args.sigma):g}: the kernel of 21x21 pixels cannot hold such a blur; expected at most "
@@ -62,12 +66,13 @@ def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.data.picture_sets import DegradedFolder
 
     sigma = args.sigma[0] if args.sigma and len(args.sigma) == 1 else args.sigma
+    one = {"sigma": sigma, "theta": args.theta or 0.0, "noise": args.noise or 0.0, "jpeg": args.jpeg}
     dataset = DegradedDataset(
         {
             "name": args.src.name,
             "dataroot_gt": str(args.src),
             "io_backend": {"type": io_type(args.src)},
-            "settings": args.setting or [{"sigma": sigma, "theta": args.theta or 0.0, "noise": args.noise or 0.0}],
+            "settings": args.setting or [one],
             "scale": args.scale,
             "downsample": args.downsample,
         },
@@ -94,7 +99,7 @@ def _check_unused(args: argparse.Namespace) -> None:
     """Raise `UserError` for an option that the setting does not use."""
     if args.setting is None:
         return
-    for name in ("theta", "noise"):
+    for name in ("theta", "noise", "jpeg"):
         if getattr(args, name) is not None:
             raise UserError(f"--{name} is for --sigma, but --setting {args.setting} has its own degradations")
     if args.setting == SECOND_ORDER and args.downsample != "bicubic":

@@ -51,23 +51,12 @@ def as_text(model: dict[str, Any]) -> str:
         f"  {size}{model['bytes'] / 1e6:.1f} MB",
     ]
     if degradation := model.get("degradation"):
-        lines.append(f"  degradation: {_phrase(degradation)}")
+        lines.append(f"  degradation: {shipped.degradation_text(degradation)}")
     lines += [f"  {label}: {model[key]}" for key, label in (("data", "data"), ("licence", "licence")) if key in model]
     for setting, sets in model.get("psnr_y", {}).items():
         figures = ", ".join(f"{name} {_figures(value)}" for name, value in sets.items())
         lines.append(f"  PSNR-Y, {setting}: {figures}")
     return "\n".join(lines)
-
-
-def _phrase(options: Any) -> str:
-    if not isinstance(options, dict):
-        return str(options)
-    rest = ", ".join(f"{key} {_range(value)}" for key, value in options.items() if key != "type")
-    return f"{options['type']}, {rest}" if "type" in options else rest
-
-
-def _range(value: Any) -> str:
-    return " to ".join(map(str, value)) if isinstance(value, list) and len(value) == 2 else str(value)
 
 
 def _figures(value: Any) -> str:

@@ -37,6 +37,17 @@ def test_one_blur_is_that_of_the_tables(photos: Path, tmp_path: Path) -> None:
     assert torch.equal((to_tensor(cv2.imread(str(folder / "a_b.png"))) * 255).round(), (lq * 255).round())
 
 
+def test_jpeg_compresses_after_the_blur(photos: Path, tmp_path: Path) -> None:
+    for more in ([], ["--jpeg", "30"]):
+        assert main(["degrade", str(photos), str(tmp_path / "out"), "--sigma", "1.2", *more]) == 0
+    blurred, compressed = (
+        cv2.imread(str(tmp_path / "out" / name / "c.png")) for name in ("sigma1.2", "sigma1.2_jpeg30")
+    )
+    data = cv2.imencode(".jpg", blurred, [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
+    expected = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert np.abs(expected.astype(int) - compressed).mean() < 0.5 < np.abs(blurred.astype(int) - compressed).mean()
+
+
 def test_a_setting_is_a_folder_a_degradation(photos: Path, tmp_path: Path) -> None:
     assert main(["degrade", str(photos), str(tmp_path / "out"), "--setting", "setting1", "--scale", "2"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["sigma0", "sigma0.6", "sigma1.2", "sigma1.8"]
@@ -52,6 +63,8 @@ def test_a_setting_is_a_folder_a_degradation(photos: Path, tmp_path: Path) -> No
         (["--sigma", "1", "inf"], "all are finite"),
         (["--sigma", "1", "--noise", "nan"], "all are finite"),
         (["--sigma", "1", "--theta", "inf"], "all are finite"),
+        (["--sigma", "1", "--jpeg", "0"], "--jpeg 0: expected a quality from 1 to 100"),
+        (["--setting", "bicubic", "--jpeg", "80"], "--jpeg is for --sigma, but --setting bicubic has its own"),
         (["--sigma", "11"], "the kernel of 21x21 pixels cannot hold such a blur; expected at most 10"),
         (["--setting", "gaussian8", "--noise", "40"], "--noise is for --sigma, but --setting gaussian8 has its own"),
         (["--setting", "second-order", "--downsample", "s-fold"], "--setting second-order draws its own"),

@@ -100,9 +100,9 @@ def test_the_table_says_what_is_not_told_apart():
     one = Inspected("a.jpg", size=(9, 9), file_quality=90, reading=Reading(estimates, 0.5, False, REAL, "why not"))
     assert table([("a.jpg", one)], 7).splitlines() == [
         "picture  sigma (px)           noise           JPEG quality      file quality  weights",
-        "a.jpg    2.10 (1.80 to 2.50)  not determined  none, or over 88  90            kdsr_s_x4_real",
+        f"a.jpg    2.10 (1.80 to 2.50)  not determined  none, or over 88  90            {REAL}",
         "",
-        "a.jpg: kdsr_s_x4_real: why not",
+        f"a.jpg: {REAL}: why not",
     ]
 
 

@@ -52,6 +52,12 @@ def test_weights_for_real_pictures_go_before_those_for_blur_alone(three):
     for_real = {**card(4, 26.0), "degradation": {"type": "SecondOrderDegradation", "gt_usm": True}}
     Checkpoint(net.state_dict(), net.config, for_real).save(three / "real_x4.safetensors")
     assert shipped.default_name() == "real_x4"
+    parts = [{"type": "ClassicalDegradation", "sigma": [0.2, 4.0]}, {"type": "SecondOrderDegradation"}]
+    for_all = {**card(4, 25.0), "degradation": {"type": "MixedDegradation", "prob": [1, 3], "parts": parts}}
+    Checkpoint(net.state_dict(), net.config, for_all).save(three / "mixed_x4.safetensors")
+    assert shipped.default_name() == "mixed_x4"
+    phrase = "MixedDegradation of 25% ClassicalDegradation, 75% SecondOrderDegradation"
+    assert shipped.degradation_text(for_all["degradation"]) == phrase
 
 
 def test_weights_without_figures_come_last(weights):

@@ -115,7 +115,7 @@ def test_the_download_equals_the_commands_output(client, tmp_path):
         assert before.size == after.size == (4 * RGB.shape[1], 4 * RGB.shape[0])
     assert text.startswith("sigma (px): ")
     assert "\nfile quality: 90\n" in text
-    assert text.splitlines()[-1].startswith("kdsr_s_x4_real: it is a JPEG of quality 90")
+    assert text.splitlines()[-1].startswith("kdsr_s_x4_photo: it is a JPEG of quality 90")
 
 
 @needs_gradio
