@@ -57,14 +57,17 @@ def students_with(estimator: str) -> list[str]:
     return [name for name, network in networks.items() if network.get("estimator", {}).get("type") == estimator]
 
 
+_BREADTH = {"MixedDegradation": 2, "SecondOrderDegradation": 1}
+"""Rank of the degradations in training, by how many real pictures are like them."""
+
+
 def default_name(outscale: float | None = None) -> str:
     """Return the name of the best shipped weights for pictures of unknown origin.
 
-    Weights for real pictures come first: those that were trained on the second-order degradation, alone or in a
-    mixture. The next criterion is the scale: the smallest that is not below ``outscale``, or else the largest. Then
-    come weights that were trained on a mixture, because they also keep the detail of good pictures. The last criterion
-    is the highest mean PSNR-Y over the benchmarks, with the second-order degradation for weights for real pictures,
-    else with Gaussian8.
+    Weights that were trained on a mixture of degradations come first, because real pictures may be of any quality, and
+    then those that were trained on the second-order degradation. The next criterion is the scale: the smallest that is
+    not below ``outscale``, or else the largest. The last is the highest mean PSNR-Y over the benchmarks, with the
+    second-order degradation for these weights, else with Gaussian8.
 
     Raises:
         UserError: no student is shipped.
@@ -73,16 +76,14 @@ def default_name(outscale: float | None = None) -> str:
     if not metadata:
         raise UserError("no weights are shipped with this installation; name a file of weights")
 
-    def merit(name: str) -> tuple[bool, bool, int, bool, float]:
+    def merit(name: str) -> tuple[int, bool, int, float]:
         card, network = metadata[name]["card"], metadata[name]["network"]
-        degradation = card.get("degradation", {}).get("type")
-        is_mixed = degradation == "MixedDegradation"
-        is_for_real = is_mixed or degradation == "SecondOrderDegradation"
-        figures = card.get("psnr_y", {}).get("second-order" if is_for_real else "gaussian8", {}).values()
+        breadth = _BREADTH.get(card.get("degradation", {}).get("type"), 0)
+        figures = card.get("psnr_y", {}).get("second-order" if breadth else "gaussian8", {}).values()
         psnr = fmean(each[0] if isinstance(each, list) else each for each in figures) if figures else 0.0
         scale = network.get("restorer", network).get("scale", 4)
         suffices = outscale is not None and scale >= outscale
-        return is_for_real, suffices, -scale if suffices else scale, is_mixed, psnr
+        return breadth, suffices, -scale if suffices else scale, psnr
 
     return max(metadata, key=merit)
 

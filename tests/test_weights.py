@@ -49,8 +49,8 @@ GAIN = {
 def test_the_shipped_weights_are_these() -> None:
     assert shipped.names() == sorted([*GAIN, TEACHER])
     assert shipped.default_name() == "kdsr_s_x4_photo"
-    nearest = [shipped.default_name(outscale) for outscale in (1.5, 2, 2.1, 4, 7.5)]
-    assert nearest == ["kdsr_s_x2_real"] * 2 + ["kdsr_s_x4_photo"] * 3
+    # At x2, these weights shrunk to half are better than those of scale 2 (docs/weights.md).
+    assert {shipped.default_name(outscale) for outscale in (1.5, 2, 2.1, 4, 7.5)} == {"kdsr_s_x4_photo"}
 
 
 @pytest.mark.parametrize("name", [*GAIN, TEACHER])
