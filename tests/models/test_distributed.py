@@ -46,7 +46,11 @@ def test_two_processes_train_as_one(report, stage):
         learns = step % 2 == 0 if stage == "kdsr gan" else stage == "kdsr teacher" or step > ALONE
         assert ("l_pix" in ours) == learns
         assert ("l_d_fake" in ours) == (stage == "kdsr gan")
-        assert ours == pytest.approx(theirs, abs=5e-4)  # Adam's first steps enlarge differences in rounding
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            # Differences in rounding, 1e-9 in the first steps, grow fast in a discriminator.
+            is_stable = step <= ALONE or not name.startswith(("out_d_", "l_d_", "l_gan"))
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-4 if is_stable else 0.01), (step, name)
     assert report[stage]["queues agree"]
 
 
