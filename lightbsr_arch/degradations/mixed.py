@@ -10,7 +10,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.pair_pool import PairPool, Pooled
-from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
+from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY, build_degradation
 from lightbsr_arch.option_types import Degradation
 from lightbsr_arch.seeds import derive_seed, seeded
 
@@ -71,14 +71,13 @@ class MixedDegradation(Pooled):
 
 
 def _build(options: dict[str, Any], index: int, scale: int) -> Any:
-    where, arguments = f"degradation.parts[{index}]", dict(options)
-    name = arguments.pop("type")
+    where, name = f"degradation.parts[{index}]", options["type"]
     if name in ("MixedDegradation", "RankedSecondOrderDegradation"):
         raise UserError(f"{where}: {name} cannot be a part of a mixture")
     for key in ("gt_size", "queue_size"):
-        if arguments.get(key):
+        if options.get(key):
             raise UserError(f"{where}.{key}: expected beside `parts`, where it applies to all of them")
     try:
-        return DEGRADATION_REGISTRY.get(name)(scale=scale, **arguments)
+        return build_degradation(options, scale)
     except UserError as error:
         raise UserError(str(error).replace("degradation.", f"{where}.", 1)) from None
