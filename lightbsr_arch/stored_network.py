@@ -169,6 +169,9 @@ def _misfit(key: str, value: Any, kind: Any, least: int, most: int) -> str | Non
         return None if type(value) is str and value in choices else " or ".join(choices)
     if kind is bool:
         return None if type(value) is bool else "true or false"
+    if kind == float | None:
+        fits = value is None or (type(value) in (int, float) and 0 < value < math.inf)
+        return None if fits else "a number above 0, or null"
     assert kind is int, f"{key}: only numbers, flags and choices are read from files"
     fits = type(value) is int and least <= value <= most
     return None if fits else f"a whole number from {least} to {most}, as the file has the tensors for"

@@ -330,6 +330,13 @@ def _stored(part: str, **changes: object) -> dict:
             (json.dumps(_stored("restorer", num_feat=value)), "num_feat of IDRDCRBNet is .*, expected a whole number")
             for value in WRONG_NUMBERS
         ),
+        *(
+            (
+                json.dumps(_stored("estimator", max_norm=value)),
+                "max_norm of KDIDEStudent is .*, expected a number above 0",
+            )
+            for value in (0, -1.0, float("inf"), float("nan"), True, "1")
+        ),
         (json.dumps(_stored("restorer", num_block=43)), "num_block of IDRDCRBNet is 43, expected a whole .* 0 to 42"),
         (
             json.dumps(_stored("restorer", type="LightBSRNet", num_group=20, num_block=20)),

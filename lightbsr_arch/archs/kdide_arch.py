@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
 from lightbsr_arch.archs.fast.row_streams import Mean, cut, streamed
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, State, count, refuse_extra_input
+from lightbsr_arch.option_types import Positive
 
 SLOPE = 0.1  # slope of every LeakyReLU
 DETAIL_GAIN = 4.0  # gain of the teacher's first filters, because the difference between HR and LR is small
@@ -32,7 +33,12 @@ class ResidualBlock(nn.Module):
 
 
 class KDIDE(Estimator):
-    """The layers that teacher and student share. The IDR is a vector, N x num_feat."""
+    """The layers that teacher and student share. The IDR is a vector, N x num_feat.
+
+    The IDR of a picture unlike those of training, such as a dithered one, can be several times as long as any IDR of
+    training. The kernels of the restorer grow with the IDR, and every block applies them to the features. The output
+    can then be thousands of times as large as an image. ``max_norm`` prevents this.
+    """
 
     published_names = (
         (r"E(?:_st)?\.E\.", "features."),
@@ -41,8 +47,9 @@ class KDIDE(Estimator):
     )
     knows = ("idr",)
 
-    def __init__(self, num_in_ch: int, num_feat: int, num_block: int) -> None:
+    def __init__(self, num_in_ch: int, num_feat: int, num_block: int, max_norm: float | None) -> None:
         super().__init__()
+        self.max_norm = max_norm
         wide, widest = 2 * num_feat, 4 * num_feat
         layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, padding=1), nn.LeakyReLU(SLOPE)]
         layers += [ResidualBlock(num_feat) for _ in range(num_block)]
@@ -64,7 +71,15 @@ class KDIDE(Estimator):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the IDR, N x num_feat, and the vector that a student distils: ``{"idr": N x 4*num_feat}``."""
         distilled = self.mlp(self.features(self.estimator_input(lq, extra)))
-        return self.to_idr(distilled), {"idr": distilled}
+        return self.idr_of(distilled), {"idr": distilled}
+
+    def idr_of(self, distilled: torch.Tensor) -> torch.Tensor:
+        """Return the IDR, N x num_feat, of the distilled vectors, N x 4*num_feat."""
+        idr: torch.Tensor = self.to_idr(distilled)
+        if self.max_norm is None:
+            return idr
+        norm = torch.linalg.vector_norm(idr, dim=1, keepdim=True)
+        return idr * (self.max_norm / norm.clamp(min=self.max_norm))
 
     @classmethod
     def from_state(cls, state: State) -> Arguments | None:
@@ -87,12 +102,20 @@ class KDIDEStudent(KDIDE):
         num_feat: channels C. The IDR has C numbers, and the distilled vector 4C.
         num_block: number of residual blocks before the layers that widen the channels.
         init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
+        max_norm: largest Euclidean norm of an IDR; longer ones are shortened to it. Null, as published, for no limit.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x C).
     """
 
-    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, init: Init = "detail") -> None:
-        super().__init__(num_in_ch, num_feat, num_block)
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 9,
+        init: Init = "detail",
+        max_norm: Positive | None = None,
+    ) -> None:
+        super().__init__(num_in_ch, num_feat, num_block, max_norm)
         if init == "detail":
             he_init_(self, SLOPE)
             remove_mean_(self.features[0])
@@ -115,8 +138,7 @@ class KDIDEStudent(KDIDE):
         for strip, _ in strips:
             mean.add(strip)
             advance(strip.shape[2] / lq.shape[2])
-        idr: torch.Tensor = self.to_idr(self.mlp(mean.value))
-        return idr
+        return self.idr_of(self.mlp(mean.value))
 
 
 @ARCH_REGISTRY.register()
@@ -130,6 +152,7 @@ class KDIDETeacher(KDIDE):
         scale: size of ``gt`` divided by that of ``lq``.
         init: initialisation, see ``estimator_init``. With "detail", the first filters compute gt - lq, where lq is
             repeated over the pixels of gt.
+        max_norm: largest Euclidean norm of an IDR, as in ``KDIDEStudent``.
 
     Forward: ``lq`` (N x 3 x H x W) and ``gt`` (N x 3 x H*scale x W*scale), both in [0, 1], to the IDR (N x C).
     """
@@ -138,9 +161,15 @@ class KDIDETeacher(KDIDE):
     is_teacher = True
 
     def __init__(
-        self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, scale: int = 4, init: Init = "detail"
+        self,
+        num_in_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 9,
+        scale: int = 4,
+        init: Init = "detail",
+        max_norm: Positive | None = None,
     ) -> None:
-        super().__init__(num_in_ch * (1 + scale**2), num_feat, num_block)
+        super().__init__(num_in_ch * (1 + scale**2), num_feat, num_block, max_norm)
         self.scale = scale
         if init == "detail":
             he_init_(self, SLOPE)

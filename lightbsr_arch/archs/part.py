@@ -5,9 +5,9 @@ as an iterative one. To add one, write ``archs/NAME_arch.py`` or a plug-in with
 
 1. the class, which derives from ``Estimator``, ``Restorer`` or ``Network`` and is registered by
    ``@ARCH_REGISTRY.register()``. Registered classes are found by checkpoints, the upscaler, ``lightbsr`` and spandrel.
-   The types of its arguments are ``int``, ``bool`` or ``Literal`` of strings. Arguments that repeat layers are called
-   ``num_block`` and ``num_group``. All others are sizes that occur in the shape of a tensor. ``may_be_zero`` lists
-   those that may be 0;
+   The types of its arguments are ``int``, ``bool``, ``float | None`` or ``Literal`` of strings. Whole numbers that
+   repeat layers are called ``num_block`` and ``num_group``. All other whole numbers are sizes that occur in the shape
+   of a tensor. ``may_be_zero`` lists those that may be 0;
 2. ``from_state``, which derives these arguments from the shapes of the tensors;
 3. ``published_names``, if its authors published weights under other names;
 4. ``kept_apart``, if its authors published some tensors in another file, such as a PCA of blur kernels;

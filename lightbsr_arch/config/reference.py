@@ -18,7 +18,7 @@ KINDS = ("model", "network", "dataset", "degradation", "loss", "metric", "schedu
 PARTIAL = " (partial)"
 ANY_MODEL = "AnyModel"
 PLACES = ((), ("path",), ("train",))
-PLAIN = section_type("model", "BlindSRModel")  # all models of this package have its keys
+PLAIN = run_options("EveryModel", None, ())  # the keys that all models of this package have
 
 
 def _section(struct: type[msgspec.Struct], *place: str) -> type[msgspec.Struct]:

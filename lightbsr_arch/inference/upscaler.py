@@ -25,6 +25,9 @@ Image = TypeVar("Image", NDArray[Any], torch.Tensor)
 TORCH_DTYPES = dict(zip(DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 """The dtypes of PyTorch by the names of the command line."""
 
+LARGEST_OUTPUT = 100.0
+"""Outputs beyond it are no image. Those of trained networks are within -2 and 3 for dithered pictures and noise."""
+
 
 @torch.inference_mode()
 def upscale(
@@ -69,7 +72,7 @@ def upscale(
         ValueError: ``image`` has another form, dtype or range, another argument has a wrong type or value, or
             ``outscale`` and ``fit_inside`` are both given.
         UserError: the output would be more than twice as large as the model's, the model or device is missing, the
-            weights are a teacher's, there is not enough memory, or fp16 overflows.
+            weights are a teacher's, there is not enough memory, fp16 overflows, or the output is no image.
     """
     if isinstance(model, Network):
         if device is not None or dtype is not None:
@@ -170,10 +173,16 @@ def _clamped_strips(
     try:
         for strip in (_ensembled if self_ensemble else _strips)(model, image, tile, advance):
             sr = strip[0].float()
-            if not sr.isfinite().all():
+            largest = sr.abs().max()
+            if not largest.isfinite():
                 if parameter.dtype == torch.float16:
                     raise UserError("the network's numbers overflow in fp16; use fp32 or bf16")
                 raise UserError("the network returns numbers that are not finite: its weights are unusable")
+            if largest > LARGEST_OUTPUT:
+                raise UserError(
+                    f"the network returns {largest:.0f} where an image has 0 to 1, because it was trained on other "
+                    "pictures, or hardly trained: use other weights"
+                )
             yield (sr if len(lq) == 3 else sr.mean(dim=0, keepdim=True)).clamp_(0, 1)
             release_freed()
     except (MemoryError, RuntimeError) as error:

@@ -18,6 +18,7 @@ from lightbsr_arch.models.fitting import fit_estimator
 from lightbsr_arch.models.stepping import SteppingModel
 from lightbsr_arch.models.validation import ValidatingModel
 from lightbsr_arch.objectives import Knowledge, Losses, Objective, move_average
+from lightbsr_arch.objectives.gan import Adversarial
 from lightbsr_arch.seeds import derive_seed
 
 
@@ -28,7 +29,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
     The YAML's ``degradation`` section describes the degradation. Besides BasicSR's keys, ``train`` may hold
     ``grad_clip`` (largest norm of the gradient), ``amp`` (bf16 or fp16), ``channels_last``, ``compile``,
     ``checkpoint_activations``, ``nan_loss`` (stop or skip) and ``scheduler_start`` (steps at a constant rate before the
-    scheduler begins).
+    scheduler begins). With ``network_d`` and ``train.gan_opt``, the network is trained against a discriminator.
 
     A training step draws the degradations of all processes from (manual_seed, iteration), and each process uses its own
     part. A resumed run therefore continues as the uninterrupted run would have.
@@ -52,6 +53,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         prior: kernels and noise levels that degraded ``lq``, if they are known.
     """
 
+    objective_types = (Adversarial,)
     gt: torch.Tensor
     gt_plain: torch.Tensor
     prior: Parameters | None = None

@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d
 
 from lightbsr_arch.archs import BlindSR, IDRDCRBNet, KDIDEStudent, KDIDETeacher
 from lightbsr_arch.archs.fast import dynamic_conv as ddc
-from lightbsr_arch.checkpoint import convert, load
+from lightbsr_arch.checkpoint import Checkpoint, convert, load
 from tests.golden import golden, needs_golden
 
 FILES = ["kdsr_student_x2_f16b2r1", "kdsr_student_x4_f16b3r2", "kdsr_teacher_x4_f16b3r2"]
@@ -71,6 +71,35 @@ def test_a_teacher_depends_on_its_privileged_input():
     assert not torch.equal(model.estimator(lq, gt), model.estimator(lq, gt.flip(0, 1)))
     assert model.privileged == "gt"
     assert small().privileged is None
+
+
+@pytest.mark.parametrize("teacher", [False, True], ids=["student", "teacher"])
+def test_a_limit_shortens_the_longer_idrs_only(teacher):
+    estimator = small(teacher=teacher).estimator
+    lq, gt = torch.rand(6, 3, 8, 8), torch.rand(6, 3, 32, 32) if teacher else None
+    idr, known = estimator.estimate(lq, gt)
+    norms = idr.norm(dim=1)
+    limit = norms.median().item()
+    estimator.max_norm = limit
+    limited, same = estimator.estimate(lq, gt)
+    assert torch.equal(known["idr"], same["idr"])
+    longer = norms > limit
+    assert longer.sum() == 3
+    assert torch.equal(limited[~longer], idr[~longer])
+    torch.testing.assert_close(limited[longer], idr[longer] * (limit / norms[longer])[:, None])
+
+
+def test_the_limit_holds_in_strips_and_in_a_stored_network(tmp_path):
+    model = small()
+    lq = torch.rand(1, 3, 24, 10)
+    limit = model.estimator(lq).norm().item() / 2
+    Checkpoint(
+        model.state_dict(), {**model.config, "estimator": {**model.config["estimator"], "max_norm": limit}}, {}
+    ).save(tmp_path / "limited.safetensors")
+    estimator = load(tmp_path / "limited.safetensors").estimator
+    idr = estimator(lq)
+    assert idr.norm().item() == pytest.approx(limit, rel=1e-5)
+    torch.testing.assert_close(estimator.estimate_in_strips(lq, 5, lambda share: None), idr)
 
 
 def test_wrong_inputs_are_named():

@@ -213,6 +213,14 @@ def test_an_overflow_is_said():
         lightbsr_arch.upscale(RGB, net)
 
 
+def test_an_output_that_is_no_image_is_said():
+    net = network("kdsr", scale=2)
+    with torch.no_grad():
+        net.restorer.tail.bias.fill_(-2400)
+    with pytest.raises(UserError, match=r"the network returns 2400 where an image has 0 to 1, .*: use other weights"):
+        lightbsr_arch.upscale(RGB, net)
+
+
 def test_memory_that_does_not_suffice_is_said(monkeypatch):
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")

@@ -62,19 +62,32 @@ def changed(module, before):
     return {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
 
 
-def test_steps_are_those_of_basicsr(tmp_path, student_file):
+def without_a_teacher(tmp_path, student_file, **more):
+    opt = options(tmp_path, "BlindSRModel", kdsr("student"), **GAN, **more)
+    opt["network_d"] = NETWORK_D
+    opt["path"] |= {"pretrain_network_g": str(student_file), "param_key_g": "params_ema"}
+    return opt
+
+
+@pytest.mark.parametrize("teacher", [True, False], ids=["distilled", "without a teacher"])
+def test_steps_are_those_of_basicsr(teacher, tmp_path, student_file):
     more = {"net_d_iters": 2, "net_d_init_iters": 3}
-    ours = build(gan_options(tmp_path, student_file, distill_opt={**DISTILL, "loss_weight": 0.0}, **more))
+    if teacher:
+        opt = gan_options(tmp_path, student_file, distill_opt={**DISTILL, "loss_weight": 0.0}, **more)
+    else:
+        opt = without_a_teacher(tmp_path, student_file, **more)
+    ours = build(opt)
     theirs = build({**gan_options(tmp_path, student_file, **more), "model_type": "SRGANModel"})
     theirs.net_d.load_state_dict(ours.objectives["gan_opt"].net_d.state_dict())
     for current_iter in range(1, 9):
+        learns = current_iter in (4, 6, 8)
         (log,) = train(ours, current_iter, current_iter)
         theirs.update_learning_rate(current_iter)
         theirs.feed_data({"lq": ours.lq, "gt": ours.gt})
         theirs.optimize_parameters(current_iter)
         expected = {key.replace("l_g_", "l_"): value for key, value in theirs.get_current_log().items()}
-        assert log.pop("l_distill", None) == (0 if current_iter in (4, 6, 8) else None)
-        assert set(log) == LOSSES_D | ({"l_pix", "l_gan"} if current_iter in (4, 6, 8) else set())
+        assert log.pop("l_distill", None) == (0 if teacher and learns else None)
+        assert set(log) == LOSSES_D | ({"l_pix", "l_gan"} if learns else set())
         assert log == pytest.approx(expected, abs=1e-6)
     for net_ours, net_theirs in ((ours.net_g, theirs.net_g), (ours.objectives["gan_opt"].net_d, theirs.net_d)):
         torch.testing.assert_close(net_ours.state_dict(), net_theirs.state_dict(), rtol=0, atol=1e-5)

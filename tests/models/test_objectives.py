@@ -153,7 +153,7 @@ def test_without_its_option_the_model_is_the_plain_one(tmp_path: Any) -> None:
         ("BlindSRModel", "estimator_iter"),
         ("BlindSRModel", "distill_opt"),
         ("BlindSRModel", "start_from_teacher"),
-        ("BlindSRModel", "gan_opt"),
+        ("KDTeacherModel", "gan_opt"),
         ("KDTeacherModel", "distill_opt"),
         ("ContrastiveSRModel", "start_from_teacher"),
         ("KDStudentModel", "contrast_opt"),

@@ -244,5 +244,6 @@ def _with_defaults(network: dict[str, Any]) -> dict[str, Any]:
     name = arguments.pop("type")
     bound = signature(registered("network")[name]).bind(**arguments)
     bound.apply_defaults()
-    bound.arguments.pop("init", None)  # initial weights, which the loaded ones replace
+    for free in ("init", "max_norm"):  # no weight depends on the limit, and the loaded weights replace initial ones
+        bound.arguments.pop(free, None)
     return {"type": name, **bound.arguments}
