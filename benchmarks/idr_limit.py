@@ -36,7 +36,7 @@ def main() -> None:
     print(f"| | {norms} | bicubic | without a limit | with the limit |")
     print("|---|" + "---:|" * (len(SETTINGS) + 4))
     for name in args.models:
-        model = lightbsr_arch.load(name)
+        model: Any = lightbsr_arch.load(name)
         limit, model.estimator.max_norm = model.estimator.max_norm, None
         largest = [max(_norm(model, lq) for lq, _ in _pairs(args, model.scale, each)) for each in SETTINGS.values()]
         dithered = [(_dithered(lq), gt) for lq, gt in _pairs(args, model.scale, [{"sigma": 0}])]

@@ -78,7 +78,7 @@ class KDIDE(Estimator):
         idr: torch.Tensor = self.to_idr(distilled)
         if self.max_norm is None:
             return idr
-        norm = torch.linalg.vector_norm(idr, dim=1, keepdim=True)
+        norm: torch.Tensor = torch.linalg.vector_norm(idr, dim=1, keepdim=True)
         return idr * (self.max_norm / norm.clamp(min=self.max_norm))
 
     @classmethod

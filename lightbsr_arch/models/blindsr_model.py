@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -53,7 +53,7 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         prior: kernels and noise levels that degraded ``lq``, if they are known.
     """
 
-    objective_types = (Adversarial,)
+    objective_types: ClassVar[tuple[type[Objective], ...]] = (Adversarial,)
     gt: torch.Tensor
     gt_plain: torch.Tensor
     prior: Parameters | None = None
