@@ -47,15 +47,15 @@ weights: $(READY)
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo.yml --auto_resume
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_texture.yml --auto_resume
 	$(BIN)/python benchmarks/mix_weights.py options/weights/kdsr_s_x4_texture.yml
-	for kind in iso real; do \
-		$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_$${kind}_student/models/net_g_latest.pth \
-			options/weights/kdsr_s_x2_$$kind.yml -o experiments/kdsr_s_x2_$${kind}_start.pth && \
-		$(BIN)/basicsr train -opt options/weights/kdsr_s_x2_$$kind.yml --auto_resume || exit; done
+	$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_iso_student/models/net_g_latest.pth \
+		options/weights/kdsr_s_x2_iso.yml -o experiments/kdsr_s_x2_iso_start.pth
+	$(BIN)/basicsr train -opt options/weights/kdsr_s_x2_iso.yml --auto_resume
+	$(BIN)/basicsr train -opt options/weights/kdsr_s_x2_photo.yml --auto_resume
 	$(BIN)/python benchmarks/start_control.py kdsr_s_x4_real kdsr_s_x4_iso options/weights/kdsr_s_x4_control.yml \
 		-o experiments/kdsr_s_x4_control_start.pth
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_control.yml --auto_resume
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
-		options/weights/kdsr_m_x4_iso.yml options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_real.yml \
+		options/weights/kdsr_m_x4_iso.yml options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_photo.yml \
 		options/weights/kdsr_s_x4_control.yml options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo.yml
 
 # Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.

@@ -1,14 +1,15 @@
 """PSNR-Y of models at one scale, by whatever means: the output of a model of another scale is resized (Lanczos).
 
-    python benchmarks/outscale.py kdsr_s_x2_real kdsr_s_x2_iso kdsr_s_x4_photo --images datasets/Set14 --crop 192
+    python benchmarks/outscale.py kdsr_s_x2_photo kdsr_s_x2_iso kdsr_s_x4_photo --images datasets/Set14 --crop 192
 
 It shows which weights `lightbsr upscale --outscale 2` should use. Each row is a degradation, and each figure the mean
-over the pictures.
+over the pictures. The last row is the mean CPU time of a picture in seconds.
 """
 
 import argparse
 from pathlib import Path
 from statistics import fmean
+from time import process_time
 from typing import Any
 
 import lightbsr_arch
@@ -38,6 +39,7 @@ def main() -> None:
     models = {Path(name).stem: lightbsr_arch.load(name) for name in args.models}
     print(f"| PSNR-Y, x{args.scale} | bicubic | {' | '.join(f'`{name}`' for name in models)} |")
     print("|---|" + "---:|" * (1 + len(models)))
+    times: dict[str, list[float]] = {name: [] for name in models}
     for label, settings in SETTINGS.items():
         dataset = DegradedDataset(
             {
@@ -48,17 +50,23 @@ def main() -> None:
                 "settings": settings,
             }
         )
-        rows = [figures(dataset[index], models, args.scale, args.crop) for index in range(len(dataset))]
+        rows = [figures(dataset[index], models, times, args.scale, args.crop) for index in range(len(dataset))]
         print(f"| {label} | {' | '.join(f'{fmean(column):.2f}' for column in zip(*rows))} |", flush=True)
+    print(f"| CPU time (s) | | {' | '.join(f'{fmean(each):.2f}' for each in times.values())} |")
 
 
-def figures(item: dict[str, Any], models: dict[str, Any], scale: int, crop: int) -> list[float]:
-    """Return the PSNR-Y of bicubic interpolation and of each model for one picture."""
+def figures(
+    item: dict[str, Any], models: dict[str, Any], times: dict[str, list[float]], scale: int, crop: int
+) -> list[float]:
+    """Return the PSNR-Y of bicubic interpolation and of each model for one picture, and add the models' times."""
     gt, lq = item["gt"], item["lq"]
     if crop:
         gt, lq = gt[:, :crop, :crop], lq[:, : crop // scale, : crop // scale]
     outputs = [bicubic_resize(lq[None], scale)[0]]
-    outputs += [lightbsr_arch.upscale(lq, model, outscale=scale) for model in models.values()]
+    for name, model in models.items():
+        start = process_time()
+        outputs.append(lightbsr_arch.upscale(lq, model, outscale=scale))
+        times[name].append(process_time() - start)
     hr = tensor2img(gt)
     return [calculate_psnr(tensor2img(output), hr, scale, test_y_channel=True) for output in outputs]
 
