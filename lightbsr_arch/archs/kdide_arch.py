@@ -33,12 +33,7 @@ class ResidualBlock(nn.Module):
 
 
 class KDIDE(Estimator):
-    """The layers that teacher and student share. The IDR is a vector, N x num_feat.
-
-    The IDR of a picture unlike those of training, such as a dithered one, can be several times as long as any IDR of
-    training. The kernels of the restorer grow with the IDR, and every block applies them to the features. The output
-    can then be thousands of times as large as an image. ``max_norm`` prevents this.
-    """
+    """The layers that teacher and student share. The IDR is a vector, N x num_feat, no longer than ``max_norm``."""
 
     published_names = (
         (r"E(?:_st)?\.E\.", "features."),
@@ -46,10 +41,10 @@ class KDIDE(Estimator):
         (r"E(?:_st)?\.compress\.", "to_idr."),
     )
     knows = ("idr",)
+    max_norm: float | None = None
 
-    def __init__(self, num_in_ch: int, num_feat: int, num_block: int, max_norm: float | None) -> None:
+    def __init__(self, num_in_ch: int, num_feat: int, num_block: int) -> None:
         super().__init__()
-        self.max_norm = max_norm
         wide, widest = 2 * num_feat, 4 * num_feat
         layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, padding=1), nn.LeakyReLU(SLOPE)]
         layers += [ResidualBlock(num_feat) for _ in range(num_block)]
@@ -103,6 +98,8 @@ class KDIDEStudent(KDIDE):
         num_block: number of residual blocks before the layers that widen the channels.
         init: initialisation, see ``estimator_init``. With "detail", the first filters have zero mean.
         max_norm: largest Euclidean norm of an IDR; longer ones are shortened to it. Null, as published, for no limit.
+            The IDR of a picture unlike those of training, such as a dithered one, can be several times as long as any
+            IDR of training. The kernels of the restorer grow with it, and every block applies them to the features.
 
     Forward: ``lq`` (N x 3 x H x W, [0, 1]) to the IDR (N x C).
     """
@@ -115,7 +112,8 @@ class KDIDEStudent(KDIDE):
         init: Init = "detail",
         max_norm: Positive | None = None,
     ) -> None:
-        super().__init__(num_in_ch, num_feat, num_block, max_norm)
+        super().__init__(num_in_ch, num_feat, num_block)
+        self.max_norm = max_norm
         if init == "detail":
             he_init_(self, SLOPE)
             remove_mean_(self.features[0])
@@ -152,7 +150,6 @@ class KDIDETeacher(KDIDE):
         scale: size of ``gt`` divided by that of ``lq``.
         init: initialisation, see ``estimator_init``. With "detail", the first filters compute gt - lq, where lq is
             repeated over the pixels of gt.
-        max_norm: largest Euclidean norm of an IDR, as in ``KDIDEStudent``.
 
     Forward: ``lq`` (N x 3 x H x W) and ``gt`` (N x 3 x H*scale x W*scale), both in [0, 1], to the IDR (N x C).
     """
@@ -161,15 +158,9 @@ class KDIDETeacher(KDIDE):
     is_teacher = True
 
     def __init__(
-        self,
-        num_in_ch: int = 3,
-        num_feat: int = 64,
-        num_block: int = 9,
-        scale: int = 4,
-        init: Init = "detail",
-        max_norm: Positive | None = None,
+        self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 9, scale: int = 4, init: Init = "detail"
     ) -> None:
-        super().__init__(num_in_ch * (1 + scale**2), num_feat, num_block, max_norm)
+        super().__init__(num_in_ch * (1 + scale**2), num_feat, num_block)
         self.scale = scale
         if init == "detail":
             he_init_(self, SLOPE)

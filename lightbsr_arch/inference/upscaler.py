@@ -1,5 +1,6 @@
 """Upscaling of images as NumPy arrays or torch tensors."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ TORCH_DTYPES = dict(zip(DTYPES, (torch.float32, torch.bfloat16, torch.float16), 
 """The dtypes of PyTorch by the names of the command line."""
 
 LARGEST_OUTPUT = 100.0
-"""Outputs beyond it are no image. Those of trained networks are within -2 and 3 for dithered pictures and noise."""
+"""Outputs beyond it are no image."""
 
 
 @torch.inference_mode()
@@ -173,8 +174,8 @@ def _clamped_strips(
     try:
         for strip in (_ensembled if self_ensemble else _strips)(model, image, tile, advance):
             sr = strip[0].float()
-            largest = sr.abs().max()
-            if not largest.isfinite():
+            largest = sr.abs().max().item()
+            if not math.isfinite(largest):
                 if parameter.dtype == torch.float16:
                     raise UserError("the network's numbers overflow in fp16; use fp32 or bf16")
                 raise UserError("the network returns numbers that are not finite: its weights are unusable")
