@@ -138,21 +138,24 @@ def figures(results: dict[str, Any]) -> None:
 
 
 def _readme_table(results: dict[str, Any]) -> str:
-    """Return the table of bicubic, our students and published methods. The best of our figures are bold."""
+    """Return the table of bicubic, our students and published methods. The best of our figures are bold.
+
+    The figures of our students are those of their cards.
+    """
     default = shipped.default_name()
     cards = {name: read_checkpoint(shipped.find_weights(name)).card for name in shipped.students()}
     students = [name for name, card in cards.items() if card["scale"] == README_SCALE]
     ours = ["bicubic", *sorted(students, key=lambda name: (name != default, name))]
-    parameters = {model["name"]: model["parameters"] for model in results["models"]}
+    parameters = {model["name"]: model["parameters"] for model in results["models"] if model["published"]}
     values: dict[tuple[str, str], list[float]] = {}
     for name in students:
-        if name not in parameters:  # not measured again
-            parameters[name] = cards[name]["params"]
-            for degradation in README_COLUMNS:
-                each = cards[name]["psnr_y"][degradation].values()
-                values[name, degradation] = [figure[0] if isinstance(figure, list) else figure for figure in each]
+        parameters[name] = cards[name]["params"]
+        for degradation in README_COLUMNS:
+            each = cards[name]["psnr_y"][degradation].values()
+            values[name, degradation] = [figure[0] if isinstance(figure, list) else figure for figure in each]
     for row in results["rows"]:
-        if row.get("psnr_y") is not None:  # None if a paper lacks some of the conditions
+        # A paper may lack some of the conditions.
+        if row["model"] not in students and row.get("psnr_y") is not None:
             values.setdefault((row["model"], row["degradation"]), []).append(round(row["psnr_y"], 2))
     best = {
         degradation: [max(column) for column in zip(*(values[name, degradation] for name in ours))]
@@ -166,7 +169,7 @@ def _readme_table(results: dict[str, Any]) -> str:
         for degradation, leaders in best.items():
             found = zip(values.get((name, degradation), []), leaders)
             cells.append(" / ".join(f"**{x:.2f}**" if x == top and name in ours else f"{x:.2f}" for x, top in found))
-        millions = f"{parameters[name] / 1e6:.2f} M" if parameters[name] else ""
+        millions = f"{parameters[name] / 1e6:.2f} M" if parameters.get(name) else ""
         lines.append(f"| {labels.get(name, name)} | {millions} | {' | '.join(cells)} |")
     return "".join(f"{line}\n" for line in lines)
 
