@@ -17,10 +17,16 @@ PAIRS = {
 }
 
 
-def network(pair: str, scale: int = 4, **of_estimator: float) -> BlindSR:
-    """Return a network in which every part affects the output. The IDRs of KDIDE have a norm of 2.8."""
+def network(pair: str, scale: int = 4, num_block: int | None = None, **of_estimator: float) -> BlindSR:
+    """Return a network in which every part affects the output. The IDRs of KDIDE have a norm of 2.8.
+
+    Args:
+        num_block: blocks of the restorer, or of each of its groups, instead of those above.
+    """
     torch.manual_seed(0)
     estimator, restorer = PAIRS[pair]
+    if num_block is not None:
+        restorer = {**restorer, "num_block": num_block}
     model = BlindSR({**estimator, **of_estimator}, {**restorer, "scale": scale}).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
