@@ -44,6 +44,7 @@ weights: $(READY)
 	test -d datasets/photos/multi.lmdb || \
 		$(BIN)/lightbsr data prepare $(PHOTOS) datasets/photos/multi.lmdb --crop 256 --step 256 --shrink 0.75 0.5 \
 			--codec bmp --exclude examples/photos/held_out
+	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_iso_fine-tuning.yml --auto_resume
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo.yml --auto_resume
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_texture.yml --auto_resume
 	$(BIN)/python benchmarks/mix_weights.py options/weights/kdsr_s_x4_texture.yml
@@ -55,8 +56,9 @@ weights: $(READY)
 		-o experiments/kdsr_s_x4_control_start.pth
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_control.yml --auto_resume
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
-		options/weights/kdsr_m_x4_iso.yml options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_photo.yml \
-		options/weights/kdsr_s_x4_control.yml options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo.yml
+		options/weights/kdsr_s_x4_iso_fine-tuning.yml options/weights/kdsr_m_x4_iso.yml \
+		options/weights/kdsr_s_x2_iso.yml options/weights/kdsr_s_x2_photo.yml options/weights/kdsr_s_x4_control.yml \
+		options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo.yml
 
 # Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.
 GPU_RECIPE ?= kdsr_m_x4_iso

@@ -1,6 +1,6 @@
 """Conversion of finished training runs to the shipped weights and their cards.
 
-    python benchmarks/ship_weights.py pack options/weights/NAME_{teacher,student}.yml... options/weights/NAME.yml...
+    python benchmarks/ship_weights.py pack options/weights/NAME*.yml...
     lightbsr bench options/weights/bench.yml -o results/weights
     python benchmarks/ship_weights.py figures results/weights/results.json
 
@@ -32,6 +32,7 @@ from lightbsr_arch.config.merge import read_options
 from lightbsr_arch.io import write_whole
 
 LARGEST = 12_000_000
+STAGES = ("teacher", "student", "fine-tuning")
 CARDS = Path("options/weights/cards.yml")
 README = Path(__file__).parents[1] / "README.md"
 README_SCALE = 4
@@ -65,14 +66,13 @@ def pack(recipes: list[Path]) -> None:
 def _pack(recipe: Path) -> None:
     """Write the last checkpoint of a recipe as shipped weights.
 
-    NAME_teacher.yml and NAME_student.yml are the stages of a training. A recipe with another name is a fine-tuning of
-    shipped weights.
+    NAME_teacher.yml, NAME_student.yml and NAME_fine-tuning.yml are the stages of a training. A recipe with another name
+    is a fine-tuning of shipped weights.
     """
     name, _, role = recipe.stem.rpartition("_")
-    files = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in ("teacher", "student")}
-    if role == "teacher":
-        del files["student"]
-    elif role != "student":
+    if role in STAGES:
+        files = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in STAGES[: STAGES.index(role) + 1]}
+    else:
         name, role, files = recipe.stem, "fine-tuning", {"fine-tuning": recipe}
     recipes = {stage: read_options(file).data for stage, file in files.items()}
     options = recipes[role]
@@ -199,9 +199,11 @@ def _add_to_cards(results: dict[str, Any]) -> None:
 def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
     stages = card["iterations"]
     iterations = " + ".join(f"{count:,} ({stage})" for stage, count in stages.items())
-    recipe = card["recipe"] + {"student": " and its teacher", "teacher": ""}.get(
-        [*stages][-1], ", from the weights it names"
-    )
+    before = [*stages][-2::-1]
+    if "teacher" in stages:
+        recipe = card["recipe"] + "".join(f" and its {stage}" for stage in before)
+    else:
+        recipe = f"{card['recipe']}, from the weights it names"
     lines = [
         f"# {name}",
         "",

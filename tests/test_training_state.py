@@ -8,6 +8,7 @@ from basicsr.models.base_model import BaseModel
 from torch import nn
 
 from lightbsr.errors import UserError
+from lightbsr_arch.optim import optimizers
 from lightbsr_arch.training_state import check_state, resume_scaler, resume_training
 
 
@@ -16,7 +17,7 @@ def trained(name: str = "Adam", width: int = 3, steps: int = 3, **arguments: Any
     torch.manual_seed(0)
     model = BaseModel({"num_gpu": 0, "is_train": True, "dist": False, "train": {}})
     net = nn.Linear(2, width)
-    model.optimizers = [getattr(torch.optim, name)(net.parameters(), **{"lr": 0.1, **arguments})]
+    model.optimizers = [optimizers()[name](net.parameters(), **{"lr": 0.1, **arguments})]
     model.opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [2], "gamma": 0.5}
     model.setup_schedulers()
     for _ in range(steps):
@@ -70,6 +71,7 @@ def test_the_options_decide_but_for_progress() -> None:
         ({"name": "Adam"}, {"name": "Adam", "amsgrad": True}),
         ({"name": "RMSprop"}, {"name": "RMSprop", "centered": True}),
         ({"name": "Adam"}, {"name": "RMSprop"}),
+        ({"name": "Adam"}, {"name": "ConvMuon"}),
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
@@ -84,6 +86,16 @@ def test_another_optimiser_starts_afresh_and_keeps_on(
     resume_training(resumed, state)
     assert averages(resumed) == []
     assert resumed.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05)
+    step_along_ones(resumed)
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "ConvMuon"])
+def test_the_averages_of_other_optimisers_are_resumed(name: str) -> None:
+    saved = trained(name, momentum=0.9)
+    resumed = trained(name, steps=0, momentum=0.9)
+    resume_training(resumed, state_of(saved))
+    assert averages(saved)
+    torch.testing.assert_close(averages(resumed), averages(saved), rtol=0, atol=0)
     step_along_ones(resumed)
 
 

@@ -20,6 +20,7 @@ from lightbsr_arch.config import basicsr_options
 from lightbsr_arch.config.checks.type_check import nearest
 from lightbsr_arch.config.signatures import arguments, package
 from lightbsr_arch.degradations import DEGRADATION_REGISTRY
+from lightbsr_arch.optim import optimizers
 from lightbsr_arch.option_types import schema
 
 REGISTRIES = {
@@ -40,11 +41,7 @@ SCHEDULERS = {
 def registered(kind: str) -> dict[str, Callable[..., Any]]:
     """Return the valid values of ``type`` in a section of this kind, with their classes or functions."""
     if kind == "optimizer":
-        return {
-            name: optimizer
-            for name, optimizer in vars(torch.optim).items()
-            if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer) and name != "Optimizer"
-        }
+        return dict(optimizers())
     if kind == "scheduler":
         return dict(SCHEDULERS)
     names = dict(iter(REGISTRIES[kind]))
@@ -100,9 +97,10 @@ class Resolver:
     """Finds the struct of a section in a run of a given model."""
 
     def __init__(self, model_type: Any) -> None:
-        model = model_of(model_type) or BaseModel
+        known = model_of(model_type)
+        model = known or BaseModel
         # BasicSR's own get_optimizer supports a few optimisers, and its setup_schedulers three schedulers.
-        self._own_optimizers = getattr(model, "get_optimizer", None) is not BaseModel.get_optimizer
+        self._own_optimizers = known is None or getattr(known, "get_optimizer", None) is not BaseModel.get_optimizer
         self._own_schedulers = package(model) != "basicsr" and not hasattr(model, "Options")
 
     def __call__(self, kind: str, name: str) -> type[msgspec.Struct] | str | None:

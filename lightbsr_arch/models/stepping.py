@@ -13,6 +13,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.basicsr_patches.base_model import PatchedSRModel
 from lightbsr_arch.device import slow_dtype
 from lightbsr_arch.objectives import Losses
+from lightbsr_arch.optim import optimizers
 from lightbsr_arch.training_state import resume_scaler
 
 # Stop after this many consecutive steps that are not finite.
@@ -20,7 +21,7 @@ MAX_SKIPPED_STEPS = 10
 
 
 class SteppingModel(PatchedSRModel):
-    """An SRModel with any optimiser of PyTorch, ``train.amp``, ``train.grad_clip`` and ``train.nan_loss``."""
+    """An SRModel with all of ``optim.optimizers()``, ``train.amp``, ``train.grad_clip`` and ``train.nan_loss``."""
 
     logged: Losses
 
@@ -37,9 +38,8 @@ class SteppingModel(PatchedSRModel):
         super().init_training_settings()
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build any optimiser of ``torch.optim`` by name; BasicSR's function builds only Adam."""
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
-        return optimizer
+        """Build any optimiser of ``torch.optim``, or ``ConvMuon``, by name; BasicSR's function builds only Adam."""
+        return optimizers()[optim_type](params, lr=lr, **kwargs)
 
     def autocast(self) -> torch.autocast:
         """Return a context with the precision that ``train.amp`` asks for."""

@@ -34,9 +34,9 @@ class OpenDatasetOptions(LoaderOptions, kw_only=True, forbid_unknown_fields=Fals
 
 
 class OptimizerOptions(Struct, kw_only=True):
-    """An optimiser of torch.optim and its arguments. BasicSR's own models accept only Adam."""
+    """An optimiser and its arguments. BasicSR's own models accept only Adam."""
 
-    type: Annotated[str, Meta(description="Adam, or another class of torch.optim")]
+    type: Annotated[str, Meta(description="Adam, another class of torch.optim, or ConvMuon (lightbsr_arch.optim)")]
     lr: Annotated[Positive, Meta(description="learning rate")]
     betas: Annotated[Range, Meta(description="decay of the running averages")] = (0.9, 0.999)
     eps: Annotated[Positive, Meta(description="added to the denominator")] = 1e-8

@@ -65,11 +65,11 @@ total_iter: -> total_itr:
   train.total_itr: unknown-key
 total_iter: -> total_iter: two thousand #
   train.total_iter: invalid-value
-optim_g: {type: Adam, lr: -> optim_g: {type: Adam, lr: 0, eps:
+optim_g: {type: ConvMuon, lr: -> optim_g: {type: ConvMuon, lr: 0, eps:
   train.optim_g.lr: invalid-value
-optim_g: {type: Adam, -> optim_g: {type: Adan,
+optim_g: {type: ConvMuon, -> optim_g: {type: Adan,
   train.optim_g.type: unknown-type
-betas: [0.9, 0.99] -> betas: [0.9, big]
+lr: 3e-3 -> lr: 3e-3, betas: [0.9, big]
   train.optim_g.betas[1]: invalid-value
 type: CosineAnnealingRestartLR -> type: CosineAnealingRestartLR
   train.scheduler.type: unknown-type
@@ -85,7 +85,7 @@ print_freq: -> print_freq: 1e30 #
   logger.print_freq: too-large
 total_iter: -> total_iter: 1:30 #
   train.total_iter: invalid-value
-betas: [0.9, 0.99] -> betas: [0.9, .nan]
+lr: 3e-3 -> lr: 3e-3, betas: [0.9, .nan]
   train.optim_g.betas[1]: not-finite
 eta_min: 1e-6 -> eta_min: .inf
   train.scheduler.eta_min: not-finite
@@ -125,7 +125,7 @@ def line_of(fragment: str, text: str) -> int:
 
 def test_student_is_accepted_as_it_is(run_folder: Path) -> None:
     options = load_options("options/student.yml", is_train=True)
-    assert options["train"]["optim_g"] == {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.99]}
+    assert options["train"]["optim_g"] == {"type": "ConvMuon", "lr": 3e-3}
     assert options["train"].keys() <= set(STUDENT.read_text().replace(":", " ").split())  # no defaults filled in
 
 
