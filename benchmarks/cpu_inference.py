@@ -49,7 +49,7 @@ from lightbsr_arch.io import write_whole
 SCALE = 4
 PUBLISHED = ("KDSR-M", "LightBSR")
 REAL_ESRGAN = ("realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3")
-SHIPPED = ("kdsr_s_x4_real", "kdsr_s_x4_iso", "lightbsr_s_x4_iso", "kdsr_m_x4_iso")
+SHIPPED = ("kdsr_s_x4_real", "kdsr_s_x4_iso", "lightbsr_s_x4_iso")
 
 PLAIN, OURS, ONNX, OPENVINO, NCNN = "PyTorch, plain", "PyTorch", "onnxruntime", "OpenVINO", "ncnn"
 LIBRARIES = {ONNX: "onnxruntime", OPENVINO: "openvino", NCNN: "ncnn"}

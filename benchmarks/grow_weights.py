@@ -1,7 +1,6 @@
 """Initial weights of a larger network, or of another scale, from those of a trained one.
 
-    python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_m_x4_iso.yml -o experiments/grown.pth
-    python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_s_x2_iso.yml -o experiments/x2.pth
+    python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_s_x2_iso.yml -o start.pth
 
 The channels of the small network become the first channels of the larger one. The weights from new channels to old ones
 are zero (Net2Net, ICLR 2016, uses copies instead), and so are the weights of the last layer of each additional block.

@@ -69,7 +69,7 @@ def test_one_valid_entry_per_student(tmp_path, monkeypatch, capsys):
     rest = ("--author", "some-one", "--url", "https://host/v1/", "--date", "2026-11-26")
     assert run(monkeypatch, out, *rest) == 0
     entries = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in out.iterdir()}
-    kdsr = ["2x-kdsr-s-iso", "2x-kdsr-s-photo", "4x-kdsr-m-iso"]
+    kdsr = ["2x-kdsr-s-iso", "2x-kdsr-s-photo"]
     kdsr += [f"4x-kdsr-s-{kind}" for kind in ("control", "iso", "photo", "real", "texture")]
     assert sorted(entries) == [*kdsr, "4x-lightbsr-s-iso"]
     assert sorted(entry["name"] for entry in entries.values()) == shipped.students()

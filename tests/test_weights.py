@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[1]
 SET5 = ROOT.parent / "shared/data/benchmarks/Set5"
 BLUR: list[dict[str, float]] = [{"sigma": 2.2}]
 SETTINGS: dict[str, str | list[dict[str, float]]] = {
-    "kdsr_m_x4_iso": BLUR,
     "kdsr_s_x4_iso": BLUR,
     "lightbsr_s_x4_iso": BLUR,
     "kdsr_s_x4_real": "second-order",
@@ -35,7 +34,6 @@ SETTINGS: dict[str, str | list[dict[str, float]]] = {
 }
 TEACHER = "kdsr_s_x4_iso_teacher"
 GAIN = {
-    "kdsr_m_x4_iso": 3.5,
     "kdsr_s_x4_iso": 3.5,
     "lightbsr_s_x4_iso": 3.5,
     "kdsr_s_x4_real": 0.5,
@@ -125,7 +123,7 @@ def test_unseen_pictures_gain(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kdsr_m_x4_iso", "kdsr_s_x4_iso", "kdsr_s_x4_iso_teacher", "lightbsr_s_x4_iso"])
+@pytest.mark.parametrize("name", ["kdsr_s_x4_iso", "kdsr_s_x4_iso_teacher", "lightbsr_s_x4_iso"])
 def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -134,8 +132,7 @@ def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     assert lightbsr(["idr", name, *photos, *sigmas, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["models"][name]["figures"]["sigma"]
     assert figures["knn"] > 0.5  # chance is 0.25
-    # A linear regression of 64 numbers, twice as many as the other networks have, overfits these few crops.
-    assert figures["r2"] > (0.65 if name == "kdsr_m_x4_iso" else 0.8)
+    assert figures["r2"] > 0.8
     assert figures["mean_costs"] > 0.3
     assert figures["wrong_costs"] > 1
 

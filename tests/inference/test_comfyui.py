@@ -166,7 +166,7 @@ def test_files_progress_and_cancel_in_comfyui(nodes, comfy, monkeypatch):
     assert values == sorted(values)
     assert comfy[-1] == (200, 200)
     assert len(set(values)) > 4
-    assert run(nodes["LightBSRLoadModel"], name="net.safetensors", path=" kdsr_m_x4_iso ").scale == 4
+    assert run(nodes["LightBSRLoadModel"], name="net.safetensors", path=" kdsr_s_x4_iso ").scale == 4
 
     def interrupted():
         raise InterruptedError
