@@ -18,6 +18,7 @@ RECIPES = [*PUBLISHED, *option_files.WEIGHTS]
 BASELINES = sorted((OPTIONS / "baselines").glob("*.yml"))
 KDSR = [path for path in PUBLISHED if path.stem.startswith("kdsr_")]
 LIGHTBSR = [path for path in PUBLISHED if path.stem.startswith("lightbsr_x")]
+RATES = {"teacher": 3e-3, "student": 3e-3, "kdsr_s_x4_real_teacher": 5e-4, "kdsr_s_x4_real_student": 7e-4}
 SCALES = (2, 3, 4)
 # The values for x4 are in table 1 of the paper.
 MILLIONS = {"kdsr_m": {2: 5.647, 3: 5.832, 4: 5.795}, "kdsr_l": {2: 13.601, 3: 14.339, 4: 14.191}}
@@ -105,7 +106,7 @@ def test_builds_and_takes_a_step(path, data_folder, tmp_path):
     assert all(0 < value < (255 if is_lightbsr and name == "l_pix" else 20) for name, value in log.items())
     (rate,) = model.get_current_learning_rate()
     if len(path.stem.split("_")) < 4 or path in option_files.WEIGHTS:  # the small recipes
-        assert rate == {"kdsr_s_x4_real_teacher": 5e-4, "kdsr_s_x4_real_student": 7e-4}.get(path.stem, 1e-3)
+        assert rate == RATES.get(path.stem, 1e-3)
     else:
         assert rate == (2e-4 if is_lightbsr or "noise_student" in path.stem else 1e-4)
 
