@@ -50,14 +50,13 @@ class ConvMuon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
-            kernels = defaultdict(list)
-            for parameter in trained:
-                if _is_kernel(parameter):
-                    kernels[parameter.shape, parameter.device].append(parameter)
+            kernels: defaultdict[torch.Size, list[torch.Tensor]] = defaultdict(list)
+            others: list[torch.Tensor] = []
+            for parameter in (parameter for parameter in group["params"] if parameter.grad is not None):
+                (kernels[parameter.shape] if _is_kernel(parameter) else others).append(parameter)
             for same_shape in kernels.values():
                 self._muon(same_shape, group)
-            self._adam([parameter for parameter in trained if not _is_kernel(parameter)], group)
+            self._adam(others, group)
         return loss
 
     def _muon(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
@@ -120,7 +119,8 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor:
 
 
 def _is_kernel(parameter: torch.Tensor) -> bool:
-    return parameter.dim() > 1 and parameter.shape[1] > 1 and parameter.shape[0] > 1
+    """Return whether Muon updates a parameter. Kernels of depthwise convolutions have one input channel."""
+    return parameter.dim() > 1 and min(parameter.shape[:2]) > 1
 
 
 def optimizers() -> dict[str, Callable[..., torch.optim.Optimizer]]:
