@@ -73,7 +73,7 @@ def fit(photos: GTSource, steps: int) -> KernelEstimator:
 def _crop(photos: GTSource, rng: np.random.Generator) -> torch.Tensor:
     index = int(rng.integers(len(photos)))
     top, left = (int(rng.integers(length - CROP + 1)) for length in photos.shape(index))
-    crop = to_tensor(photos.read_crop(index, top, left, CROP))
+    crop = to_tensor(photos.read_crops(index, [(top, left)], CROP)[0])
     return crop.rot90(int(rng.integers(4)), (1, 2))
 
 

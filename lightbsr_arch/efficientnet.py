@@ -65,7 +65,7 @@ class EfficientNetFeatures(nn.Module):
 
 
 def enlarged_half(*images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the same random part of each N x 3 x H x W, with half of the height and width, enlarged to N x 3 x H x W.
+    """Return the same random part of each N x 3 x H x W, with half of the height and width, enlarged by 2.
 
     The smallest stride of the features is 2. All pixels count alike only if each has two places in both directions.
     """

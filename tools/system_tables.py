@@ -55,7 +55,9 @@ def published(name: str) -> str:
         else:
             parts += [_by_condition(table, dataset, name) for dataset in _datasets(table)]
         if table.get("s_fold"):
-            parts.append(f"The LR images of {', '.join(table['s_fold'])} may hold every scale-th pixel (s-fold).\n")
+            methods = ", ".join(table["s_fold"])
+            text = "may have been downsampled by taking every scale-th pixel (s-fold), not bicubically"
+            parts.append(f"The LR images of {methods} {text}.\n")
     if not parts:
         raise ValueError(f"{PAPERS.name} has no figures of {name}")
     return "\n".join(parts)

@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
     from lightbsr_arch.analysis.curves import plot_curves
 
     folders = [Path(run) if Path(run).is_dir() else Path("tb_logger") / run for run in args.runs]
-    plot_curves({folder.name: folder for folder in folders}, args.output)
+    names = [folder.name for folder in folders]
+    titles = [str(folder) if names.count(folder.name) > 1 else folder.name for folder in folders]
+    plot_curves(dict(zip(titles, folders)), args.output)
     print(f"Written: {args.output}")
     return 0

@@ -85,7 +85,7 @@ def factor(
     angle: Sequence[float] = ANGLES,
     noise: Sequence[float] = NOISES,
     jpeg: Sequence[float] = QUALITIES,
-    widths: tuple[float, float] = WIDTHS,
+    widths: Sequence[float] = WIDTHS,
 ) -> Factor:
     """Build a factor from its levels.
 
@@ -96,31 +96,39 @@ def factor(
         angle: angles in degrees of a blur with standard deviations ``widths``.
         noise: standard deviations on the 8-bit scale, under the isotropic blur of the middle ``sigma``.
         jpeg: qualities, 1 to 100, under the same blur.
-        widths: standard deviations along the axes, in pixels.
+        widths: the two standard deviations along the axes, in pixels.
 
     Raises:
-        UserError: there are fewer than two levels, equal levels, a level below 0, or a quality outside 1 to 100.
+        UserError: there are fewer than two levels, equal levels, a level or width below 0, or a quality outside 1 to
+            100.
     """
     if name == SECOND_ORDER:
         return Factor(name, tuple(map(float, DRAWS)), tuple(map(FixedSecondOrder, DRAWS)))
     gaussian8 = [] if sigma else named_settings("gaussian8", scale)
     sigmas = sorted(sigma) or [setting.sigma for setting in gaussian8 if isinstance(setting.sigma, float)]
+    middle = sigmas[len(sigmas) // 2]
+    blurs: Sequence[float] = (middle,)
     if name == "sigma":
-        levels, settings = sigmas, [Setting(sigma=level) for level in sigmas]
+        levels = blurs = sigmas
     elif name == "angle":
-        levels = sorted(level % 180 for level in angle)
-        settings = [Setting(sigma=widths, theta=level) for level in levels]
-    elif name == "noise":
-        levels = sorted(noise)
-        settings = [Setting(sigma=sigmas[len(sigmas) // 2], noise=level) for level in levels]
+        levels, blurs = sorted(level % 180 for level in angle), widths
     else:
-        levels = sorted(jpeg)
-        if not all(level in range(1, 101) for level in levels):
-            raise UserError(f"jpeg {' '.join(f'{level:g}' for level in levels)}: qualities are whole numbers, 1 to 100")
-        settings = [Setting(sigma=sigmas[len(sigmas) // 2], jpeg=int(level)) for level in levels]
+        levels = sorted(noise if name == "noise" else jpeg)
+    given = " ".join(f"{level:g}" for level in levels)
     if len(set(levels)) < max(2, len(levels)) or min(levels) < 0:
-        given = " ".join(f"{level:g}" for level in levels)
         raise UserError(f"{name} {given}: expected at least two different levels (angles repeat after 180), all >= 0")
+    if min(blurs) < 0:
+        raise UserError(f"{' '.join(f'{blur:g}' for blur in blurs)}: standard deviations of a blur are at least 0")
+    if name == "sigma":
+        settings = [Setting(sigma=level) for level in levels]
+    elif name == "angle":
+        settings = [Setting(sigma=(widths[0], widths[1]), theta=level) for level in levels]
+    elif name == "noise":
+        settings = [Setting(sigma=middle, noise=level) for level in levels]
+    else:
+        if not all(level in range(1, 101) for level in levels):
+            raise UserError(f"jpeg {given}: qualities are whole numbers, 1 to 100")
+        settings = [Setting(sigma=middle, jpeg=int(level)) for level in levels]
     return Factor(name, tuple(levels), tuple(settings))
 
 

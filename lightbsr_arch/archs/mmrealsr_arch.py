@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs.estimator_init import Init, he_init_, remove_mean_
-from lightbsr_arch.archs.fast.row_streams import Strips, added, cut, not_taller, streamed
+from lightbsr_arch.archs.fast.row_streams import Mean, Strips, added, cut, not_taller, streamed
 from lightbsr_arch.archs.idr import as_vector
 from lightbsr_arch.archs.part import Advance, Arguments, Estimator, Guides, Restorer, State, count, refuse_extra_input
 
@@ -36,6 +36,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = x + self.conv2(F.relu(self.conv1(x)))
         return out
+
+
+LAYER_HALO = 2  # rows above and below that each layer of the estimator depends on, rounded up to its stride of 2
 
 
 @ARCH_REGISTRY.register()
@@ -130,6 +133,23 @@ class DegreeEstimator(Estimator):
         trunks = zip(self.first, self.body, self.to_degree)
         return torch.cat([to_degree(as_vector(body(first(lq)))) for first, body, to_degree in trunks], dim=1)
 
+    def degrees_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        """Return the degrees of one image, 1 x 3 x H x W. ``rows`` rows, rounded up to 2, are processed at a time."""
+        rows += rows % 2
+        found = []
+        for first, body, to_degree in zip(self.first, self.body, self.to_degree):
+            assert isinstance(body, nn.Sequential)
+            strips = cut(lq, rows)
+            for layer in (first, *body):
+                stride = 2 if getattr(layer, "stride", 1) == (2, 2) else 1
+                strips = streamed(layer, strips, halo=LAYER_HALO, stride=stride)
+            mean = Mean()
+            for strip, _ in strips:
+                mean.add(strip)
+                advance(strip.shape[2] / -(-lq.shape[2] // 2) / self.num_degree)
+            found.append(to_degree(mean.value))
+        return torch.cat(found, dim=1)
+
     def as_idr(self, degrees: torch.Tensor) -> torch.Tensor:
         """Return the IDR, N x idr_ch, of degrees, N x num_degree in [0, 1], which are estimated or set by a user."""
         return degrees if self.to_idr is None else F.relu(self.to_idr(degrees))
@@ -140,6 +160,9 @@ class DegreeEstimator(Estimator):
         degrees = self.degrees(lq)
         idr = self.as_idr(degrees if self.adjust is None or not self.training else self.adjust(degrees))
         return idr, {"idr": idr, "degrees": degrees}
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        return self.as_idr(self.degrees_in_strips(lq, rows, advance))
 
 
 class Affine(nn.Module):

@@ -1,4 +1,4 @@
-"""The interface of every network. No file outside an architecture's own file refers to the architecture.
+"""The interface of every network. Code for any network uses this interface and names no architecture.
 
 A blind SR network is a ``BlindSR`` of an ``Estimator`` and a ``Restorer``, or a ``Network`` of another structure, such
 as an iterative one. To add one, write ``archs/NAME_arch.py`` or a plug-in with

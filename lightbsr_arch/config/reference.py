@@ -62,7 +62,7 @@ file merged with its base. The copy in `experiments/NAME` is also merged.
 
 ## Contents of this page
 
-The sections below list the keys of all models of this package. Further keys are listed with each model.
+The sections below list the keys that all models of this package share. The other keys are listed with their models.
 
 `make reference` makes this page and `options/schema.json` from `lightbsr_arch/option_types/schema.py`, the `Options` of
 models and data sets, and the signatures of the registered classes.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +14,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
+from lightbsr_arch.data.picture_files import flat_names
 from lightbsr_arch.degradations.classical import Downsample, Parameters
 from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.settings import SecondOrderSetting, Setting, named_settings
@@ -26,7 +26,7 @@ from lightbsr_arch.seeds import derive_seed
 class DegradedDataset(Dataset[dict[str, Any]]):
     """Every ground-truth image under every setting, as items that BasicSR's validation loop accepts.
 
-    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "KEY_SETTING.png", "gt_path": KEY,
+    An item is ``{"lq", "gt": 3 x H x W float RGB in [0, 1], "lq_path": "NAME_SETTING.png", "gt_path": KEY,
     "degradation": its kernel and noise level}``. The last entry is missing if kernel and noise level do not describe
     the degradation. Images are cut to multiples of the scale. Random draws depend only on the image's index and the
     setting, so that every model on every machine sees the same pictures.
@@ -56,6 +56,7 @@ class DegradedDataset(Dataset[dict[str, Any]]):
             source = GTSource(opt["dataroot_gt"], opt["io_backend"]["type"], opt.get("cache_gb", 0.0))
         self.source = source
         self.keys = self.source.keys()
+        self._saved_names = flat_names(self.keys)
 
     def by_setting(self) -> Iterator["DegradedDataset"]:
         """Return one data set per setting, named "NAME/SETTING", on the same images."""
@@ -79,8 +80,8 @@ class DegradedDataset(Dataset[dict[str, Any]]):
         except UserError as error:
             raise UserError(f"{key} in {self.opt['dataroot_gt']}: {error}") from None
         # BasicSR names saved pictures after the last part of this path, without its extension.
-        name = Path(key).with_suffix("").as_posix().replace("/", "_")
-        item = {"lq": degraded.lq[0], "gt": gt, "lq_path": f"{name}_{setting.name}.png", "gt_path": key}
+        saved = f"{self._saved_names[which]}_{setting.name}.png"
+        item = {"lq": degraded.lq[0], "gt": gt, "lq_path": saved, "gt_path": key}
         if degraded.parameters is not None:
             item["degradation"] = Parameters(*(of_batch[0] for of_batch in degraded.parameters))
         return item

@@ -60,7 +60,11 @@ class GTDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         height, width = self._check_size(index)
         size = self.gt_size
-        crops = [self._random_crop(index, height - size, width - size) for _ in range(self.patches_per_item)]
+        corners = [
+            (random.randint(0, height - size), random.randint(0, width - size)) for _ in range(self.patches_per_item)
+        ]
+        flip, rotate = self.opt.get("use_hflip", True), self.opt.get("use_rot", True)
+        crops = [to_tensor(augment(crop, flip, rotate)) for crop in self.source.read_crops(index, corners, size)]
         return {"gt": crops[0] if len(crops) == 1 else torch.stack(crops), "gt_path": self.keys[index]}
 
     def _check_size(self, index: int) -> tuple[int, int]:
@@ -71,7 +75,3 @@ class GTDataset(Dataset[dict[str, Any]]):
                 f"gt_size is {self.gt_size}: leave the image out or lower gt_size"
             )
         return height, width
-
-    def _random_crop(self, index: int, lowest: int, rightmost: int) -> torch.Tensor:
-        crop = self.source.read_crop(index, random.randint(0, lowest), random.randint(0, rightmost), self.gt_size)
-        return to_tensor(augment(crop, self.opt.get("use_hflip", True), self.opt.get("use_rot", True)))

@@ -20,6 +20,9 @@ from lightbsr_arch.data.lmdb_reader import open_readonly
 from lightbsr_arch.data.meta_info import read_meta_info
 from lightbsr_arch.data.picture_files import PictureFile, find_pictures, outside
 
+Box = tuple[int, int, int, int]
+"""Top row, left column, height and width."""
+
 
 class GTSource:
     """Random access to a set of images, with an optional cache of decoded ones.
@@ -67,30 +70,36 @@ class GTSource:
 
     def read(self, index: int) -> Picture:
         """Return the whole image, H x W x 3 uint8, BGR."""
-        height, width = self.shape(index)
-        return self._crop(index, 0, 0, height, width)
+        return self._crops(index, [(0, 0, *self.shape(index))])[0]
 
-    def read_crop(self, index: int, top: int, left: int, size: int) -> Picture:
-        """Return the square ``[top : top + size, left : left + size]`` as a contiguous size x size x 3 uint8 array,
-        BGR.
+    def read_crops(self, index: int, corners: Sequence[tuple[int, int]], size: int) -> list[Picture]:
+        """Return squares of an image, which is decoded once.
+
+        Args:
+            index: number of the image.
+            corners: row and column of the top left pixel of each square.
+            size: side of the squares.
+
+        Returns:
+            One contiguous size x size x 3 uint8 array per square, BGR.
 
         Raises:
-            UserError: the square is not inside the image, or the image cannot be read.
+            UserError: a square is not inside the image, or the image cannot be read.
         """
         height, width = self.shape(index)
-        if not (0 <= top <= height - size and 0 <= left <= width - size):
-            name = self._images.keys[index]
-            raise UserError(f"{name}: a {size}x{size} crop at row {top}, column {left} is not inside {width}x{height}")
-        return self._crop(index, top, left, size, size)
+        for top, left in corners:
+            if not (0 <= top <= height - size and 0 <= left <= width - size):
+                name, where = self._images.keys[index], f"row {top}, column {left}"
+                raise UserError(f"{name}: a {size}x{size} crop at {where} is not inside {width}x{height}")
+        return self._crops(index, [(top, left, size, size) for top, left in corners])
 
-    def _crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
+    def _crops(self, index: int, boxes: Sequence[Box]) -> list[Picture]:
         if self._cache is None or not self._cache.holds(index):
-            return self._images.crop(index, top, left, height, width)
+            return self._images.crops(index, boxes)
         image = self._cache.get(index)
         if image is None:
-            image = self._cache.fill(index, self._images.crop(index, 0, 0, *self.shape(index)))
-        crop: Picture = image[top : top + height, left : left + width].copy()
-        return crop
+            image = self._cache.fill(index, self._images.crops(index, [(0, 0, *self.shape(index))])[0])
+        return _copies(image, boxes)
 
 
 class _Images(Protocol):
@@ -100,8 +109,12 @@ class _Images(Protocol):
 
     def shape(self, index: int) -> tuple[int, int]: ...
 
-    def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
-        """Return a copy of one box of an image."""
+    def crops(self, index: int, boxes: Sequence[Box]) -> list[Picture]:
+        """Return copies of boxes of an image."""
+
+
+def _copies(image: Picture, boxes: Sequence[Box]) -> list[Picture]:
+    return [image[top : top + height, left : left + width].copy() for top, left, height, width in boxes]
 
 
 class _FolderImages:
@@ -125,9 +138,8 @@ class _FolderImages:
             self._shapes[index] = (header.height, header.width)
         return self._shapes[index]
 
-    def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
-        crop: Picture = read_image(self._pictures[index].path)[top : top + height, left : left + width].copy()
-        return crop
+    def crops(self, index: int, boxes: Sequence[Box]) -> list[Picture]:
+        return _copies(read_image(self._pictures[index].path), boxes)
 
 
 def _refuse_problem(picture: PictureFile) -> None:
@@ -178,7 +190,7 @@ class _LmdbImages:
     def shape(self, index: int) -> tuple[int, int]:
         return self._shapes[index]
 
-    def crop(self, index: int, top: int, left: int, height: int, width: int) -> Picture:
+    def crops(self, index: int, boxes: Sequence[Box]) -> list[Picture]:
         key = self.keys[index]
         if self._environment is None:
             self._environment = open_readonly(self._path)
@@ -191,8 +203,7 @@ class _LmdbImages:
                 image = self._decoded(data, index)
             if image is None or image.shape[:2] != self._shapes[index]:
                 raise UserError(f"{self._path}: entry {key!r} is not an image of the size meta_info.txt states")
-            crop: Picture = image[top : top + height, left : left + width].copy()
-            return crop
+            return _copies(image, boxes)
 
     def _decoded(self, data: memoryview, index: int) -> Picture | None:
         """Read an entry as `read_image` does. OpenCV decodes usual entries to the same pixels in less time."""

@@ -13,7 +13,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.data.gt_dataset import to_tensor
 from lightbsr_arch.data.gt_source import GTSource
 from lightbsr_arch.data.image_io import Picture
-from lightbsr_arch.data.picture_files import PictureFile, find_pictures
+from lightbsr_arch.data.picture_files import PictureFile, find_pictures, flat_names
 from lightbsr_arch.option_types import DatasetOptions
 
 NAMED = 3
@@ -126,16 +126,16 @@ class PairDataset(Dataset[dict[str, Any]]):
             opt.get("filename_tmpl", "{}"),
             opt.get("gt_tmpl", "{}"),
         )
+        self._saved_names = flat_names(self.pairs.keys())
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         gt, lq = self.pairs.read(index)
-        name = self.pairs.keys()[index]
         # BasicSR names saved pictures after the last part of this path, without its extension.
-        path = PurePosixPath(name).with_suffix("").as_posix().replace("/", "_")
-        return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": f"{path}.png", "gt_path": name}
+        saved = f"{self._saved_names[index]}.png"
+        return {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": saved, "gt_path": self.pairs.keys()[index]}
 
 
 def _is_lmdb(root: str) -> bool:

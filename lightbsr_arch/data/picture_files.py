@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lightbsr.errors import UserError, one_line
@@ -81,17 +81,19 @@ def outside(pictures: Sequence[PictureFile], folder: Path) -> list[PictureFile]:
 
 
 def find_pictures_outside(sources: Sequence[str | Path], out: Path) -> list[PictureFile]:
-    """List the pictures as `find_pictures` does, without those in ``out`` if that lies inside a source.
+    """List the pictures as `find_pictures` does, without those in ``out`` if ``out`` lies inside a source.
 
-    Pictures in ``out`` come from an earlier run.
+    Pictures in ``out`` come from an earlier run. ``out`` is also left out if it is one of several sources, such as one
+    match of ``photos/*``.
 
     Raises:
         UserError: see `find_pictures`, or no other picture is left.
     """
     real = Path(os.path.realpath(out))
-    above_out = any(Path(os.path.realpath(source)) in real.parents for source in sources)
-    pictures = find_pictures(sources)
-    if above_out:
+    paths = [path for source in sources for path in _expand(source)]
+    others = [path for path in paths if Path(os.path.realpath(path)) != real]
+    pictures = find_pictures(others or paths)
+    if any(Path(os.path.realpath(path)) in real.parents for path in others):
         pictures = outside(pictures, out)
     if not pictures:
         raise UserError(f"{', '.join(map(str, sources))}: no pictures but those in {out}")
@@ -133,6 +135,16 @@ def lmdb_keys(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
             for key, name in zip(keys, names)
         ]
     return keys
+
+
+def flat_names(keys: Sequence[str]) -> list[str]:
+    """Return a file name without extension for each key. If two would be equal, a digest of the key is appended."""
+    names = [PurePosixPath(key).with_suffix("").as_posix().replace("/", "_") for key in keys]
+    count = Counter(names)
+    return [
+        f"{name}-{hashlib.sha1(os.fsencode(key)).hexdigest()[:8]}" if count[name] > 1 else name
+        for name, key in zip(names, keys)
+    ]
 
 
 def _expand(source: str | Path) -> list[Path]:

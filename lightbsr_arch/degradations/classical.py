@@ -123,6 +123,8 @@ class ClassicalDegradation:
         downsample: Downsample = "bicubic",
         per: Literal["sample", "batch"] = "sample",
     ) -> None:
+        if kernel_size % 2 == 0:
+            raise UserError(f"degradation.kernel_size: {kernel_size} is even; choose an odd number")
         self.scale = scale
         self.kernel = kernel
         self.sigma = sigma

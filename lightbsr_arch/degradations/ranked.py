@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
+from lightbsr_arch.degradations.jpeg import compress_on_device
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.second_order import SecondOrderDegradation
 from lightbsr_arch.degradations.second_order_round import (
@@ -201,10 +202,7 @@ class RankedSecondOrderDegradation(SecondOrderDegradation):
         low, high = _draw_pairs(images[0], options.jpeg_range, self.jpeg_gap)
         levels: Levels = (high, low, torch.full_like(low, options.jpeg_range[0]))
         jpeg = self.jpeg.to(low.device)
-        # The quality is changed in place, and the result is in channels-last memory, which a blur does not accept.
-        return [
-            jpeg(image.clamp(0, 1), quality=levels[i].clone()).contiguous() for image, i in zip(images, NOISE_LEVELS)
-        ]
+        return [compress_on_device(jpeg, image, levels[i]) for image, i in zip(images, NOISE_LEVELS)]
 
 
 # ------------------------------------------------------------------------------------------ random numbers

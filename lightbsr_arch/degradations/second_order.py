@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from lightbsr.errors import UserError
 from lightbsr_arch.degradations.classical import Degraded, NonNegative
 from lightbsr_arch.degradations.draws import Draws
+from lightbsr_arch.degradations.jpeg import compress_on_device
 from lightbsr_arch.degradations.pair_pool import PairPool, Pooled
 from lightbsr_arch.degradations.registry import DEGRADATION_REGISTRY
 from lightbsr_arch.degradations.second_order_round import (
@@ -38,7 +39,7 @@ from lightbsr_arch.degradations.second_order_round import (
     Range,
     Round,
 )
-from lightbsr_arch.degradations.usm import usm_sharp
+from lightbsr_arch.degradations.usm import RADIUS, usm_sharp
 from lightbsr_arch.seeds import derive_seed, seeded
 
 
@@ -232,9 +233,7 @@ class SecondOrderDegradation(Pooled):
 
     def _compress(self, images: torch.Tensor, options: Round) -> torch.Tensor:
         quality = images.new_zeros(len(images)).uniform_(*options.jpeg_range)
-        # The result is in channels-last memory, which a blur on the CPU does not accept.
-        out: torch.Tensor = self.jpeg.to(images.device)(images.clamp(0, 1), quality=quality).contiguous()
-        return out
+        return compress_on_device(self.jpeg.to(images.device), images, quality)
 
     def _check_size(self, gt: torch.Tensor) -> None:
         """Raise `UserError` if a side does not exceed the half kernel that a blur reflects at each border."""
@@ -243,6 +242,8 @@ class SecondOrderDegradation(Pooled):
         if self.order == "shuffled":
             smallest = min(smallest, side / self.scale * min(self.second.resize_range[0], 1))
         least = max(math.ceil(side / smallest * (KERNEL_SIZE // 2 + 1)), self.gt_size or 0)
+        if self.gt_usm:
+            least = max(least, RADIUS // 2 + 1)
         if side < least:
             raise UserError(
                 f"{side} pixels are too few for the second-order degradation: give images of at least {least} (in "

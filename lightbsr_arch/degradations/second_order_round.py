@@ -68,7 +68,10 @@ class Round(NamedTuple):
                 self.betap_range,
                 noise_range=None,
             )
-        return np.pad(kernel, (KERNEL_SIZE - size) // 2)
+        padded = np.zeros((KERNEL_SIZE, KERNEL_SIZE))  # np.pad takes a third of the time of the whole kernel
+        border = (KERNEL_SIZE - size) // 2
+        padded[border : border + size, border : border + size] = kernel
+        return padded
 
     def draw_resize(self) -> tuple[float, str]:
         """Draw the factor and the interpolation of a resize."""

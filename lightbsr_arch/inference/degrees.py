@@ -3,6 +3,7 @@
 ``benchmarks/degrees.py`` measures the effect on sharpness and PSNR; ``docs/systems/mmrealsr.md`` has the figures.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightbsr.errors import UserError
 from lightbsr.shipped import students_with
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.mmrealsr_arch import DegreeEstimator
-from lightbsr_arch.archs.part import Estimator, Network
+from lightbsr_arch.archs.part import Advance, Estimator, Network
 
 KINDS = ("blur", "noise")
 """The kinds of degradation, in the order of the degrees."""
@@ -64,12 +65,18 @@ class SetDegrees(Estimator):
         self.idr_ch, self.knows = estimator.idr_ch, estimator.knows
 
     def estimate(self, lq: torch.Tensor, extra: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        if None in self.set_degrees:
-            degrees = self.estimator.degrees(lq).clone()
-        else:
-            degrees = lq.new_empty(len(lq), len(self.set_degrees))
+        degrees = self.replaced(lq, self.estimator.degrees)
+        idr = self.estimator.as_idr(degrees)
+        return idr, {"idr": idr, "degrees": degrees}
+
+    def estimate_in_strips(self, lq: torch.Tensor, rows: int, advance: Advance) -> torch.Tensor:
+        return self.estimator.as_idr(self.replaced(lq, lambda lq: self.estimator.degrees_in_strips(lq, rows, advance)))
+
+    def replaced(self, lq: torch.Tensor, estimate: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Return the degrees, N x 2, of images N x 3 x H x W, of which ``estimate`` returns the estimated ones."""
+        all_set = None not in self.set_degrees
+        degrees = lq.new_empty(len(lq), len(self.set_degrees)) if all_set else estimate(lq).clone()
         for kind, degree in enumerate(self.set_degrees):
             if degree is not None:
                 degrees[:, kind] = degree
-        idr = self.estimator.as_idr(degrees)
-        return idr, {"idr": idr, "degrees": degrees}
+        return degrees

@@ -19,6 +19,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.data.image_io import encode_image
 from lightbsr_arch.data.reader import Picture, Pixels, read_picture
 from lightbsr_arch.data.reader.png import COLOUR_CHUNKS, TEXT_CHUNKS, XMP_KEYWORD, chunk
+from lightbsr_arch.data.reader.tiff import TEXT_TAGS
 
 __all__ = ["FORMATS", "Format", "Picture", "check_size", "encode", "fit", "read_picture"]
 
@@ -75,8 +76,6 @@ _NAMES: Final = {
     "dpi": "density (DPI)",
     "comment": "comment",
 }
-_EXIF_TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)
-"""EXIF texts that are written to TIFF: description, make, model, software, date, artist, copyright."""
 _EXIF_DENSITY: Final = {282, 283, 296}
 _TIFF_DATE: Final = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 _SRGB_CHUNKS: Final = {
@@ -186,7 +185,7 @@ def _exif_texts(data: bytes | None) -> dict[int, str]:
         return {}
     exif = Image.Exif()
     exif.load(data)
-    values = {tag: exif.get(tag) for tag in _EXIF_TEXTS}
+    values = {tag: exif.get(tag) for tag in TEXT_TAGS}
     texts = {tag: text.rstrip("\0") for tag, text in values.items() if isinstance(text, str) and text.isascii()}
     if not _TIFF_DATE.fullmatch(texts.get(306, "")):
         texts.pop(306, None)

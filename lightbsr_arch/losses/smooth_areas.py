@@ -20,9 +20,14 @@ def with_smooth_areas_of(gt: torch.Tensor, images: torch.Tensor, smallest_std: f
         smallest_std: smallest standard deviation of texture, of values in [0, 1].
     """
     brightness = gt.float().mean(1, keepdim=True)
-    mean, mean_of_squares = (
-        F.avg_pool2d(values, SIDE, stride=1, padding=SIDE // 2, count_include_pad=False)
-        for values in (brightness, brightness.square())
-    )
+    mean, mean_of_squares = (_mean_around(values) for values in (brightness, brightness.square()))
     is_smooth = mean_of_squares - mean.square() < smallest_std**2
     return torch.where(is_smooth, gt.to(images.dtype), images)
+
+
+def _mean_around(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the window around each pixel, N x 1 x H x W. One pass per axis is faster than one of both."""
+    for window in ((SIDE, 1), (1, SIDE)):
+        padding = (window[0] // 2, window[1] // 2)
+        values = F.avg_pool2d(values, window, stride=1, padding=padding, count_include_pad=False)
+    return values

@@ -104,6 +104,8 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
         self.current_iter = current_iter  # BasicSR passes it here, before it feeds the data
         start = self.opt["train"].get("scheduler_start", 0)
         if not start:
+            if current_iter == warmup_iter:
+                self._set_lr(self.first_rates)  # BasicSR's MultiStepRestartLR would keep the rate before the last step
             super().update_learning_rate(current_iter, warmup_iter)
         elif current_iter > start + 1:
             super().update_learning_rate(current_iter)

@@ -58,7 +58,7 @@ class SteppingModel(PatchedSRModel):
         finite = [self._all_ranks_finite(torch.stack(list(losses.values())).sum())]
         if not scaler.is_enabled():
             finite.append(nn.utils.clip_grad_norm_(weights, math.inf if largest is None else largest).isfinite())
-        # This is the only line of a step in which the host waits for the device, except for the scaler of fp16.
+        # The host waits for the device here. All losses are therefore tested at once.
         if not torch.stack(finite).all():
             bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
             return f"loss {', '.join(bad) or 'of another process'}" if not finite[0] else "the gradient"

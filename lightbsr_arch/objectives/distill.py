@@ -68,6 +68,9 @@ class Distillation(Objective):
             return
         if "network_teacher" not in options:
             yield Finding(("network_teacher",), "missing-key", f"missing; {model_type} learns from a teacher")
+        elif options["network_teacher"].get("type") != "BlindSR" and _taken_over(options) != "none":
+            text = "is no BlindSR, whose restorer the student starts from; set train.start_from_teacher: none"
+            yield Finding(("network_teacher", "type"), "networks-conflict", text)
         if train.get(cls.option) is None:
             yield Finding(("train", cls.option), "missing-key", f"missing; {model_type} needs a distillation loss")
         if section(options, "path").get("pretrain_network_teacher") is None:
@@ -135,7 +138,7 @@ class Distillation(Objective):
 
 def _taken_over(options: dict[str, Any]) -> str:
     """Return ``start_from_teacher``, or "none" if ``pretrain_network_g`` names other weights."""
-    if options["path"].get("pretrain_network_g") is not None:
+    if section(options, "path").get("pretrain_network_g") is not None:
         return "none"
     taken_over: str = options["train"].get("start_from_teacher", "restorer")
     return taken_over

@@ -66,7 +66,7 @@ class MetaLearning(Objective):
         if train.get("amp") == "fp16":
             text = "fp16 cannot be combined with meta_opt, whose adaptation scales no gradients: use bf16"
             yield Finding(("train", "amp"), "objectives-conflict", text)
-        if isinstance(size := data.get("batch_size_per_gpu"), int) and size < 2:
+        if isinstance(size := data.get("batch_size_per_gpu"), int) and size * data.get("patches_per_item", 1) < 2:
             text = f"{size}: train.meta_opt adapts to half of the images and needs at least 2"
             yield Finding(("datasets", "train", "batch_size_per_gpu"), "batch-too-small", text)
         if section(options, "degradation").get("per") == "batch":

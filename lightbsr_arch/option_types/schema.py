@@ -34,7 +34,11 @@ class OpenDatasetOptions(LoaderOptions, kw_only=True, forbid_unknown_fields=Fals
 
 
 class OptimizerOptions(Struct, kw_only=True):
-    """An optimiser and its arguments. BasicSR's own models accept only Adam."""
+    """An optimiser and its arguments.
+
+    The defaults are Adam's. ConvMuon has `betas: [0.9, 0.99]` and `momentum: 0.95`, and no `weight_decay`. BasicSR's
+    own models accept only Adam.
+    """
 
     type: Annotated[str, Meta(description="Adam, another class of torch.optim, or ConvMuon (lightbsr_arch.optim)")]
     lr: Annotated[Positive, Meta(description="learning rate")]

@@ -57,7 +57,7 @@ def complete_options(
     _set_device(opt)
     _set_paths(opt, root)
     if is_train and "debug" in opt["name"]:
-        if "val" in opt:
+        if opt.get("val") is not None:
             opt["val"]["val_freq"] = 8
         opt["logger"].update(print_freq=1, save_checkpoint_freq=8)
     return opt
@@ -84,8 +84,13 @@ def _set_paths(opt: Options, root: Path) -> None:
             path[key] = _at_home(value)
     run = root / ("experiments" if opt["is_train"] else "results") / opt["name"]
     path["experiments_root" if opt["is_train"] else "results_root"] = path["log"] = str(run)
-    for name in ("models", "training_states", "visualization") if opt["is_train"] else ("visualization",):
+    for name in run_folders(opt["is_train"]):
         path[name] = str(run / name)
+
+
+def run_folders(is_train: bool) -> tuple[str, ...]:
+    """Return the names of the folders in the folder of a run, which are also keys of the section `path`."""
+    return ("models", "training_states", "visualization") if is_train else ("visualization",)
 
 
 def _at_home(value: str) -> str:

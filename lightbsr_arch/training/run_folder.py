@@ -20,6 +20,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.config.merge import self_contained_text
 from lightbsr_arch.io import write_whole
 from lightbsr_arch.locks import FileLock
+from lightbsr_arch.training.options import run_folders
 
 
 class RunFolder:
@@ -120,8 +121,7 @@ class RunFolder:
         return Path(self._opt["path"]["experiments_root" if self._opt["is_train"] else "results_root"])
 
     def _folders(self) -> list[Path]:
-        names = ("models", "training_states", "visualization") if self._opt["is_train"] else ("visualization",)
-        return [Path(self._opt["path"][name]) for name in names]
+        return [Path(self._opt["path"][name]) for name in run_folders(self._opt["is_train"])]
 
     @property
     def _tensorboard(self) -> Path:

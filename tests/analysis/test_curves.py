@@ -1,5 +1,6 @@
 """Training curves read from TensorBoard files."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightbsr.commands import main
 from lightbsr.errors import UserError
+from lightbsr_arch.analysis import curves
 from lightbsr_arch.analysis.curves import plot_curves, read_curves
 
 
@@ -24,11 +26,11 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_resumed_run_is_one_curve(run: Path) -> None:
-    curves = read_curves(run)
-    steps, values = curves["losses/l_pix"]
+    found = read_curves(run)
+    steps, values = found["losses/l_pix"]
     assert list(steps) == list(range(100))
     assert list(values) == [100 - step for step in range(30)] + [130 - step for step in range(30, 100)]
-    assert np.array_equal(curves["metrics/Set5/psnr_y"], [[20, 50], [20, 50]])
+    assert np.array_equal(found["metrics/Set5/psnr_y"], [[20, 50], [20, 50]])
 
 
 def test_a_picture_is_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +38,15 @@ def test_a_picture_is_written(run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert main(["curves", "run", "-o", "curves.png"]) == 0  # a run by its name
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "tb_logger"]
+
+
+def test_runs_of_one_name_are_told_apart(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[dict[str, Path]] = []
+    monkeypatch.setattr(curves, "plot_curves", lambda runs, path: drawn.append(runs))
+    shutil.copytree(tmp_path / "tb_logger", tmp_path / "other")
+    other = tmp_path / "other" / run.name
+    assert main(["curves", str(run), str(other)]) == 0
+    assert drawn == [{str(run): run, str(other): other}]
 
 
 def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:

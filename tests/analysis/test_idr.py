@@ -72,6 +72,15 @@ def test_levels_that_cannot_be(name, levels):
         factor(name, 4, **levels)
     with pytest.raises(UserError, match=r"^jpeg 0 50: qualities are whole numbers, 1 to 100"):
         factor("jpeg", 4, jpeg=[50, 0])
+    with pytest.raises(UserError, match=r"^sigma -1 2: expected at least two different levels .*, all >= 0"):
+        factor("sigma", 4, sigma=[-1, 2])
+    for name, given in (("angle", {"widths": [4, -1]}), ("noise", {"sigma": [-3, -1]})):
+        with pytest.raises(UserError, match=r"-1.*: standard deviations of a blur are at least 0|^-1: standard"):
+            factor(name, 4, **given)
+
+
+def test_widths_of_the_command_line():
+    assert factor("angle", 4, widths=[3.0, 1.0]).settings[0] == Setting(sigma=(3.0, 1.0), theta=0)
 
 
 def test_what_an_idr_is_worth(images):

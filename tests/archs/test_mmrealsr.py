@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from lightbsr_arch.archs import BlindSR, DegreeEstimator, MMRealSRNet
-from lightbsr_arch.archs.mmrealsr_arch import Affine
+from lightbsr_arch.archs.mmrealsr_arch import LAYER_HALO, NUM_STAGE, Affine
 from tests.archs.published import published
 from tests.golden import golden, needs_family
 
@@ -122,3 +123,18 @@ def test_small_scales_unshuffle_the_image_and_cut_off_its_padding(scale):
 def test_a_scale_that_is_no_power_of_two_is_refused():
     with pytest.raises(ValueError, match=r"scale must be 1, 2 or 4, not 3"):
         MMRealSRNet(scale=3)
+
+
+@pytest.mark.parametrize("height", [1, 2, 63, 200])
+def test_degrees_are_estimated_in_strips(height):
+    estimator = DegreeEstimator(num_feat=4, num_block=1, num_hidden=8, idr_ch=16, init="pytorch")
+    lq = torch.rand(1, 3, height, 10)
+    whole = estimator(lq)
+    heights, shares = [], []
+    for module in estimator.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, inputs: heights.append(inputs[0].shape[2]))
+    torch.testing.assert_close(estimator.estimate_in_strips(lq, 7, shares.append), whole)
+    num_layer = 2 + NUM_STAGE
+    assert max(heights) <= 8 + num_layer * LAYER_HALO  # at the end, the rows that the layers kept pass through all
+    assert sum(shares) == pytest.approx(1)

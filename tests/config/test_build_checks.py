@@ -23,6 +23,7 @@ MISTAKES = [
     ("train:pixel_opt={type: CharbonnierLoss, eps: x}", "train.pixel_opt.eps: invalid-value"),
     ("degradation:kernel_size=1001", "degradation.kernel_size: invalid-value"),
     ("degradation:kernel_size=255", "degradation: degradation-fails"),
+    ("degradation:kernel_size=20", "degradation: degradation-fails"),
     ("degradation={type: SecondOrderDegradation, kernel_prob: [0, 0, 0, 0, 0, 0]}", "degradation: degradation-fails"),
     ("val:metrics:psnr_y={type: calculate_psnr_pt, crop_border: 4}", "val.metrics.psnr_y: metric-fails"),
     ("datasets:train:dataset_enlarge_ratio=1e30", "datasets.train.dataset_enlarge_ratio: invalid-value"),

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lightbsr_arch.archs import MRDAMetaNet
+from lightbsr_arch.checkpoint import Checkpoint
 from lightbsr_arch.config.load import load_options
 from lightbsr_arch.option_types.problems import OptionsError
 from tests import option_files
@@ -128,6 +130,18 @@ def test_weights_of_another_size(run_folder: Path, student: str) -> None:
     other = "network_g:estimator={type: KDIDETeacher, num_feat: 32, num_block: 2, scale: 4}"
     found = problems("options/student.yml", own[0], other, sixteen[0], "network_teacher:restorer:num_block=16")
     assert found == ["--force_yml: network_g.estimator.type: weights-mismatch"]
+
+
+def test_weights_of_another_kind_of_network(run_folder: Path) -> None:
+    network = MRDAMetaNet(num_feat=8, num_block=1)
+    Checkpoint(network.state_dict(), network.config, type="MRDAMetaNet").save("meta.safetensors")
+    found = problems("options/student.yml", "path:pretrain_network_g=meta.safetensors")
+    assert found == ["--force_yml: path.pretrain_network_g: weights-mismatch"]
+
+
+def test_a_teacher_without_a_restorer(run_folder: Path) -> None:
+    edsr = "network_teacher={type: EDSR, num_in_ch: 3, num_out_ch: 3, upscale: 4}"
+    assert problems("options/student.yml", edsr) == ["--force_yml: network_teacher.type: networks-conflict"]
 
 
 def test_a_student_starts_from_a_restorer_of_its_size(run_folder: Path, student: str) -> None:

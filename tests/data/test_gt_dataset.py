@@ -9,6 +9,7 @@ import torch
 from basicsr.data import build_dataset
 
 from lightbsr.errors import UserError
+from lightbsr_arch.data import gt_source
 
 
 @pytest.fixture
@@ -72,6 +73,14 @@ def test_a_small_image_is_named(dataset):
         UserError, match=r"grid.png in .* has 50x40 pixels, gt_size is 48: leave the image out or lower"
     ):
         dataset(gt_size=48)[0]
+
+
+def test_the_patches_of_an_image_are_decoded_once(dataset, monkeypatch):
+    decoded = []
+    read_image = gt_source.read_image
+    monkeypatch.setattr(gt_source, "read_image", lambda path: decoded.append(path) or read_image(path))
+    assert dataset(patches_per_item=4)[0]["gt"].shape[0] == 4
+    assert len(decoded) == 1
 
 
 def test_several_patches_of_one_image(dataset):

@@ -42,7 +42,7 @@ def test_crops_equal_the_pictures(tmp_path: Path, kind: str, cache_gb: float) ->
         assert source.shape(index) == (HEIGHT, WIDTH)
         np.testing.assert_array_equal(source.read(index), photo)
         for top, left in [(0, 0), (5, 7), (HEIGHT - 16, WIDTH - 16)]:
-            crop = source.read_crop(index, top, left, 16)
+            crop = source.read_crops(index, [(top, left)], 16)[0]
             np.testing.assert_array_equal(crop, photo[top : top + 16, left : left + 16])
             assert crop.flags.c_contiguous
             assert crop.flags.writeable
@@ -51,7 +51,7 @@ def test_crops_equal_the_pictures(tmp_path: Path, kind: str, cache_gb: float) ->
 def test_bmp_crops_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, photos = make_source(tmp_path, "bmp")
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    np.testing.assert_array_equal(source.read_crop(2, 3, 4, 20), photos[2][3:23, 4:24])
+    np.testing.assert_array_equal(source.read_crops(2, [(3, 4)], 20)[0], photos[2][3:23, 4:24])
 
 
 def test_bmp_view_shares_memory_and_leaves_other_bmps_to_opencv() -> None:
@@ -109,7 +109,7 @@ def test_entries_as_we_write_them_are_left_to_opencv(
 
 def test_a_view_of_the_map_is_never_given_away(tmp_path: Path) -> None:
     source, photos = make_source(tmp_path, "bmp")
-    crop = source.read_crop(0, 0, 0, 16)
+    crop = source.read_crops(0, [(0, 0)], 16)[0]
     crop[:] = 0
     np.testing.assert_array_equal(source.read(0), photos[0])
 
@@ -122,7 +122,7 @@ def test_the_cache_holds_the_first_that_fit_and_is_read_from(tmp_path: Path, mon
     monkeypatch.setattr(cv2, "imdecode", lambda *args: decoded.append(1) or imdecode(*args))
     for _ in range(3):
         for index, photo in enumerate(photos):
-            np.testing.assert_array_equal(source.read_crop(index, 1, 2, 8), photo[1:9, 2:10])
+            np.testing.assert_array_equal(source.read_crops(index, [(1, 2)], 8)[0], photo[1:9, 2:10])
     assert len(decoded) == 2 * 1 + 2 * 3
 
 
@@ -142,7 +142,7 @@ class _Crops(Dataset[Any]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self.source.read_crop(index, index, 2 * index, 16)
+        return self.source.read_crops(index, [(index, 2 * index)], 16)[0]
 
 
 @pytest.mark.parametrize(("method", "cache_gb"), [("fork", 0), ("fork", 1e-3), ("spawn", 1e-3)])
@@ -195,9 +195,9 @@ def test_a_folder_that_cannot_be_listed_is_refused_or_fails_when_it_is_read(tmp_
 def test_errors_name_file_and_key(tmp_path: Path) -> None:
     source, _ = make_source(tmp_path, "png")
     with pytest.raises(UserError, match=r"^p001: a 40x40 crop at row 0, column 0 is not inside 53x37$"):
-        source.read_crop(1, 0, 0, 40)
+        source.read_crops(1, [(0, 0)], 40)
     with pytest.raises(UserError, match=r"^p001: a 8x8 crop at row -1"):
-        source.read_crop(1, -1, 0, 8)
+        source.read_crops(1, [(-1, 0)], 8)
     with pytest.raises(UserError, match=r"gone.lmdb: no LMDB here"):
         GTSource(str(tmp_path / "gone.lmdb"), "lmdb")
     with pytest.raises(UserError, match=r"gone: no such folder"):

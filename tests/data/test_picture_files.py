@@ -5,7 +5,7 @@ import pytest
 
 from lightbsr.errors import UserError
 from lightbsr.names import unsafe_path
-from lightbsr_arch.data.picture_files import find_pictures, lmdb_keys, without
+from lightbsr_arch.data.picture_files import find_pictures, find_pictures_outside, flat_names, lmdb_keys, without
 from tests.corpus import too_deep
 
 
@@ -161,3 +161,20 @@ def test_pictures_held_back_are_left_out_by_name(tmp_path: Path) -> None:
 def test_any_name_becomes_a_key_below_its_folder(name: str) -> None:
     (key,) = lmdb_keys([name], [name])
     assert unsafe_path(key) is None
+
+
+def test_an_output_folder_that_a_glob_matches_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/a_x4.png")
+    found = find_pictures_outside([tmp_path / "*"], tmp_path / "out")
+    assert [picture.path.name for picture in found] == ["a.png"]
+    (tmp_path / "out" / "a_x4.png").unlink()
+    assert len(find_pictures_outside([tmp_path / "*"], tmp_path / "out")) == 1
+    with pytest.raises(UserError, match="no pictures in this folder"):
+        find_pictures_outside([tmp_path / "out"], tmp_path / "out")
+
+
+def test_flat_names_differ() -> None:
+    same = flat_names(["a/b.png", "a_b.png", "c.png"])
+    assert [name.partition("-")[0] for name in same] == ["a_b", "a_b", "c"]
+    assert len({*same}) == 3
+    assert flat_names(["a/b.png", "é.v2.png"]) == ["a_b", "é.v2"]

@@ -106,6 +106,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, torch.Ten
             monkeypatch.setattr(module, name, spied(name, getattr(module, name)))
     monkeypatch.setattr(F, "interpolate", spied("interpolate", F.interpolate))
     monkeypatch.setattr(DiffJPEG, "forward", spied("jpeg", DiffJPEG.forward))
+    monkeypatch.setattr(second_order, "compress_on_device", spied("jpeg", second_order.compress_on_device))
     monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
     return seen
 
@@ -257,6 +258,10 @@ def test_one_line_for_what_cannot_be_degraded() -> None:
         UserError, match="64 pixels are too few for the second-order degradation: give images of at least 74 "
     ):
         SecondOrderDegradation(4)(pictures(1, 64), draws())
+    enlarged = {"resize_range": (1, 1.5), "resize_range2": (1, 1.2)}
+    with pytest.raises(UserError, match=r"24 pixels are too few .* at least 26"):
+        SecondOrderDegradation(2, gt_usm=True, **enlarged)(pictures(1, 24), draws())
+    assert SecondOrderDegradation(2, gt_usm=True, **enlarged)(pictures(1, 26), draws()).lq.shape[-1] == 13
     with pytest.raises(UserError, match=r"120 pixels are too few .* at least 256"):
         SecondOrderDegradation(4, gt_size=256)(pictures(1, 120), draws())
     with pytest.raises(UserError, match="gt_size: 62 is not a multiple of the scale, 4"):

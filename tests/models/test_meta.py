@@ -206,6 +206,7 @@ MISTAKES = [
         META_YML, "batch_size_per_gpu: 4", "batch_size_per_gpu: 1",
         ["datasets.train.batch_size_per_gpu: batch-too-small"],
     ),
+    (META_YML, "batch_size_per_gpu: 4", "batch_size_per_gpu: 1\n    patches_per_item: 2", []),
     (
         META_YML, "type: GTDataset", "type: PairedImageDataset\n    dataroot_lq: .",
         ["datasets.train.type: dataset-unfit"],

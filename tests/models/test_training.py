@@ -174,6 +174,13 @@ def rate_after(model, step, warmup_iter=-1):
     return model.get_current_learning_rate()[0]
 
 
+def test_the_rate_after_a_warm_up_is_that_of_the_optimiser(tmp_path):
+    multi_step = {"type": "MultiStepLR", "milestones": [6], "gamma": 0.1}
+    model = build(options(tmp_path, "BlindSRModel", EDSR, total_iter=8, scheduler=multi_step))
+    rates = [rate_after(model, step, warmup_iter=4) for step in range(1, 9)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
 COSINE = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 0}
 # Four steps with a constant rate, four of warm-up, then four from 1e-3 to 0.
 DELAYED = [1e-3, 1e-3, 1e-3, 1e-3, 2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 8.53553e-4, 5e-4, 1.46447e-4]

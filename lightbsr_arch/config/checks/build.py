@@ -196,7 +196,10 @@ def _degradation(options: dict[str, Any]) -> Iterator[Finding]:
     size = section(options, "datasets", "train").get("gt_size")
     if not arguments or size is None:
         return
-    cls, scale = registered("degradation")[arguments.pop("type")], options["scale"]
+    kind = arguments.pop("type", None)
+    if kind not in registered("degradation") or "scale" not in options:
+        return  # another plug-in's section
+    cls, scale = registered("degradation")[kind], options["scale"]
     size = min(size, LARGEST_TRIAL - LARGEST_TRIAL % scale)
     if size < (arguments.get("gt_size") or 0):
         arguments["gt_size"] = None
@@ -219,10 +222,14 @@ def weights_checks(options: dict[str, Any], *, is_train: bool) -> Iterator[Findi
         if network.get("type") != "BlindSR" or weights is None or partly:
             continue
         try:
-            held = read_checkpoint(find_weights(weights)).network
+            held = read_checkpoint(find_weights(weights))
         except UserError:
             continue  # damaged, or of another plug-in's estimator; loading reports any problem
-        for part, arguments in held.items():
+        if held.type != "BlindSR":
+            text = f"{weights} contains {held.type}, but {key} is a BlindSR: name weights of a BlindSR"
+            yield Finding(("path", f"pretrain_{key}"), "weights-mismatch", text)
+            continue
+        for part, arguments in held.network.items():
             origin = f"of {weights} (path.pretrain_{key})"
             yield from _differences(network[part], arguments, (key, part), origin)
     model = model_of(options["model_type"])

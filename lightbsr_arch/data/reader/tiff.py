@@ -52,7 +52,7 @@ _COMPRESSIONS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000, *_BY_LIBTI
 _PREDICTORS: Final = (1, 2)
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _DPI_PER_UNIT: Final = {2: 1.0, 3: 2.54}
-_TEXT_TAGS: Final = (270, 271, 272, 305, 306, 315, 33432)
+TEXT_TAGS: Final = (270, 271, 272, 305, 306, 315, 33432)
 """Tags whose texts are kept: description, make, model, software, date, artist, copyright."""
 _DIRECTORIES: Final = (0x8769, 0x8825)  # EXIF and GPS
 
@@ -228,7 +228,7 @@ class TiffDecoder:
     def _exif(self) -> Image.Exif | None:
         """Return the texts of the first directory and the EXIF and GPS directories, without tags about storage."""
         exif = Image.Exif()
-        for code in _TEXT_TAGS:
+        for code in TEXT_TAGS:
             text = self._page.tags.valueof(code)
             if isinstance(text, str) and text and not text.startswith(("ImageJ=", '{"shape"', "tifffile.py")):
                 exif[code] = text
