@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import run_module
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -20,8 +22,13 @@ def run(folder, *arguments):
     return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-def train(folder, options):
-    return run(folder, "-m", "lightbsr_arch.training", "train", "-opt", f"options/{options}.yml", "--force_yml", *SHORT)
+def basicsr(folder, command, options, *overrides):
+    arguments = [command, "-opt", f"options/{options}.yml", "--force_yml", *overrides]
+    return run_module("lightbsr_arch.training", *arguments, cwd=folder, timeout=300)
+
+
+def train(folder, options, *more):
+    return basicsr(folder, "train", options, *SHORT, *more)
 
 
 def losses(log, name):
@@ -35,7 +42,7 @@ def folder(tmp_path_factory):
     shutil.copytree(ROOT / "options", folder / "options")
     for name in ("train", "held_out"):
         photos, lmdb = ROOT / "examples" / "photos" / name, f"datasets/demo/{name}.lmdb"
-        made = run(folder, ROOT / "datasets_prep" / "photos_to_lmdb.py", photos, lmdb, "--crop", "0", "--codec", "bmp")
+        made = run_module("lightbsr", "data", "prepare", photos, lmdb, "--crop", "0", "--codec", "bmp", cwd=folder)
         assert made.returncode == 0, made.stderr
     return folder
 
@@ -81,9 +88,8 @@ def test_the_student_learns_from_it(folder, student):
 
 
 def test_a_student_may_start_from_the_shipped_teacher(folder):
-    made = run(
-        folder, "-m", "lightbsr_arch.training", "train", "-opt", "options/student.yml", "--force_yml", *SHORT,
-        "name=from_shipped", "path:pretrain_network_teacher=kdsr_s_x4_iso_teacher",
+    made = train(
+        folder, "student", "name=from_shipped", "path:pretrain_network_teacher=kdsr_s_x4_iso_teacher",
         "network_g:restorer:num_block=16", "network_teacher:restorer:num_block=16",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -92,10 +98,7 @@ def test_a_student_may_start_from_the_shipped_teacher(folder):
 
 
 def test_basicsr_test_measures_and_saves_pictures(folder, student):
-    tested = run(
-        folder, "-m", "lightbsr_arch.training", "test", "-opt", "options/test.yml",
-        "--force_yml", "datasets:test:settings=[{sigma: 2.6}]",
-    )  # fmt: skip
+    tested = basicsr(folder, "test", "test", "datasets:test:settings=[{sigma: 2.6}]")
     assert tested.returncode == 0, tested.stderr
     figure = r"Validation DemoHeldOut\n\t # psnr_y: (\d+\.\d+)"
     (measured,) = re.findall(figure, tested.stdout + tested.stderr)

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ from basicsr.archs import build_network
 from lightbsr.errors import UserError
 from lightbsr_arch.config.load import load_options
 from tests.bench.toys import pictures
+from tests.commands import run_module
 from tests.models.helpers import build, train
 from tests.option_files import OPTIONS
 from tests.test_recipes import changes, learning_rates
@@ -60,9 +59,8 @@ def run(folder, name, *overrides, resume=False):
     data = [f"datasets:{phase}:dataroot_gt=pictures" for phase in ("train", "val")]
     data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
     data += ["datasets:train:gt_size=64", "datasets:val:settings=[{sigma: 2.6}]", "logger:print_freq=1", *overrides]
-    command = [sys.executable, "-m", "lightbsr_arch.training", "train", "-opt", str(OPTIONS / f"{name}.yml")]
-    command += ["--auto_resume"] * resume + ["--force_yml", *data]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    arguments = ["train", "-opt", OPTIONS / f"{name}.yml", *["--auto_resume"] * resume, "--force_yml", *data]
+    done = run_module("lightbsr_arch.training", *arguments, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -212,8 +210,7 @@ def test_srmd_trains_and_is_measured_by_the_commands_but_does_not_upscale_photos
     assert list(logged(log, "l_pix")) == [*range(1, 7)]
     assert re.search(r"# psnr_y: \d+\.\d+", log)
     weights = "experiments/srmd_s_x4_iso/models/net_g_latest.pth"
-    command = [sys.executable, "-m", "lightbsr", "upscale", "pictures", "-o", "out", "--model", weights]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = run_module("lightbsr", "upscale", "pictures", "-o", "out", "--model", weights, cwd=folder)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
         f"lightbsr upscale: {weights}: this network also needs the blur kernel and noise level of every image, which "
@@ -224,8 +221,7 @@ def test_srmd_trains_and_is_measured_by_the_commands_but_does_not_upscale_photos
         f"{{scale: 4, models: {{srmd: {weights}}}, datasets: {{toy: pictures}}, "
         "degradations: {blur: [{sigma: 2.6}]}, metrics: [psnr_y], cost: false, crops: 1}"
     )
-    command = [sys.executable, "-m", "lightbsr", "bench", "bench.yml", "-o", "bench"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = run_module("lightbsr", "bench", "bench.yml", "-o", "bench", cwd=folder)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((folder / "bench/results.json").read_text())["rows"]
     (trained,) = re.findall(r"Validation DemoHeldOut\n\t # psnr_y: (\d+\.\d+)", log)

@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from copy import deepcopy
 from fnmatch import fnmatch
+from functools import cache
 from itertools import product
 
 import pytest
@@ -107,15 +109,20 @@ def folder(tmp_path_factory):
     return folder
 
 
+@cache  # a check of the options builds the networks in full size
+def loaded(recipe, entries, folder):
+    data = [f"datasets:{phase}:dataroot_gt={folder}" for phase in ("train", "val")]
+    data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
+    data += [f"path:pretrain_network_teacher={folder}/teacher.pth"] if recipe.endswith("student") else []
+    return load_options(RECIPES[recipe], is_train=True, overrides=[*shlex.split(entries), *data])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "entries"), [row[1:] for row in ABLATIONS], ids=[row[0] for row in ABLATIONS])
 def test_an_ablation_trains(recipe, entries, folder, tmp_path):
     is_student = recipe.endswith("student")
-    data = [f"datasets:{phase}:dataroot_gt={folder}" for phase in ("train", "val")]
-    data += [f"datasets:{phase}:io_backend={{type: disk}}" for phase in ("train", "val")]
-    data += [f"path:pretrain_network_teacher={folder}/teacher.pth"] if is_student else []
-    opt = load_options(RECIPES[recipe], is_train=True, overrides=[*shlex.split(entries), *data])
-    assert opt != load_options(RECIPES[recipe], is_train=True, overrides=data)
+    opt = deepcopy(loaded(recipe, entries, folder))
+    assert opt != loaded(recipe, "", folder)
 
     opt.update(is_train=True, dist=False, rank=0, world_size=1, num_gpu=0)
     for key in ("network_g", "network_teacher"):

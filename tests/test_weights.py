@@ -127,7 +127,7 @@ def test_unseen_pictures_gain(name: str) -> None:
 def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "4", "-o", str(tmp_path / "idr.png")]
+    photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "2", "-o", str(tmp_path / "idr.png")]
     sigmas = ["--factors", "sigma", "--sigma", "0.5", "1.5", "2.5", "3.5"]
     assert lightbsr(["idr", name, *photos, *sigmas, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["models"][name]["figures"]["sigma"]
@@ -163,7 +163,7 @@ def test_the_default_keeps_good_photos() -> None:
 def test_the_idr_of_real_photos_tells_second_order_degradations_apart(
     name: str, knn: float, costs: float, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "4", "-o", str(tmp_path / "idr.png")]
+    photos = ["--images", str(ROOT / "examples/photos/held_out"), "--crops", "2", "-o", str(tmp_path / "idr.png")]
     assert lightbsr(["idr", name, *photos, "--factors", "second-order", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["models"][name]["figures"]["second-order"]
     assert figures["knn"] > knn  # chance is 0.125

@@ -4,6 +4,8 @@ import torch
 
 # Below this standard deviation (in pixels) a kernel is one pixel, even in double precision.
 _SMALLEST_SIGMA = 0.01
+SMALLEST_ENTRY = 1e-30
+"""Smaller entries of a kernel become 0. They change no pixel, but a CPU takes much longer for denormal numbers."""
 
 
 def gaussian_kernels(
@@ -30,4 +32,5 @@ def gaussian_kernels(
     along = (x * cos + y * sin) / sigma_x.clamp(min=_SMALLEST_SIGMA)[:, None, None]
     across = (y * cos - x * sin) / sigma_y.clamp(min=_SMALLEST_SIGMA)[:, None, None]
     kernels = torch.exp(-0.5 * (along.square() + across.square()))
-    return kernels / kernels.sum(dim=(1, 2), keepdim=True)
+    kernels = kernels / kernels.sum(dim=(1, 2), keepdim=True)
+    return torch.where(kernels < SMALLEST_ENTRY, 0, kernels)

@@ -15,6 +15,7 @@ from basicsr.data.degradations import (
 from msgspec import Meta
 
 from lightbsr_arch.degradations.classical import NonNegative
+from lightbsr_arch.degradations.kernels import SMALLEST_ENTRY
 
 Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -70,7 +71,7 @@ class Round(NamedTuple):
             )
         padded = np.zeros((KERNEL_SIZE, KERNEL_SIZE))  # np.pad takes a third of the time of the whole kernel
         border = (KERNEL_SIZE - size) // 2
-        padded[border : border + size, border : border + size] = kernel
+        padded[border : border + size, border : border + size] = np.where(np.abs(kernel) < SMALLEST_ENTRY, 0, kernel)
         return padded
 
     def draw_resize(self) -> tuple[float, str]:

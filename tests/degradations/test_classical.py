@@ -81,6 +81,13 @@ def test_kernels_are_basicsrs():
         torch.testing.assert_close(kernel, basicsrs, atol=1e-6, rtol=0)
 
 
+def test_no_entry_of_a_kernel_is_denormal():
+    sigma = torch.linspace(0, 4, 200)
+    kernels = gaussian_kernels(sigma, sigma.flip(0), sigma)
+    assert kernels[kernels > 0].min() >= 1e-30
+    assert (kernels == 0).any()
+
+
 def test_sigma_0_is_no_blur():
     kernel = iso(0.0)[0]
     assert kernel[10, 10] == 1

@@ -172,7 +172,7 @@ def test_kernels_are_those_of_basicsrs_data_set(seed: int, tmp_path: Any) -> Non
     with seeded(seed):
         kernels = SecondOrderDegradation(4).draw_kernels(1, torch.device("cpu"))
     for ours, name in zip(kernels, ("kernel1", "kernel2", "sinc_kernel"), strict=True):
-        torch.testing.assert_close(ours[0], item[name], atol=0, rtol=0)
+        torch.testing.assert_close(ours[0], item[name], atol=1e-30, rtol=0)  # ours have no smaller entries
         assert ours.sum().item() == pytest.approx(1, abs=1e-5)
 
 
@@ -251,6 +251,12 @@ def test_images_of_a_group_share_their_degradation(queue_size: int) -> None:
     within, between = ((lq[i] - lq[j]).abs().mean() for i, j in ((0, 1), (0, 2)))
     assert within < 0.01
     assert between > 0.03
+
+
+def test_no_entry_of_a_kernel_is_denormal() -> None:
+    with seeded(0):
+        drawn = torch.cat(SecondOrderDegradation(4).draw_kernels(200, torch.device("cpu")))
+    assert drawn[drawn != 0].abs().min() >= 1e-30
 
 
 def test_one_line_for_what_cannot_be_degraded() -> None:

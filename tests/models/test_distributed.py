@@ -1,11 +1,7 @@
-"""Every stage under torchrun on the CPU trains as one process would, and is saved, resumed and validated."""
+"""Every stage in two processes on the CPU trains as one process would, and is saved, resumed and validated."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import pytest
@@ -13,20 +9,15 @@ import torch
 import yaml
 from basicsr.utils import tensor2img
 
+from tests.commands import run_module
 from tests.models.every_stage import ALONE, STAGES, STEPS
 from tests.models.helpers import batch, lightbsr
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 
-
-def torchrun(folder, *command):
-    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(ROOT))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launcher, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+def run_two(folder, *command):
+    done = run_module(*command, cwd=folder, processes=2, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -34,7 +25,7 @@ def torchrun(folder, *command):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stages")
-    torchrun(folder, str(ROOT / "tests/models/every_stage.py"), str(folder))
+    run_two(folder, "tests.models.every_stage", folder)
     return json.loads((folder / "report.json").read_text())
 
 
@@ -86,10 +77,10 @@ def test_a_contrastive_teacher_resumes_and_validates(tmp_path):
         "logger": {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False},
     }  # fmt: skip
     (tmp_path / "pair.yml").write_text(yaml.safe_dump(options))
-    command = ("-m", "lightbsr_arch.training", "train", "-opt", "pair.yml", "--launcher", "pytorch")
+    command = ("lightbsr_arch.training", "train", "-opt", "pair.yml", "--launcher", "pytorch")
     losses = r"iter: +(\d+),.*?\] ((?:l_\w+: \S+ ?)+)"
 
-    whole = torchrun(tmp_path, *command)
+    whole = run_two(tmp_path, *command)
     assert [log.split(":")[0] for _, log in re.findall(losses, whole)] == ["l_contrast", "l_pix", "l_pix", "l_pix"]
     assert len(re.findall(r"# psnr: \d", whole)) >= 1
     states = tmp_path / "experiments/pair/training_states"
@@ -97,6 +88,6 @@ def test_a_contrastive_teacher_resumes_and_validates(tmp_path):
     assert end["position"] == 4 * 4 % 13
 
     (states / "4.state").unlink()
-    again = torchrun(tmp_path, *command, "--auto_resume")
+    again = run_two(tmp_path, *command, "--auto_resume")
     assert re.findall(losses, again) == re.findall(losses, whole)[2:]
     assert torch.equal(torch.load(states / "4.state", weights_only=True)["contrast"]["queue"], end["queue"])

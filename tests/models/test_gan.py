@@ -1,8 +1,6 @@
 """The GAN stage equals BasicSR's, resumes exactly, and handles the same errors as the stages before it."""
 
 import re
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -15,6 +13,7 @@ from basicsr.utils import tensor2img
 
 from lightbsr.errors import UserError
 from lightbsr_arch.basicsr_patches.vgg import patched_vgg
+from tests.commands import run_module
 from tests.losses.test_vgg_weights import LOSS as PERCEPTUAL
 from tests.losses.test_vgg_weights import features, hub  # noqa: F401
 from tests.models.helpers import batch, build, kdsr, options, train
@@ -335,7 +334,6 @@ def test_the_command_trains_validates_saves_and_resumes(tmp_path, student_file):
 
 
 def run_command(folder, *flags):
-    command = [sys.executable, "-m", "lightbsr_arch.training", "train", "-opt", "gan.yml", *flags]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = run_module("lightbsr_arch.training", "train", "-opt", "gan.yml", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stderr

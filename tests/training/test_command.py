@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from lightbsr_arch.training.command import build_parser, main
+from tests.commands import run_module
 
 pytestmark = pytest.mark.slow
 
@@ -88,13 +89,15 @@ def write_options(folder: Path, name: str, **changes: object) -> str:
     return f"{name}.yml"
 
 
-def launch(folder: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_module("lightbsr_arch.training", *arguments, cwd=folder, path=[folder / "site"])
+
+
+def launch_two(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder / "site"), environment.get("PYTHONPATH", "")])
-    command = [sys.executable, *launcher, "-m", "lightbsr_arch.training", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True
-    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "lightbsr_arch.training", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def losses(output: str) -> dict[int, float]:
@@ -267,8 +270,7 @@ def test_two_processes_on_the_cpu(folder: Path) -> None:
     options = write_options(
         folder, "pair", train__total_iter=3, datasets__train__num_worker_per_gpu=0, logger__save_checkpoint_freq=2
     )
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = launch(folder, "train", "-opt", options, "--launcher", "pytorch", launcher=launcher)
+    done = launch_two(folder, "train", "-opt", options, "--launcher", "pytorch")
     assert done.returncode == 0, done.stderr[-3000:]
     assert list(losses(done.stderr)) == [1, 2, 3]
     assert (folder / "experiments/pair/models/net_g_latest.pth").is_file()
