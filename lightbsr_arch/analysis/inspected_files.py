@@ -80,9 +80,10 @@ def inspect_files(
             one.size = read.pixels.shape[1], read.pixels.shape[0]
             one.file_quality = file_quality(data)
             one.notices = read.notices
-            one.reading = inspector.read(read.pixels, file_quality=one.file_quality)
+            idrs = inspector.idrs(read.pixels)
+            one.reading = inspector.reading_of(idrs, one.file_quality)
             if write_map:
-                write_map(picture, read.pixels, inspector.tile_distances(read.pixels))
+                write_map(picture, read.pixels, inspector.tile_distances(read.pixels, idrs))
         except Exception as error:  # any error of one picture must not stop the others
             one.reason = reason_of(error, picture.path)
         outcomes.append(one)

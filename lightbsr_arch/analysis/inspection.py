@@ -101,7 +101,10 @@ class Inspector:
         Raises:
             UserError: the picture is smaller than `SMALLEST_SIDE`.
         """
-        idrs = self.idrs(pixels, advance)
+        return self.reading_of(self.idrs(pixels, advance), file_quality)
+
+    def reading_of(self, idrs: NDArray[np.float64], file_quality: int | None = None) -> Reading:
+        """Return the degradation of a picture from the vector that `idrs` returns."""
         estimates, distance = self.fit.estimate(idrs), self.fit.distance(idrs)
         model, why = choose(self.fit.gains(idrs), distance > 1, file_quality)
         return Reading(estimates, distance, distance > 1, model, why)
@@ -125,8 +128,8 @@ class Inspector:
         return out
 
     @torch.inference_mode()
-    def tile_distances(self, pixels: Pixels) -> NDArray[np.float64]:
-        """Return the distance of each tile from the whole picture, rows x columns.
+    def tile_distances(self, pixels: Pixels, whole: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distance of each tile from the whole picture, whose `idrs` are ``whole``, as rows x columns.
 
         The distance is the difference between the predictions for the tile and for the picture. It is scaled so
         that 1 is the 95th percentile in photos that are degraded equally everywhere. Tiles are squares, at least `TILE`
@@ -140,7 +143,6 @@ class Inspector:
         rows, columns = (_starts(length, side) for length in lq.shape[2:])
         if min(len(rows), len(columns)) < 2:
             raise UserError(f"{lq.shape[3]}x{lq.shape[2]} pixels, too few for a map; at least {2 * TILE} per side")
-        whole = self.idrs(pixels)
         corners = [(top, left) for top in rows for left in columns]
         distances = []
         for first in range(0, len(corners), _BATCH):

@@ -191,7 +191,7 @@ def test_noise_of_held_out_photos_is_in_the_interval_and_grows(inspector):
 def test_one_half_with_noise_stands_out_on_the_map(inspector):
     clean, noisy = (low_quality(PHOTOS[0], Setting(sigma=1.5, noise=noise)) for noise in (0, 20))
     mixed = np.vstack([np.tile(clean, (1, 4, 1)), np.hstack([clean, clean, clean, noisy])])
-    distances = inspector.tile_distances(mixed)
+    distances = inspector.tile_distances(mixed, inspector.idrs(mixed))
     assert distances.shape == (7, 15)
     assert distances[5:, 13:].min() > max(1, 2 * np.median(distances))
 
@@ -199,8 +199,10 @@ def test_one_half_with_noise_stands_out_on_the_map(inspector):
 def test_small_pictures_are_refused_with_their_size(inspector):
     with pytest.raises(UserError, match="40x31 pixels, too few to inspect; at least 32 per side"):
         inspector.read(np.zeros((31, 40), np.uint8))
+    small = np.zeros((40, 40, 3), np.uint8)
+    idrs = inspector.idrs(small)
     with pytest.raises(UserError, match="40x40 pixels, too few for a map; at least 64 per side"):
-        inspector.tile_distances(np.zeros((40, 40, 3), np.uint8))
+        inspector.tile_distances(small, idrs)
 
 
 def test_grey_alpha_and_16_bits_are_read_as_their_colours(inspector):
