@@ -42,7 +42,8 @@ weights: $(READY)
 		$(BIN)/lightbsr data prepare $(PHOTOS) datasets/photos/multi.lmdb --crop 256 --step 256 --shrink 0.75 0.5 \
 			--codec bmp --exclude examples/photos/held_out
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_iso_fine-tuning.yml --auto_resume
-	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo.yml --auto_resume
+	for stage in fine-tuning larger-patches; do \
+		$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo_$$stage.yml --auto_resume || exit; done
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_texture.yml --auto_resume
 	$(BIN)/python benchmarks/mix_weights.py options/weights/kdsr_s_x4_texture.yml
 	$(BIN)/python benchmarks/grow_weights.py experiments/weights_kdsr_s_x4_iso_student/models/net_g_latest.pth \
@@ -55,7 +56,7 @@ weights: $(READY)
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
 		options/weights/kdsr_s_x4_iso_fine-tuning.yml options/weights/kdsr_s_x2_iso.yml \
 		options/weights/kdsr_s_x2_photo.yml options/weights/kdsr_s_x4_control.yml \
-		options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo.yml
+		options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo_larger-patches.yml
 
 # Photos in memory, a checkpoint about every minute, cosine schedules; the same command resumes a stopped run.
 GPU_RECIPE ?= kdsr_m_x4_iso

@@ -32,7 +32,7 @@ from lightbsr_arch.config.merge import read_options
 from lightbsr_arch.io import write_whole
 
 LARGEST = 12_000_000
-STAGES = ("teacher", "student", "fine-tuning")
+STAGES = ("teacher", "student", "fine-tuning", "larger-patches")
 CARDS = Path("options/weights/cards.yml")
 README = Path(__file__).parents[1] / "README.md"
 README_SCALE = 4
@@ -66,12 +66,13 @@ def pack(recipes: list[Path]) -> None:
 def _pack(recipe: Path) -> None:
     """Write the last checkpoint of a recipe as shipped weights.
 
-    NAME_teacher.yml, NAME_student.yml and NAME_fine-tuning.yml are the stages of a training. A recipe with another name
-    is a fine-tuning of shipped weights.
+    The files NAME_STAGE.yml that exist, of `STAGES`, are the stages of a training. A recipe with another name is a
+    fine-tuning of shipped weights.
     """
     name, _, role = recipe.stem.rpartition("_")
     if role in STAGES:
-        files = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in STAGES[: STAGES.index(role) + 1]}
+        every = {stage: recipe.with_name(f"{name}_{stage}.yml") for stage in STAGES[: STAGES.index(role) + 1]}
+        files = {stage: file for stage, file in every.items() if file.exists()}
     else:
         name, role, files = recipe.stem, "fine-tuning", {"fine-tuning": recipe}
     recipes = {stage: read_options(file).data for stage, file in files.items()}
@@ -199,11 +200,9 @@ def _add_to_cards(results: dict[str, Any]) -> None:
 def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
     stages = card["iterations"]
     iterations = " + ".join(f"{count:,} ({stage})" for stage, count in stages.items())
-    before = [*stages][-2::-1]
-    if "teacher" in stages:
-        recipe = card["recipe"] + "".join(f" and its {stage}" for stage in before)
-    else:
-        recipe = f"{card['recipe']}, from the weights it names"
+    last = [*stages][-1]
+    recipes = [card["recipe"].replace(f"_{last}.yml", f"_{stage}.yml") for stage in stages]
+    start = "" if "teacher" in stages else f"; {recipes[0]} names the initial weights"
     lines = [
         f"# {name}",
         "",
@@ -213,7 +212,8 @@ def _card_text(name: str, card: dict[str, Any], results: dict[str, Any]) -> str:
         f"- Licence: {card['licence']}.",
         f"- Degradation in training: {shipped.degradation_text(card['degradation'])}.",
         f"- Training: {iterations} iterations in {card['time']} on one core, which was also used for other "
-        f"work; {card['machine']}. Recipe: {recipe}.",
+        f"work. Machine of the last stage: {card['machine']}.",
+        f"- Recipes: {', '.join(recipes)}{start}.",
         "- Known weaknesses:",
         *(f"  - {weakness}" for weakness in card["bad_at"]),
         "",
