@@ -71,7 +71,8 @@ class Round(NamedTuple):
             )
         padded = np.zeros((KERNEL_SIZE, KERNEL_SIZE))  # np.pad takes a third of the time of the whole kernel
         border = (KERNEL_SIZE - size) // 2
-        padded[border : border + size, border : border + size] = np.where(np.abs(kernel) < SMALLEST_ENTRY, 0, kernel)
+        padded[border : border + size, border : border + size] = kernel
+        padded[np.abs(padded) < SMALLEST_ENTRY] = 0
         return padded
 
     def draw_resize(self) -> tuple[float, str]:
