@@ -69,7 +69,7 @@ class Round(NamedTuple):
                 self.betap_range,
                 noise_range=None,
             )
-        padded = np.zeros((KERNEL_SIZE, KERNEL_SIZE))  # np.pad takes a third of the time of the whole kernel
+        padded = np.zeros((KERNEL_SIZE, KERNEL_SIZE))  # faster than np.pad
         border = (KERNEL_SIZE - size) // 2
         padded[border : border + size, border : border + size] = kernel
         padded[np.abs(padded) < SMALLEST_ENTRY] = 0
