@@ -3,7 +3,8 @@
     python benchmarks/grow_weights.py kdsr_s_x4_iso options/weights/kdsr_s_x2_iso.yml -o start.pth
 
 The channels of the small network become the first channels of the larger one. The weights from new channels to old ones
-are zero (Net2Net, ICLR 2016, uses copies instead), and so are the weights of the last layer of each additional block.
+are zero (Net2Net, ICLR 2016, uses copies instead), and so are the weights of the last layer of each additional block
+and the new entries of the IDR, which would count towards its ``max_norm``.
 The weights from old channels to new ones are PyTorch's initial ones, so that gradients reach the new channels. Both
 networks then compute the same image, unless their scales differ: layers that the trained network lacks keep PyTorch's
 initial weights. The script supports only KDSR, whose layers have no normalisation over channels.
@@ -108,6 +109,8 @@ def grown(small: State, large: State) -> State:
             if value.dim() > 1:
                 value[: old.shape[0]] = 0
             value[place] = old
+            if name.startswith("estimator.to_idr."):
+                value[old.shape[0] :] = 0
         elif name.endswith("conv.weight") or name.endswith("conv.bias"):
             value.zero_()
         state[name] = value

@@ -33,14 +33,22 @@ def grow(tmp_path, monkeypatch, script):
     return grow
 
 
-def test_the_larger_network_computes_the_same_image(grow, tmp_path, capsys):
-    grow({"type": "BlindSR", **LARGER})
+@pytest.mark.parametrize("max_norm", [None, 2.0])  # the IDR of the small network is longer than 2
+def test_the_larger_network_computes_the_same_image(grow, tmp_path, capsys, max_norm):
+    small, large = network("kdsr"), {"type": "BlindSR", **LARGER}
+    if max_norm is not None:
+        small.estimator.max_norm = max_norm
+        large = of("estimator", max_norm=max_norm)
+        config = small.config | {"estimator": small.config["estimator"] | {"max_norm": max_norm}}
+        Checkpoint(small.state_dict(), config).save(tmp_path / "kdsr.safetensors")
+    grow(large)
     assert "grown.pth: 0." in capsys.readouterr().out
     lq = torch.rand(1, 3, 20, 16, generator=torch.Generator().manual_seed(0))
-    large = load(tmp_path / "grown.pth")
-    assert large.num_feat == 24
+    grown = load(tmp_path / "grown.pth")
+    assert grown.num_feat == 24
+    grown.estimator.max_norm = max_norm  # a .pth does not contain it
     with torch.inference_mode():
-        torch.testing.assert_close(large(lq), network("kdsr")(lq), rtol=0, atol=1e-4)
+        torch.testing.assert_close(grown(lq), small(lq), rtol=0, atol=1e-6)
 
 
 def test_another_scale_starts_with_the_layers_before_the_upsampler(grow, tmp_path, capsys):
