@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
-from lightbsr_arch.archs.part import Network, State, add_kept_apart, kept_apart
+from lightbsr_arch.archs.part import Network, State, complete, kept_apart
 from lightbsr_arch.device import check_dtype, find_device
 from lightbsr_arch.io import write_whole
 from lightbsr_arch.stored_network import OLDEST_TYPE, check_network, class_of, on_meta, read_off_shapes
@@ -58,10 +58,12 @@ class Checkpoint:
         """Write ``.safetensors``; the file appears whole or not at all."""
         metadata = {"format": "pt", "network": json.dumps(self.network), "card": json.dumps(self.card)}
         metadata["type"] = self.type
-        if extra := on_meta(self.type, self.network).extra_input:
-            metadata["extra_input"] = extra  # for `lightbsr models`, which builds no network
+        net = on_meta(self.type, self.network)
+        if net.extra_input:
+            metadata["extra_input"] = net.extra_input  # for `lightbsr models`, which builds no network
         # Copies, as safetensors refuses tensors that share memory.
         state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in self.state.items()}
+        complete(state, net)
         write_whole(Path(path), save(state, metadata))  # `save_file` would make the file readable only by its owner
 
 
@@ -213,7 +215,7 @@ def _check_fit(checkpoint: Checkpoint, path: str | Path) -> None:
         net = on_meta(checkpoint.type, checkpoint.network)
     except Exception as error:  # networks raise any exception
         raise UserError(f"{path}: its network cannot be built: {error}") from None
-    add_kept_apart(checkpoint.state, net)
+    complete(checkpoint.state, net)
     if problem := misfits(net, checkpoint.state):
         raise UserError(f"{path}: {problem}")
     apart = kept_apart(net)

@@ -55,6 +55,18 @@ def test_loads_as_any_other(pair, scale, suffix, tmp_path):
     assert_same_result(descriptor, load(path))
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_long_idrs_are_shortened(suffix, tmp_path):
+    model, path = network("kdsr", max_norm=2.0), tmp_path / f"net{suffix}"
+    if suffix == ".pth":
+        torch.save({"params": model.state_dict()}, path)
+    else:
+        Checkpoint(model.state_dict(), model.config).save(path)
+    descriptor, lq = ModelLoader().load_from_file(path), torch.rand(1, 3, 16, 20)
+    assert descriptor.model.estimator(lq).norm().item() == pytest.approx(2.0)
+    assert_same_result(descriptor, model)
+
+
 @needs_golden
 @pytest.mark.parametrize("name", ["kdsr_student_x4_f16b3r2", "kdsr_student_x2_f16b2r1", "lightbsr_student_x4"])
 def test_published_weights(name, tmp_path):

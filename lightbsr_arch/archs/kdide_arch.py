@@ -41,6 +41,7 @@ class KDIDE(Estimator):
         (r"E(?:_st)?\.compress\.", "to_idr."),
     )
     knows = ("idr",)
+    stored_arguments = ("max_norm",)
     max_norm: float | None = None
 
     def __init__(self, num_in_ch: int, num_feat: int, num_block: int) -> None:
@@ -80,7 +81,10 @@ class KDIDE(Estimator):
     def from_state(cls, state: State) -> Arguments | None:
         num_feat, channels = state["features.0.weight"].shape[:2]
         num_block = count(state, r"features\.(\d+)\.body\.0\.weight")
-        return cls.of_channels(channels, {"num_feat": num_feat, "num_block": num_block})
+        arguments = {"num_feat": num_feat, "num_block": num_block}
+        if "max_norm" in state:
+            (arguments["max_norm"],) = state["max_norm"].flatten().tolist()
+        return cls.of_channels(channels, arguments)
 
     @classmethod
     def of_channels(cls, channels: int, arguments: Arguments) -> Arguments | None:

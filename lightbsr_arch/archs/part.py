@@ -10,7 +10,8 @@ as an iterative one. To add one, write ``archs/NAME_arch.py`` or a plug-in with
    of a tensor. ``may_be_zero`` lists those that may be 0;
 2. ``from_state``, which derives these arguments from the shapes of the tensors;
 3. ``published_names``, if its authors published weights under other names;
-4. ``kept_apart``, if its authors published some tensors in another file, such as a PCA of blur kernels;
+4. ``kept_apart``, if its authors published some tensors in another file, such as a PCA of blur kernels, and
+   ``stored_arguments``, if some arguments follow from no shape but belong to the weights;
 5. ``extra_input``, if it needs more than the low-quality image, and ``is_teacher``, if that input is unavailable at
    test time;
 6. ``estimate_in_strips`` or ``restore_in_strips``, if it can process large images strip by strip. The result must equal
@@ -51,11 +52,14 @@ class Part(nn.Module):
             key of a published state dict, and convert the authors' keys to those of ``state_dict()``. A replacement of
             None drops a tensor without counterpart. A key without a match belongs to another part.
         kept_apart: names in ``state_dict()`` of tensors that a file may lack. They are then filled with NaN.
+        stored_arguments: names of numeric arguments that ``state_dict()`` contains, unless they are None, because no
+            shape shows them. Loading ignores them: the arguments of the network are the valid ones.
         may_be_zero: the numeric arguments for which 0 is a valid value.
     """
 
     published_names: ClassVar[tuple[tuple[str, str | None], ...]] = ()
     kept_apart: ClassVar[tuple[str, ...]] = ()
+    stored_arguments: ClassVar[tuple[str, ...]] = ()
     may_be_zero: ClassVar[tuple[str, ...]] = ("num_block",)
 
     @classmethod
@@ -71,6 +75,17 @@ class Part(nn.Module):
             the one whose tensors fit best is used.
         """
         return None
+
+    def _save_to_state_dict(self, destination: State, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in self.stored_arguments:
+            if (value := getattr(self, name)) is not None:
+                destination[prefix + name] = torch.tensor(value, dtype=torch.float64)
+
+    def _load_from_state_dict(self, state_dict: State, prefix: str, *rest: Any) -> None:
+        for name in self.stored_arguments:
+            state_dict.pop(prefix + name, None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @classmethod
     def with_pca(cls, arguments: Arguments, pca: torch.Tensor) -> tuple[Arguments, State] | None:
@@ -252,10 +267,17 @@ def in_our_names(state: Mapping[str, torch.Tensor], cls: type[Part], part: str =
     return renamed
 
 
-def add_kept_apart(state: State, net: nn.Module) -> None:
-    """Add the tensors that published files lack to the state of a network, filled with NaN."""
+def complete(state: State, net: nn.Module) -> None:
+    """Add the tensors that published files lack, filled with NaN, and replace the arguments by those of the network."""
     for key, value in kept_apart(net).items():
         state.setdefault(key, torch.full(value.shape, torch.nan))
+    own = net.state_dict()
+    for name, module in net.named_modules():
+        for argument in module.stored_arguments if isinstance(module, Part) else ():
+            key = f"{name}.{argument}" if name else argument
+            state.pop(key, None)
+            if key in own:
+                state[key] = own[key]
 
 
 def kept_apart(net: nn.Module) -> State:

@@ -12,7 +12,7 @@ from torch import nn
 
 from lightbsr.errors import UserError
 from lightbsr.shipped import find_weights
-from lightbsr_arch.archs.part import Network, add_kept_apart
+from lightbsr_arch.archs.part import Network, complete
 from lightbsr_arch.io import whole_file
 from lightbsr_arch.stored_network import names_of
 from lightbsr_arch.training_state import resume_training
@@ -48,7 +48,7 @@ class CheckpointMethods:
         net = self.get_bare_model(net)
         if isinstance(net, Network):
             found = names_of(net, found)
-            add_kept_apart(found, net)
+            complete(found, net)
         if problem := misfits(net, found):
             if strict:
                 raise UserError(f"{load_path}: {problem}")

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch.nn.functional import conv2d
 
+from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR, IDRDCRBNet, KDIDEStudent, KDIDETeacher
 from lightbsr_arch.archs.fast import dynamic_conv as ddc
 from lightbsr_arch.checkpoint import Checkpoint, convert, load
@@ -99,6 +101,31 @@ def test_the_limit_holds_in_strips_and_in_a_stored_network(tmp_path):
     idr = estimator(lq)
     assert idr.norm().item() == pytest.approx(limit, rel=1e-5)
     torch.testing.assert_close(estimator.estimate_in_strips(lq, 5, lambda share: None), idr)
+
+
+def test_the_limit_of_a_file_holds_unless_the_network_has_one_of_its_own(tmp_path):
+    for limit in (None, 0.3, 0.1):
+        model = small()
+        model.estimator.max_norm = limit
+        torch.save({"params": model.state_dict()}, tmp_path / f"{limit}.pth")
+        assert load(tmp_path / f"{limit}.pth").estimator.max_norm == limit
+    for limit in (None, 0.3):
+        model = small()
+        model.estimator.max_norm = limit
+        for file in ("None.pth", "0.1.pth"):
+            BaseModel({"num_gpu": 0, "dist": False, "is_train": False}).load_network(model, str(tmp_path / file))
+            assert model.estimator.max_norm == limit
+    assert "estimator.max_norm" not in small().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [([1.0, 2.0], "weights of no network of this package"), ([-1.0], "max_norm of KDIDEStudent is -1")],
+)
+def test_a_damaged_limit_is_named(limit, message, tmp_path):
+    torch.save({"params": {**small().state_dict(), "estimator.max_norm": torch.tensor(limit)}}, tmp_path / "net.pth")
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / "net.pth")
 
 
 def test_wrong_inputs_are_named():

@@ -46,7 +46,7 @@ def test_the_larger_network_computes_the_same_image(grow, tmp_path, capsys, max_
     lq = torch.rand(1, 3, 20, 16, generator=torch.Generator().manual_seed(0))
     grown = load(tmp_path / "grown.pth")
     assert grown.num_feat == 24
-    grown.estimator.max_norm = max_norm  # a .pth does not contain it
+    assert grown.estimator.max_norm == max_norm
     with torch.inference_mode():
         torch.testing.assert_close(grown(lq), small(lq), rtol=0, atol=1e-6)
 
