@@ -242,6 +242,8 @@ def plugin() -> Iterator[str]:
 def test_other_plugins_read_keys_of_their_own(plugin: str) -> None:
     write("a.yml", plugin)
     assert problems("a.yml") == []
+    write("a.yml", plugin + "degradation: {type: DegradationOfItsOwn, sigma: [0.2, 4.0]}\n")
+    assert problems("a.yml") == []
 
 
 PLUGIN_MISTAKES = """
