@@ -59,7 +59,7 @@ def test_card_is_true(name: str) -> None:
     assert path.stat().st_size <= 12_000_000
     checkpoint = read_checkpoint(path)
     card = checkpoint.card
-    assert {value.dtype for value in checkpoint.state.values() if value.is_floating_point()} == {torch.float16}
+    assert {value.dtype for value in checkpoint.state.values() if value.dim()} == {torch.float16}
     assert card["params"] == sum(p.numel() for p in checkpoint.build().parameters())
 
     recipe = read_options(ROOT / card["recipe"]).data
