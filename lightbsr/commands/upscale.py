@@ -134,7 +134,7 @@ def _upscale_pictures(args: argparse.Namespace) -> int:
     from lightbsr_arch.inference.upscaler import TORCH_DTYPES
     from lightbsr_arch.plugins import load_plugins
 
-    jobs = plan(args.inputs, args.output, args.format, args.suffix)
+    jobs = plan(args.inputs, args.output, args.format, args.suffix, skip_existing=args.skip_existing)
     load_plugins()
     _warn_of_slow_dtype(args)
     choose = Chooser(args.device, TORCH_DTYPES[args.dtype]) if args.model == "auto" else None

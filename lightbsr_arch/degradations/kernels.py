@@ -4,12 +4,14 @@ import torch
 
 # Below this standard deviation (in pixels) a kernel is one pixel, even in double precision.
 _SMALLEST_SIGMA = 0.01
+KERNEL_SIZE = 21
+"""Side of the kernels of test images, and of training unless its options name another."""
 SMALLEST_ENTRY = 1e-30
 """Smaller entries of a kernel become 0. They change no pixel, but a CPU takes much longer for denormal numbers."""
 
 
 def gaussian_kernels(
-    sigma_x: torch.Tensor, sigma_y: torch.Tensor, theta: torch.Tensor, kernel_size: int = 21
+    sigma_x: torch.Tensor, sigma_y: torch.Tensor, theta: torch.Tensor, kernel_size: int = KERNEL_SIZE
 ) -> torch.Tensor:
     """Compute one normalised Gaussian kernel per sample, on the device of the arguments.
 

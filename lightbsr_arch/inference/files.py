@@ -62,7 +62,9 @@ class Outcome:
         return asdict(self)
 
 
-def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str = "") -> list[Job]:
+def plan(
+    inputs: Sequence[str], out: str, codec: str | None = None, suffix: str = "", *, skip_existing: bool = False
+) -> list[Job]:
     """List the pictures to upscale and the files to write.
 
     Pictures keep their names and their paths below a folder, except for ``suffix`` and the extension of another format.
@@ -74,6 +76,7 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
         out: the folder to write to. For one picture, a file is possible too, and "-" is standard output.
         codec: one of `FORMATS`.
         suffix: text that is added to the names, before the extension.
+        skip_existing: whether existing outputs stay unchanged. Those in an input folder are then no inputs.
 
     Raises:
         UserError: an input does not exist or contains no pictures, ``out`` has the extension of a format that cannot be
@@ -101,6 +104,9 @@ def plan(inputs: Sequence[str], out: str, codec: str | None = None, suffix: str 
             _job(picture, Path(out) / picture.name, codec, suffix)
             for picture in find_pictures_outside(inputs, Path(out))
         ]
+    if skip_existing:
+        outputs = {_place(job.target) for job in jobs if job.target != job.source}
+        jobs = [job for job in jobs if _place(job.source) not in outputs]
     _refuse_clashes(jobs)
     return jobs
 
@@ -228,7 +234,7 @@ def _job_to_file(inputs: Sequence[str], out: str, codec: str | None) -> Job:
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source) for job in jobs}
+    sources = {_place(job.source) for job in jobs}
     written: dict[str, str] = {}
     for job in jobs:
         if job.target == STANDARD_STREAM and _is_stream(sys.stdout, job.source):
@@ -237,12 +243,16 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
             raise UserError(f"{job.target} is standard input and would be written over; use another -o")
         if job.target == STANDARD_STREAM or job.problem:
             continue
-        target = os.path.normcase(os.path.realpath(job.target))
+        target = _place(job.target)
         if target in sources:
             raise UserError(f"{job.target} is an input and would be written over; use another -o or a --suffix")
         if other := written.get(target):
             raise UserError(f"{other} and {job.source} would both be written to {job.target}; rename one")
         written[target] = job.source
+
+
+def _place(path: str) -> str:
+    return os.path.normcase(os.path.realpath(path))
 
 
 def _is_stream(stream: Any, path: str) -> bool:

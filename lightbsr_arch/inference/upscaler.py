@@ -75,6 +75,8 @@ def upscale(
         UserError: the output would be more than twice as large as the model's, the model or device is missing, the
             weights are a teacher's, there is not enough memory, fp16 overflows, or the output is no image.
     """
+    check_tile(tile)
+    check_size(outscale, fit_inside)
     if isinstance(model, Network):
         if device is not None or dtype is not None:
             raise ValueError("a loaded model keeps its device and dtype: use load(name, device, dtype)")
@@ -82,8 +84,6 @@ def upscale(
         if not isinstance(model, str | Path | None):
             raise ValueError(f"model is a network of lightbsr_arch.load, a name or a file, not {type(model).__name__}")
         model = load_student(model, device or "auto", dtype or torch.float32, outscale)
-    check_tile(tile)
-    check_size(outscale, fit_inside)
     scale = model.scale
 
     def size(height: int, width: int) -> tuple[int, int]:

@@ -1,8 +1,11 @@
 """Distillation losses, which compare a student's knowledge of the degradation with its teacher's."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
+from msgspec import Meta
 from torch import nn
 
 Knowledge = dict[str, torch.Tensor]
@@ -47,7 +50,11 @@ class KDSRDistillLoss(DistillLoss):
     compares = ("idr",)
 
     def __init__(
-        self, loss_weight: float = 1.0, temperature: float = 0.15, kl_weight: float = 1.0, l1_weight: float = 0.0
+        self,
+        loss_weight: float = 1.0,
+        temperature: Annotated[float, Meta(gt=0)] = 0.15,
+        kl_weight: float = 1.0,
+        l1_weight: float = 0.0,
     ) -> None:
         super().__init__(loss_weight)
         self.temperature = temperature
@@ -81,7 +88,7 @@ class LightBSRDistillLoss(DistillLoss):
     def __init__(
         self,
         loss_weight: float = 1.0,
-        temperature: float = 0.15,
+        temperature: Annotated[float, Meta(gt=0)] = 0.15,
         kl_weight: float = 1.0,
         l1_weight: float = 0.1,
         spatial_weight: float = 1.0,

@@ -140,10 +140,24 @@ class BlindSRModel(ComposedModel, SteppingModel, ValidatingModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.logged = {}
-        self.count_skipped(current_iter, self.update_weights(current_iter))
+        buffers = self._buffers() if self.opt["train"].get("nan_loss") == "skip" else []
+        fault = self.update_weights(current_iter)
+        if fault is not None:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        self.count_skipped(current_iter, fault)
         self.log_dict = self.reduce_loss_dict(OrderedDict(self.logged))
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the buffers of all networks and losses, and copies of them.
+
+        The forward pass changes statistics of batch normalisation. Some of them would be NaN after a step with NaN.
+        """
+        parts = (part for objective in self.objectives.values() for part in vars(objective).values())
+        modules = [self.net_g, *(part for part in parts if isinstance(part, nn.Module))]
+        return [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
 
     def update_weights(self, current_iter: int) -> str | None:
         """Update the weights.

@@ -109,8 +109,9 @@ class SteppingModel(PatchedSRModel):
         if self.opt["train"].get("nan_loss") == "skip" and self.skipped_in_a_row <= MAX_SKIPPED_STEPS:
             get_root_logger().warning(f"iter {current_iter}: {fault} is not finite; step skipped")
             return
-        saved = Path(self.opt["path"]["training_states"]).glob("*.state")
-        last = max((int(state.stem) for state in saved), default=None)
+        # Later states belong to an older run, whose files are moved away after the first iteration.
+        states = [int(state.stem) for state in Path(self.opt["path"]["training_states"]).glob("*.state")]
+        last = max((iteration for iteration in states if iteration < current_iter), default=None)
         restart = "start again" if last is None else f"continue with --auto_resume from iter {last}, the last good one"
         raise UserError(
             f"iter {current_iter}: {fault} is not finite; {restart}, with a lower train.optim_g.lr or train.grad_clip; "

@@ -19,7 +19,7 @@ from torch import distributed
 from lightbsr.errors import UserError
 from lightbsr_arch.seeds import derive_seed
 from lightbsr_arch.training.loading import TrainingData, build_evaluation_loader
-from lightbsr_arch.training.resuming import load_resume_state
+from lightbsr_arch.training.resuming import load_resume_state, refuse_weights_of_this_run
 from lightbsr_arch.training.run_folder import RunFolder
 from lightbsr_arch.training.stop import Stopped, StopRequest
 
@@ -53,13 +53,15 @@ class Training:
         _prepare(opt, folder)
         state = load_resume_state(opt)
         if state:
-            folder.resume()
+            folder.resume(state["iter"])
             self.first = self.last = self._saved_at = state["iter"]
             if self.first > opt["train"]["total_iter"]:
                 raise UserError(
                     f"{opt['path']['resume_state']}: iteration {self.first} is beyond train.total_iter, "
                     f"{opt['train']['total_iter']}; raise train.total_iter to continue"
                 )
+        else:
+            refuse_weights_of_this_run(opt)
         log = _start_log(opt, folder)
         if opt["auto_resume"] and not state:
             log.info(f"No training state in {opt['path']['training_states']}: a new run starts.")

@@ -24,7 +24,8 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     path = opt["path"]
     if opt["auto_resume"]:
         states = [file for file in Path(path["training_states"]).glob("*.state") if file.stem.isdecimal()]
-        path["resume_state"] = str(max(states, key=lambda file: int(file.stem))) if states else None
+        if states:
+            path["resume_state"] = str(max(states, key=lambda file: int(file.stem)))
     if not path.get("resume_state"):
         return None
     if not Path(path["resume_state"]).is_file():
@@ -38,6 +39,21 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
             raise UserError(f"{error}; delete this .state to continue from an earlier one, or from the start") from None
         raise
     return state
+
+
+def refuse_weights_of_this_run(opt: dict[str, Any]) -> None:
+    """Check that a new run takes no weights from the folder of an older run of its name, which it renames.
+
+    Raises:
+        UserError: it does. A resumed run could not find these weights.
+    """
+    root = Path(opt["path"]["experiments_root"]).resolve()
+    for key, value in opt["path"].items():
+        if key.startswith("pretrain_network") and isinstance(value, str) and root in Path(value).resolve().parents:
+            raise UserError(
+                f"path.{key}: {value} is in the folder of the older run {opt['name']}, which a new run renames; "
+                "choose another name for the new run"
+            )
 
 
 def _point_to_networks(opt: dict[str, Any], iteration: int) -> None:

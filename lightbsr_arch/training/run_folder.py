@@ -41,7 +41,7 @@ class RunFolder:
         self._opt: dict[str, Any] = {}
         self._lock: FileLock | None = None
         self._made_parent = False
-        self._is_new = True
+        self._resumed_from: int | None = None
         self._created = False
         self._log_file: Path | None = None
         self._held_back: MemoryHandler | None = None
@@ -66,9 +66,13 @@ class RunFolder:
         for folder in [*folders, *([self._tensorboard.parent] if self._uses_tensorboard else [])]:
             _check_place(folder)
 
-    def resume(self) -> None:
-        """Keep the folder of the run, because the run continues in it."""
-        self._is_new = False
+    def resume(self, iteration: int) -> None:
+        """Keep the folder of the run, because the run continues in it.
+
+        ``create`` moves the files of iterations after ``iteration`` away. Otherwise, the next resume would continue
+        from them.
+        """
+        self._resumed_from = iteration
 
     def create(self) -> None:
         """Create the folder with its log and a copy of the options. Further calls do nothing.
@@ -82,9 +86,11 @@ class RunFolder:
         root = self._root
         self._start_wandb()
         with _writing(root):
-            if self._is_new:
+            if self._resumed_from is None:
                 for folder in [root, *([self._tensorboard] if self._uses_tensorboard else [])]:
                     _move_away(folder)
+            elif self._opt["is_train"]:
+                self._move_away_after(self._resumed_from)
             for folder in (root, *self._folders()):
                 folder.mkdir(parents=True, exist_ok=True)
             if self._opt["is_train"]:
@@ -132,6 +138,21 @@ class RunFolder:
         opt = self._opt
         return opt["is_train"] and bool(opt["logger"].get("use_tb_logger")) and "debug" not in opt["name"]
 
+    def _move_away_after(self, iteration: int) -> None:
+        """Move the training states and networks of later iterations into a folder of their own."""
+        path = self._opt["path"]
+        files = [*Path(path["training_states"]).glob("*.state"), *Path(path["models"]).glob("net_*.pth")]
+        numbers = {file: file.stem.rpartition("_")[2] for file in files}
+        later = [file for file, number in numbers.items() if number.isdecimal() and int(number) > iteration]
+        if not later:
+            return
+        archived = _archive_name(self._root / "later")
+        for file in later:
+            target = archived / file.parent.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(target)
+        get_root_logger().info(f"The files of iterations after {iteration} are now in {archived}.")
+
     def _copy_options(self) -> None:
         """Write the options file in its state at the start of the command, with the command as a comment above it."""
         header = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {shlex.join(sys.argv)}\n\n"
@@ -163,11 +184,16 @@ def _move_away(folder: Path) -> None:
     """Rename an existing folder, as BasicSR does."""
     if not os.path.lexists(folder):
         return
+    archived = _archive_name(folder)
+    folder.rename(archived)
+    get_root_logger().info(f"{folder} exists already; it is now {archived.name}.")
+
+
+def _archive_name(folder: Path) -> Path:
     archived = folder.with_name(f"{folder.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
     while os.path.lexists(archived):
         archived = archived.with_name(f"{archived.name}_")
-    folder.rename(archived)
-    get_root_logger().info(f"{folder} exists already; it is now {archived.name}.")
+    return archived
 
 
 def _check_place(folder: Path) -> None:

@@ -130,6 +130,14 @@ def test_skip_existing(tmp_path, run):
     assert Image.open(tmp_path / "out" / "a.png").size == (24, 18)
 
 
+def test_outputs_beside_their_inputs_are_no_inputs_when_a_run_goes_on(tmp_path, run):
+    for name in ("a.png", "a_x2.png", "b.png"):
+        save(tmp_path / name)
+    code, out, _ = run(tmp_path, "-o", tmp_path, "--suffix", "_x2", "--skip-existing")
+    assert (code, out) == (0, f"1 upscaled x2, 1 skipped, 0 failed: {tmp_path}\n")
+    assert tree(tmp_path) == ["a.png", "a_x2.png", "b.png", "b_x2.png"]
+
+
 def test_an_earlier_runs_output_is_no_input(tmp_path, run):
     save(tmp_path / "a.png")
     for _ in range(2):

@@ -8,8 +8,8 @@ import yaml
 from lightbsr_arch.config.load import load_options
 from lightbsr_arch.option_types.problems import OptionsError
 from tests.config.messages import codes
+from tests.option_files import OPTIONS
 
-OPTIONS = Path(__file__).parents[2] / "options"
 STUDENT = OPTIONS / "student.yml"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lightbsr_arch.option_types.problems import OptionsError, dotted
+from tests.option_files import OPTIONS
 
 FILE = Path(__file__).with_name("messages.txt")
 HEAD = """\
@@ -28,7 +29,12 @@ def codes(error: OptionsError) -> list[str]:
     lines = []
     for problem in error.problems:
         place = str(problem.location)
-        text = str(problem).removeprefix(f"{place}: ").replace(str(Path.cwd()), "{folder}")
+        text = (
+            str(problem)
+            .removeprefix(f"{place}: ")
+            .replace(f"{OPTIONS.parent}/", "")
+            .replace(str(Path.cwd()), "{folder}")
+        )
         recorded.add((problem.code, text))
         lines.append(": ".join(filter(None, (place, dotted(problem.key), problem.code))))
     return lines

@@ -12,7 +12,8 @@ from lightbsr_arch.config.yaml_file import load_file, load_value, to_yaml
 from lightbsr_arch.option_types.problems import OptionsError
 from lightbsr_arch.training.run_folder import RunFolder
 from tests import option_files
-from tests.config.conftest import OPTIONS, problems, write
+from tests.config.conftest import problems, write
+from tests.option_files import OPTIONS
 
 CHILD = "options/mine/child.yml"
 

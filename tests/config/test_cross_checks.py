@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.conftest import OPTIONS, changes, problems, write
+from tests.config.conftest import changes, problems, write
+from tests.option_files import OPTIONS
 
 PLAIN = """\
 name: plain
@@ -129,6 +130,24 @@ def test_refused(right: str, wrong: str, refusal: str) -> None:
 def test_validation_needs_lr_images() -> None:
     hr_only = VAL_SET.replace("PairedImageDataset", "GTDataset").replace("dataroot_lq: .", "gt_size: 96")
     assert refusals(PLAIN.replace(VAL_SET, hr_only)) == ["19: datasets.val.type: dataset-lacks-input"]
+
+
+def test_basicsr_s_own_models_need_lr_images() -> None:
+    text = PLAIN.replace("PairedImageDataset", "GTDataset", 1)
+    assert "8: datasets.train.type: dataset-lacks-input" in refusals(text)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refusal"),
+    [
+        (["degradation:kernel_size=15", "network_g:estimator:kernel_size=15"], "datasets.val.type: kernel-mismatch"),
+        (["datasets:val:settings=second-order"], "datasets.val.settings: dataset-lacks-input"),
+    ],
+)
+def test_validation_has_the_kernels_of_the_teacher(overrides: list[str], refusal: str) -> None:
+    found = problems(str(OPTIONS / "lightbsr_x4_iso_teacher.yml"), *overrides)
+    assert [line for line in found if line.endswith(refusal)]
+    assert not [line for line in problems(str(OPTIONS / "lightbsr_x4_iso_teacher.yml")) if line.endswith(refusal)]
 
 
 def test_more_loader_processes_than_a_machine_can_start_in_seconds() -> None:

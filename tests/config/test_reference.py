@@ -11,7 +11,7 @@ from lightbsr_arch.basicsr_patches.distribution import basicsr_distribution
 from lightbsr_arch.config.reference import json_schema, options_page
 from lightbsr_arch.config.yaml_file import load_file
 from tests import option_files
-from tests.config.conftest import OPTIONS
+from tests.option_files import OPTIONS
 
 AGAIN = "made anew by: make reference"
 made_with_1_4_2 = pytest.mark.skipif(

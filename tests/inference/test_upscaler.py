@@ -134,6 +134,13 @@ def test_what_is_no_size(model, arguments, message):
         lightbsr_arch.upscale(RGB, model, **arguments)
 
 
+def test_the_arguments_are_checked_before_the_weights_are_read():
+    with pytest.raises(ValueError, match="outscale is a positive number, not '2'"):
+        lightbsr_arch.upscale(RGB, "no_such_weights", outscale="2")
+    with pytest.raises(ValueError, match="tile is a number of rows"):
+        lightbsr_arch.upscale(RGB, "no_such_weights", tile=-1)
+
+
 def test_what_is_no_model():
     with pytest.raises(ValueError, match=r"expected a NumPy array or a tensor, not Image; np\.asarray"):
         lightbsr_arch.upscale(Image.new("P", (4, 4)), "kdsr_s_x2_iso")

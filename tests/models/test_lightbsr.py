@@ -3,6 +3,7 @@
 import pytest
 import torch
 from basicsr.archs import build_network
+from torch import nn
 
 from lightbsr.errors import UserError
 from tests.models.helpers import batch, build, kdsr, lightbsr, options, train
@@ -98,6 +99,18 @@ def test_contrast_is_learnt(tmp_path):
     # The loss rises to chance, the logarithm of 1 + 24, while similar keys fill the queue.
     assert 2.2 < max(logs[:30]) < 3.6
     assert sum(logs[-10:]) / 10 < 0.7 * max(logs[:30])
+
+
+def test_a_skipped_step_changes_no_buffer(tmp_path):
+    model = build(teacher_options(tmp_path, nan_loss="skip"))
+    parts = vars(model.objectives["contrast_opt"]).values()
+    modules = [model.net_g, *(part for part in parts if isinstance(part, nn.Module))]
+    steps(model, 1, 1)
+    before = [state(module) for module in modules]
+    bad = patches()
+    bad["gt"][:] = float("inf")
+    train(model, 2, 2, bad)
+    assert [changed(module, values) for module, values in zip(modules, before, strict=True)] == [set()] * len(modules)
 
 
 def test_keys_enter_the_queue_in_a_ring(tmp_path):

@@ -278,6 +278,8 @@ def test_nan_stops_with_iteration_and_checkpoint(tmp_path):
     (tmp_path / "10.state").touch()
     with pytest.raises(UserError, match=r"iter 11: loss l_pix is not finite; continue with --auto_resume from iter 10"):
         train(model, 11, 11)
+    with pytest.raises(UserError, match=r"iter 1: loss l_pix is not finite; start again"):  # the states are older ones
+        train(model, 1, 1)
 
 
 def test_nan_is_skipped_where_the_yaml_says_so_but_not_for_ever(tmp_path):

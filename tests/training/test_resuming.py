@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightbsr.errors import UserError
-from lightbsr_arch.training.resuming import load_resume_state
+from lightbsr_arch.training.resuming import load_resume_state, refuse_weights_of_this_run
 
 
 class Trap:
@@ -52,6 +52,28 @@ def test_auto_resume_takes_the_last_state_and_its_networks(tmp_path: Path) -> No
     # Training never saves the teacher, so its path is still that of the options.
     assert opt["path"]["pretrain_network_teacher"] == "t.pth"
     assert opt["path"]["param_key_teacher"] == "params_ema"
+
+
+def test_auto_resume_without_a_state_takes_that_of_the_options(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    resume_options(other)
+    save_state(other, 4)
+    opt = resume_options(tmp_path, resume_state=str(other / "training_states/4.state"))
+    torch.save({"params": {}}, tmp_path / "models/net_g_4.pth")
+    state = load_resume_state(opt)
+    assert state is not None
+    assert state["iter"] == 4
+
+
+def test_a_new_run_takes_no_weights_of_the_folder_that_it_renames(tmp_path: Path) -> None:
+    weights = tmp_path / "experiments/run/models/net_g_latest.pth"
+    opt = {"name": "run", "path": {"experiments_root": str(tmp_path / "experiments/run")}}
+    opt["path"]["pretrain_network_g"] = str(weights)
+    with pytest.raises(UserError, match=r"path.pretrain_network_g: .*is in the folder of the older run"):
+        refuse_weights_of_this_run(opt)
+    opt["path"]["pretrain_network_g"] = str(weights).replace("/run/", "/run_before/")
+    refuse_weights_of_this_run(opt)
 
 
 def test_networks_may_be_kept_out_of_the_resume(tmp_path: Path) -> None:

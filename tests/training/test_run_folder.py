@@ -92,13 +92,34 @@ def test_an_older_run_is_moved_away_unless_it_goes_on(folder: RunFolder, tmp_pat
     kept.touch()
     folder.claim(options(tmp_path))
     if resumed:
-        folder.resume()
+        folder.resume(5)
     folder.create()
     folder.create()
     folder.release()
     assert kept.exists() == resumed
     archived = [name for name in names(tmp_path / "experiments") if re.fullmatch(r"run_archived_\d{8}_\d{6}", name)]
     assert len(archived) == (0 if resumed else 1)
+
+
+def test_files_after_the_resumed_iteration_are_moved_away(folder: RunFolder, tmp_path: Path) -> None:
+    run = tmp_path / "experiments/run"
+    files = [
+        f"{place}{n}.{end}"
+        for n in (2, 4, 6)
+        for place, end in (("models/net_g_", "pth"), ("training_states/", "state"))
+    ]
+    for file in [*files, "models/net_g_latest.pth"]:
+        (run / file).parent.mkdir(parents=True, exist_ok=True)
+        (run / file).touch()
+    folder.claim(options(tmp_path))
+    folder.resume(2)
+    folder.create()
+    folder.release()
+    assert names(run / "models") == ["net_g_2.pth", "net_g_latest.pth"]
+    assert names(run / "training_states") == ["2.state"]
+    (archived,) = run.glob("later_archived_*")
+    assert names(archived / "models") == ["net_g_4.pth", "net_g_6.pth"]
+    assert names(archived / "training_states") == ["4.state", "6.state"]
 
 
 @pytest.mark.parametrize("is_train", [True, False])

@@ -9,12 +9,22 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, get_args
 
+from basicsr.models.realesrgan_model import RealESRGANModel
+from basicsr.models.realesrnet_model import RealESRNetModel
+from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.models.swinir_model import SwinIRModel
 from basicsr.models.video_base_model import VideoBaseModel
 
 from lightbsr.names import unsafe_name
-from lightbsr_arch.config.checks.datasets import CROPPING_DATASETS, IMAGE_DATASETS, channels, dataset_checks, phase_of
+from lightbsr_arch.config.checks.datasets import (
+    CROPPING_DATASETS,
+    HR_DATASETS,
+    IMAGE_DATASETS,
+    channels,
+    dataset_checks,
+    phase_of,
+)
 from lightbsr_arch.config.checks.networks import channel_checks, scale_checks
 from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of
@@ -150,6 +160,15 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
     if _is_kind(model, SwinIRModel) and "window_size" not in section(options, "network_g"):
         text = f"missing; {options['model_type']} pads images to multiples of it: choose SwinIR or another model_type"
         yield Finding(("network_g", "window_size"), "missing-key", text)
+    degrades = _is_kind(model, RealESRNetModel) or _is_kind(model, RealESRGANModel)
+    if _is_kind(model, SRModel) and model.__module__.startswith("basicsr.") and not degrades:
+        for name, dataset in sections(options, "datasets"):
+            if phase_of(name) == "train" and dataset.get("type") in HR_DATASETS:
+                text = (
+                    f"{dataset['type']} has no LR images, which {options['model_type']} needs: use a PairDataset, or "
+                )
+                text += "model_type BlindSRModel, which degrades HR images"
+                yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
     if _is_kind(model, VideoBaseModel):
         for name, dataset in sections(options, "datasets"):
             if dataset.get("type") in IMAGE_DATASETS:

@@ -6,6 +6,8 @@ from typing import Any
 from lightbsr_arch.config.checks.networks import networks_in
 from lightbsr_arch.config.checks.type_check import unknown_key
 from lightbsr_arch.config.registries import model_of, registered
+from lightbsr_arch.degradations.kernels import KERNEL_SIZE
+from lightbsr_arch.degradations.settings import SecondOrderSetting
 from lightbsr_arch.models.validation import compares_with_gt
 from lightbsr_arch.option_types.problems import Finding
 from lightbsr_arch.option_types.sections import section, sections
@@ -80,7 +82,7 @@ def _without_gt(options: dict[str, Any]) -> Iterator[Finding]:
 
 def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
     """Find validation and test sets that lack the extra input of ``network_g``."""
-    parts = (network for key, network in networks_in(options) if key[0] == "network_g")
+    parts = [network for key, network in networks_in(options) if key[0] == "network_g"]
     names = [str(network.get("type")) for network in parts]
     needed = [getattr(registered("network").get(name), "extra_input", None) for name in names]
     for name, dataset in sections(options, "datasets"):
@@ -97,6 +99,19 @@ def _privileged(options: dict[str, Any]) -> Iterator[Finding]:
         elif "prior" in needed and kind != "DegradedDataset":
             text = f"{kind} has no blur kernels, which the estimator of network_g needs: use a DegradedDataset"
             yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
+        elif "prior" in needed:
+            yield from _prior_of(dataset, name, [network.get("kernel_size", KERNEL_SIZE) for network in parts])
+
+
+def _prior_of(dataset: dict[str, Any], name: str, kernel_sizes: list[Any]) -> Iterator[Finding]:
+    """Check that a DegradedDataset has the blur kernels that an estimator needs."""
+    if dataset.get("settings") == SecondOrderSetting.name:
+        text = "no single blur kernel describes this degradation, and the estimator of network_g needs it"
+        yield Finding(("datasets", name, "settings"), "dataset-lacks-input", text)
+    elif other := [size for size in kernel_sizes if size != KERNEL_SIZE]:
+        text = f"its kernels have {KERNEL_SIZE} x {KERNEL_SIZE} pixels, but kernel_size of network_g is {other[0]}: "
+        text += f"train with kernel_size: {KERNEL_SIZE}, or validate without this data set"
+        yield Finding(("datasets", name, "type"), "kernel-mismatch", text)
 
 
 def _normalisation(options: dict[str, Any]) -> Iterator[Finding]:
