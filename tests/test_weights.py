@@ -24,6 +24,7 @@ SET5 = ROOT.parent / "shared/data/benchmarks/Set5"
 BLUR: list[dict[str, float]] = [{"sigma": 2.2}]
 SETTINGS: dict[str, str | list[dict[str, float]]] = {
     "kdsr_s_x4_iso": BLUR,
+    "kdsr_srmd_x4_iso": BLUR,
     "lightbsr_s_x4_iso": BLUR,
     "kdsr_s_x4_real": "second-order",
     "kdsr_s_x4_texture": "second-order",
@@ -35,6 +36,7 @@ SETTINGS: dict[str, str | list[dict[str, float]]] = {
 TEACHER = "kdsr_s_x4_iso_teacher"
 GAIN = {
     "kdsr_s_x4_iso": 3.5,
+    "kdsr_srmd_x4_iso": 4.0,
     "lightbsr_s_x4_iso": 3.5,
     "kdsr_s_x4_real": 0.5,
     "kdsr_s_x4_texture": 0.5,
@@ -123,7 +125,7 @@ def test_unseen_pictures_gain(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kdsr_s_x4_iso", "kdsr_s_x4_iso_teacher", "lightbsr_s_x4_iso"])
+@pytest.mark.parametrize("name", ["kdsr_s_x4_iso", "kdsr_s_x4_iso_teacher", "kdsr_srmd_x4_iso", "lightbsr_s_x4_iso"])
 def test_the_idr_tells_blurs_apart_and_the_restorer_uses_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

