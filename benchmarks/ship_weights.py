@@ -81,20 +81,16 @@ def _pack(recipe: Path) -> None:
     models = Path("experiments", options["name"], "models")
     mixture = models / MIXED
     state = read_checkpoint(mixture if mixture.exists() else models / "net_g_latest.pth").state
-    texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     target = shipped.folder() / f"{name}{'_teacher' * (role == 'teacher')}.safetensors"
     card = {
-        "summary": texts[target.stem]["summary"],
+        **_texts(target.stem),
         "scale": options["scale"],
         "params": sum(parameter.numel() for parameter in BlindSR(**network).parameters()),
-        "data": texts[target.stem]["data"],
-        "licence": texts[target.stem].get("licence", texts["licence"]),
         "degradation": options["degradation"],
         "recipe": recipe.as_posix(),
         "iterations": {stage: opt["train"]["total_iter"] for stage, opt in recipes.items()},
         "time": str(sum((_time_taken(opt["name"]) for opt in recipes.values()), timedelta())),
         "machine": describe("torch", "basicsr"),
-        "bad_at": texts[target.stem]["bad_at"],
     }
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     if not all(value.isfinite().all() for value in half.values()):
@@ -105,6 +101,12 @@ def _pack(recipe: Path) -> None:
         target.unlink()
         raise UserError(f"{target.name}: more than {LARGEST} bytes; not shipped")
     print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def _texts(name: str) -> dict[str, Any]:
+    """Return the summary, data, licence and weaknesses of weights in CARDS, which has a licence for all."""
+    texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
+    return {"licence": texts["licence"], **texts[name]}
 
 
 def _time_taken(run: str) -> timedelta:
@@ -177,13 +179,12 @@ def _readme_table(results: dict[str, Any]) -> str:
 
 def _add_to_cards(results: dict[str, Any]) -> None:
     """Write texts and, for models that were measured, PSNR-Y into the metadata, and the whole card as a text file."""
-    texts = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     for name in shipped.names():
         path = shipped.find_weights(name)
         checkpoint = read_checkpoint(path)
         if checkpoint.card["scale"] != results["scale"]:
             continue
-        checkpoint.card |= {key: texts[name][key] for key in ("summary", "data", "bad_at")}
+        checkpoint.card |= _texts(name)
         rows = [row for row in results["rows"] if row["model"] == name]
         if rows:
             checkpoint.card["psnr_y"] = {}

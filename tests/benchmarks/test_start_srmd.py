@@ -115,7 +115,8 @@ def run(module, monkeypatch, *arguments):
     ("arguments", "message"),
     [
         (["known", "-o", "x.pth"], "-o x.pth: the weights must be named .safetensors"),
-        (["blind", "kdsr_s_x4_iso", "kdsr_s_x4_iso", "-o", "x.pth"], "kdsr_s_x4_iso: expected a file written by"),
+        (["known", "-o", "x.safetensors", "--steps", "0"], "--steps 0: expected at least 1"),
+        (["blind", "kdsr_srmd_x4_iso", "kdsr_s_x4_iso", "-o", "x.pth"], "kdsr_srmd_x4_iso: expected a file written by"),
     ],
 )
 def test_wrong_arguments(script, tmp_path, monkeypatch, arguments, message):

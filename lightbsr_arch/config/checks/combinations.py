@@ -164,10 +164,8 @@ def _models(options: dict[str, Any]) -> Iterator[Finding]:
     if _is_kind(model, SRModel) and model.__module__.startswith("basicsr.") and not degrades:
         for name, dataset in sections(options, "datasets"):
             if phase_of(name) == "train" and dataset.get("type") in HR_DATASETS:
-                text = (
-                    f"{dataset['type']} has no LR images, which {options['model_type']} needs: use a PairDataset, or "
-                )
-                text += "model_type BlindSRModel, which degrades HR images"
+                text = f"{dataset['type']} has no LR images, which {options['model_type']} needs: "
+                text += "use a PairDataset, or model_type BlindSRModel, which degrades HR images"
                 yield Finding(("datasets", name, "type"), "dataset-lacks-input", text)
     if _is_kind(model, VideoBaseModel):
         for name, dataset in sections(options, "datasets"):
