@@ -12,6 +12,7 @@ from the file.
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lightbsr import shipped
+from lightbsr.errors import UserError
 from lightbsr_arch.analysis.estimates import TARGETS, Estimate, Fit, tensor_digest
 from lightbsr_arch.analysis.idr import psnr_y
 from lightbsr_arch.analysis.inspection import (
@@ -317,4 +319,7 @@ def _odd(fit: Fit, samples: Samples, held_out: Samples, unlike: NDArray[np.bool_
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -26,7 +26,7 @@ from lightbsr_arch.data.reader import Pixels
 from lightbsr_arch.device import find_device
 from lightbsr_arch.inference.upscaler import load_student
 
-CLEAN, REAL = NETWORKS = ("kdsr_s_x4_iso", "kdsr_s_x4_photo")
+CLEAN, REAL = NETWORKS = ("kdsr_srmd_x4_iso", "kdsr_s_x4_photo")
 """The shipped weights that compute the IDRs: those for pictures that are only blurred, and those for all others."""
 
 FILE = "inspect.npz"

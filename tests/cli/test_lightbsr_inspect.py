@@ -166,12 +166,12 @@ def test_refused_before_anything_is_done(folder, capsys, inputs, out, message):
 @pytest.mark.parametrize("command", [["inspect"], ["upscale", "-m", "auto", "-q", "-o", "out"]])
 def test_a_fit_of_other_weights_is_refused(folder, capsys, monkeypatch, command):
     shipped = Fit.load(inspection.shipped.folder() / inspection.FILE)
-    other = Fit(**{**vars(shipped), "weights": np.array('{"kdsr_s_x4_iso": "0"}')})
+    other = Fit(**{**vars(shipped), "weights": np.array('{"kdsr_srmd_x4_iso": "0"}')})
     monkeypatch.setattr(Fit, "load", lambda path: other)
     monkeypatch.chdir(folder)
     assert main([*command, "in/clean.jpg"]) == 2
     err = capsys.readouterr().err
-    assert "kdsr_s_x4_iso.safetensors: other weights than those that lightbsr inspect was fitted to" in err
+    assert "kdsr_srmd_x4_iso.safetensors: other weights than those that lightbsr inspect was fitted to" in err
     assert err.count("\n") == 1
     assert not (folder / "out").exists()
 
