@@ -3,6 +3,8 @@
 Test modules may import BasicSR first, which on today's torchvision works only after this package.
 """
 
+import signal
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -19,6 +21,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lightbsr")
+
+if hasattr(signal, "SIGHUP"):  # `nohup make test` ignores it, and so would the commands that tests start and stop
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
