@@ -34,7 +34,6 @@ from lightbsr_arch.bench.rivals import packaged_weights
 from lightbsr_arch.checkpoint import Checkpoint, load
 from lightbsr_arch.data import GTDataset
 from lightbsr_arch.degradations.classical import Parameters, degrade
-from lightbsr_arch.degradations.draws import Draws
 from lightbsr_arch.degradations.kernels import gaussian_kernels
 
 PHOTOS = Path(__file__).parents[1] / "examples/photos/train"
@@ -47,10 +46,6 @@ SHAPES = 8
 """Number of kernels whose mixtures the isotropic Gaussian kernels are, up to a small error."""
 HALF_PRECISION = 0x01306B47
 """ncnn's tag of weights in half precision."""
-MOST_NOISE = 40.0
-"""Largest noise level on the 8-bit scale. SRMD was trained with up to 75."""
-SIGMA_PER_LEVEL = 0.1
-"""Error of sigma in pixels that counts as much in the estimator's loss as an error of 1 of the noise level."""
 LQ_CROP = 56
 """Side in pixels of the LR crops."""
 BORDER = 12
@@ -88,21 +83,24 @@ def main() -> int:
         print(f"{args.output}: SRMD x{args.scale}, L1 loss {first:.4f} before and {last:.4f} after the fit")
         return 0
     net, student = load(args.known), load(args.weights)
-    if not isinstance(net, BlindSR) or not isinstance(net.estimator, KnownDegradation):
-        raise UserError(f"{args.known}: expected a file written by start_srmd.py known")
+    if (
+        not isinstance(net, BlindSR)
+        or not isinstance(net.estimator, KnownDegradation)
+        or net.estimator.prior.num_noise_ch
+    ):
+        raise UserError(f"{args.known}: expected a file written by start_srmd.py known, without --noise")
     if not isinstance(student, BlindSR) or not isinstance(student.estimator, KDIDEStudent):
         raise UserError(f"{args.weights}: expected a student of KDSR")
     if net.scale != student.scale:
         raise UserError(f"{args.known} has scale {net.scale}, and {args.weights} has scale {student.scale}")
-    batches = Batches(args.data, args.batch, net.scale, noise=net.estimator.prior.num_noise_ch > 0)
-    to_numbers, error = fit_estimator(net, student.estimator, batches, args.steps)
+    to_numbers, error = fit_estimator(net, student.estimator, Batches(args.data, args.batch, net.scale), args.steps)
     write_checkpoint(args.output, joined(net, student, to_numbers).state_dict())
     print(f"{args.output}: the mean error of the last batches corresponds to an error of sigma of {error:.2f}")
     return 0
 
 
 class Batches:
-    """Random crops with random isotropic blur and perhaps noise, the same ones in every run.
+    """Random crops with random isotropic blur, the same ones in every run.
 
     It seeds Python's ``random``, which the data set uses.
 
@@ -110,32 +108,26 @@ class Batches:
         data: folder or LMDB of HR pictures.
         number: images per batch.
         scale: downsampling factor.
-        noise: whether half of the images have noise.
     """
 
-    def __init__(self, data: Path, number: int, scale: int, noise: bool = False) -> None:
+    def __init__(self, data: Path, number: int, scale: int) -> None:
         backend = {"type": "lmdb" if data.suffix == ".lmdb" else "disk"}
         self.dataset = GTDataset({"dataroot_gt": str(data), "io_backend": backend, "gt_size": LQ_CROP * scale})
-        self.number, self.scale, self.noise = number, scale, noise
+        self.number, self.scale = number, scale
         self.generator = torch.Generator().manual_seed(0)
         random.seed(0)
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return GT, N x 3 x H x W, the LQ images, the standard deviations of their blur, and their noise levels, N."""
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return GT, N x 3 x H x W, the LQ images and the standard deviations of their blur, N."""
         items = [self.dataset[random.randrange(len(self.dataset))] for _ in range(self.number)]
         gt = torch.stack([item["gt"] for item in items])
         sigma = NARROWEST + (self.scale - NARROWEST) * torch.rand(self.number, generator=self.generator)
-        noise = torch.zeros(self.number)
-        if self.noise:
-            strength = MOST_NOISE * torch.rand(self.number, generator=self.generator)
-            noise = strength * (torch.rand(self.number, generator=self.generator) < 0.5)
-        return gt, degrade(gt, blur(sigma, noise), self.scale, draws=Draws(self.generator)), sigma, noise
+        return gt, degrade(gt, blur(sigma), self.scale), sigma
 
 
-def blur(sigma: torch.Tensor, noise: torch.Tensor | None = None) -> Parameters:
-    """Return isotropic Gaussian kernels for N standard deviations, and noise levels, by default 0."""
-    kernels = gaussian_kernels(sigma, sigma, torch.zeros_like(sigma))
-    return Parameters(kernels, torch.zeros_like(sigma) if noise is None else noise)
+def blur(sigma: torch.Tensor) -> Parameters:
+    """Return isotropic Gaussian kernels for N standard deviations, without noise."""
+    return Parameters(gaussian_kernels(sigma, sigma, torch.zeros_like(sigma)), torch.zeros_like(sigma))
 
 
 def published(scale: int, noise: bool = False) -> BlindSR:
@@ -210,7 +202,7 @@ def fit_kernel_numbers(net: BlindSR, batches: Batches, steps: int) -> tuple[floa
     inner = slice(BORDER, -BORDER)
     losses = []
     for _ in trange(steps, desc="SRMD's numbers", unit="batch", disable=None):
-        gt, lq, sigma, _noise = batches.draw()
+        gt, lq, sigma = batches.draw()
         prior.components = of_shapes @ shapes
         loss = F.l1_loss(net(lq, blur(sigma))[..., inner, inner], gt[..., inner, inner])
         optimiser.zero_grad()
@@ -238,7 +230,6 @@ def fit_estimator(net: BlindSR, estimator: KDIDEStudent, batches: Batches, steps
         The map, and the mean error of the last tenth of the batches in pixels of sigma.
     """
     numbers = estimator_of(net).prior
-    num_kernel_ch = len(numbers.components)
     torch.manual_seed(0)
     to_numbers = nn.Linear(estimator.idr_ch, numbers.num_ch)
     estimator.requires_grad_(True).to(memory_format=torch.channels_last)
@@ -247,25 +238,18 @@ def fit_estimator(net: BlindSR, estimator: KDIDEStudent, batches: Batches, steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps, pct_start=0.05)
     errors = []
     for _ in trange(steps, desc="Estimator", unit="batch", disable=None):
-        _gt, lq, sigma, noise = batches.draw()
-        found = to_numbers(estimator(lq))
-        difference = (found[:, :num_kernel_ch] - numbers(blur(sigma))[:, :num_kernel_ch]).norm(dim=1)
+        _gt, lq, sigma = batches.draw()
+        difference = (to_numbers(estimator(lq)) - numbers(blur(sigma))).norm(dim=1)
         step = 0.02
         slope = (numbers(blur(sigma + step)) - numbers(blur(sigma - step))).norm(dim=1) / (2 * step)
         error = difference / slope
         loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.3)
-        if numbers.num_noise_ch:
-            loss = loss + SIGMA_PER_LEVEL * MOST_NOISE * F.l1_loss(found[:, -1], noise / MOST_NOISE)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
         errors.append(error.mean().item())
-    if numbers.num_noise_ch:
-        with torch.no_grad():
-            to_numbers.weight[-1] *= MOST_NOISE
-            to_numbers.bias[-1] *= MOST_NOISE
     return to_numbers, _ends(errors)[1]
 
 

@@ -93,6 +93,8 @@ def test_the_published_weights_become_a_blind_network(script, tmp_path, monkeypa
     run(module, monkeypatch, "known", "--noise", "-o", noisy, "--steps", "20")
     with_noise = blur._replace(noise=torch.tensor([15.0]))
     assert gain(load(noisy), gt, with_noise) > 0.8  # far below 0 if the noise level has another unit
+    with pytest.raises(UserError, match=r"noisy.safetensors: .* known, without --noise"):
+        run(module, monkeypatch, "blind", noisy, "kdsr_s_x4_iso", "-o", start)
     errors = []
     for steps in (1, 40):
         run(module, monkeypatch, "blind", known, "kdsr_s_x4_iso", "-o", start, "--steps", steps)
